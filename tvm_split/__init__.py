@@ -1,0 +1,1 @@
+"""Split a trained network between an ARM edge device and a cloud machine, inside Apache TVM."""
