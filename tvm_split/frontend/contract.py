@@ -1,0 +1,56 @@
+"""What every stage after the frontend relies on, checked once."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+
+from tvm_split.errors import ModelError
+
+
+def checked(mod: tvm.IRModule) -> tvm.IRModule:
+    """Return `mod` with `num_input` on its `main`, or raise ModelError naming what a later stage could not take.
+
+    Asked for: a function `main` whose parameters are tensors of known shape, all its work in dataflow blocks, every
+    variable of known shape. A module whose weights are parameters is refused: bind them first.
+    """
+    if "main" not in [variable.name_hint for variable in mod.get_global_vars()]:
+        raise ModelError("the module has no function 'main'; rename the network's function to 'main'")
+    main = mod["main"]
+    if not isinstance(main, relax.Function):
+        raise ModelError("the module's 'main' is not a Relax function; import the network with tvm.relax.frontend")
+    inputs = len(main.params)
+    given = main.attrs["num_input"] if main.attrs and "num_input" in main.attrs else inputs
+    if int(given) != inputs:
+        raise ModelError(
+            f"'main' has {inputs} parameters but num_input {int(given)}: its weights are parameters; bind them with "
+            "relax.transform.BindParams so that only the network's inputs are left"
+        )
+    for parameter in main.params:
+        _static(parameter)
+    for block in main.body.blocks:
+        if not isinstance(block, relax.DataflowBlock):
+            raise ModelError(
+                f"'main' has work outside a dataflow block (binding {block.bindings[0].var.name!r}); "
+                "control flow and calls with side effects cannot be cut: remove them before import"
+            )
+        for binding in block.bindings:
+            _static(binding.var)
+    relax.analysis.well_formed(mod)
+    copy = mod.clone()
+    copy["main"] = main.with_attr("num_input", inputs)
+    return copy
+
+
+def _static(variable: relax.Var) -> None:
+    fields = [variable.ty]
+    while fields:
+        kind = fields.pop()
+        if isinstance(kind, relax.TupleType):
+            fields.extend(kind.fields)
+        elif isinstance(kind, relax.ShapeType):
+            continue
+        elif not isinstance(kind, relax.TensorType) or not isinstance(kind.shape, relax.ShapeExpr):
+            raise ModelError(f"{variable.name!r} has the type {kind}; every tensor needs a shape known before run time")
+        elif not all(isinstance(axis, tvm.tirx.IntImm) for axis in kind.shape.values):
+            raise ModelError(f"{variable.name!r} has the shape {kind.shape}; every axis must be a number")
