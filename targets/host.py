@@ -1,0 +1,97 @@
+"""This machine as a target, from what Linux says about its processor. No TVM: `mcpu = "native"` is resolved later."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+from types import MappingProxyType
+
+from tvm_split.targets.spec import TargetSpec
+
+from tvm_split.errors import TargetError
+
+#: a flag in /proc/cpuinfo -> SIMD bits, and float32 operations of one core in a cycle; the first flag found counts.
+#: One 512-bit or two 256-bit or one 128-bit multiply-add pipes: some processors have more, so peaks may be too low.
+SIMD = {"avx512f": (512, 32), "fma": (256, 32), "sse2": (128, 8), "asimd": (128, 8)}
+ARCHS = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+
+#: operations a cycle of TVM's untuned kernels, on one core: see tvm_split/profile/roofline.py
+UNTUNED_FLOPS_PER_CYCLE = 0.5
+BANDWIDTH_BYTES_PER_S = 20e9
+LAYER_OVERHEAD_S = 0.2e-6
+
+SOURCES = {
+    "cores": "os.cpu_count(); the same threads as TVM's target gets",
+    "memory_bytes": "os.sysconf: pages of physical memory",
+    "vector_bits": "/proc/cpuinfo: widest of avx512f, fma, sse2, asimd",
+    "peak_flops_per_s": "cores x clock x 32 (AVX-512 or AVX2 with FMA) or 8 (SSE2, NEON) operations a cycle",
+    "l1_bytes": "/sys/devices/system/cpu/cpu0/cache",
+    "l2_bytes": "/sys/devices/system/cpu/cpu0/cache",
+    "memory_bandwidth_bytes_per_s": "assumption: 20 GB/s; a warm numpy copy of 400 MB on one core of an AMD EPYC moved "
+    "22 GB/s, read and written. Not measured at load time, so that plans repeat",
+    "layer_overhead_s": "assumption, after a measurement on an AMD EPYC: see tvm_split/profile/roofline.py",
+    "efficiency": "0.5 / (operations of a cycle x cores): untuned kernels, see tvm_split/profile/roofline.py",
+}
+
+
+def host() -> TargetSpec:
+    """This machine. TargetError when its processor or its clock cannot be told: write a target file instead."""
+    arch = ARCHS.get(platform.machine())
+    if arch is None:
+        raise TargetError(f"target 'host': this machine is '{platform.machine()}'; expected {' or '.join(ARCHS)}")
+    cpuinfo = _read("/proc/cpuinfo")
+    flags = set(re.findall(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)[:1] or [""])
+    words = set(" ".join(flags).split())
+    simd = next((SIMD[flag] for flag in SIMD if flag in words), None)
+    if simd is None:
+        raise TargetError(f"target 'host': /proc/cpuinfo names none of {', '.join(SIMD)}; write a target file instead")
+    vector_bits, flops_per_cycle = simd
+    cores = os.cpu_count() or 1
+    return TargetSpec(
+        name="host",
+        description=f"This machine, {platform.machine()}, {cores} cores",
+        kind="both",
+        arch="x86_64" if arch == "x86_64" else "aarch64",
+        cores=cores,
+        peak_flops_per_s=cores * _clock_hz(cpuinfo) * flops_per_cycle,
+        memory_bandwidth_bytes_per_s=BANDWIDTH_BYTES_PER_S,
+        layer_overhead_s=LAYER_OVERHEAD_S,
+        efficiency=UNTUNED_FLOPS_PER_CYCLE / (flops_per_cycle * cores),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        tvm_target=MappingProxyType({"kind": "llvm", "mcpu": "native"}),
+        vector_bits=vector_bits,
+        l1_bytes=_cache_bytes("1", "Data"),
+        l2_bytes=_cache_bytes("2", "Unified"),
+        sources=MappingProxyType(SOURCES),
+    )
+
+
+def _clock_hz(cpuinfo: str) -> float:
+    """Highest clock that cpufreq allows, else the one in /proc/cpuinfo; TargetError when neither is there."""
+    limit = _read("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").strip()
+    if limit.isdigit():
+        return float(limit) * 1e3
+    clocks = re.findall(r"^cpu MHz\s*:\s*([0-9.]+)", cpuinfo, re.MULTILINE)
+    if not clocks:
+        raise TargetError(
+            "target 'host': neither cpufreq nor /proc/cpuinfo tells this machine's clock; write a target file "
+            "with peak_flops_per_s and give its path"
+        )
+    return max(map(float, clocks)) * 1e6
+
+
+def _cache_bytes(level: str, kind: str) -> int | None:
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        if _read(folder / "level").strip() == level and _read(folder / "type").strip() == kind:
+            size = re.fullmatch(r"([0-9]+)([KM]?)", _read(folder / "size").strip())
+            return None if size is None else int(size[1]) * {"": 1, "K": 2**10, "M": 2**20}[size[2]]
+    return None
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,126 @@
+"""Find and read targets and links by name, from the packaged folder and the user's own folders.
+
+A folder holds `<target>.toml` and `links/<link>.toml`. Folders, in order: the packaged one, those named in the
+environment variable TVM_SPLIT_TARGETS (separated as in PATH), `~/.config/tvm-split/targets` if it exists.
+A name found in two folders is an error: which numbers made a plan must never depend on the order of folders.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tvm_split.targets.host import host
+from tvm_split.targets.rates import FORMS, is_rate, parse_rate
+from tvm_split.targets.spec import TargetSpec, check_fields, number, parse_target, text
+
+from tvm_split.errors import TargetError
+from tvm_split.plan.problem import Link
+
+ENVIRONMENT = "TVM_SPLIT_TARGETS"
+PACKAGED = Path(__file__).resolve().parent
+LINK_FIELDS = (
+    "name", "description", "up_bits_per_s", "down_bits_per_s", "rtt_s", "up_w", "down_w", "sources",
+)  # fmt: skip
+LINK_REQUIRED = LINK_FIELDS[:5]
+
+
+def folders() -> tuple[Path, ...]:
+    """Where targets are looked for, each folder once. TargetError when TVM_SPLIT_TARGETS names what is no folder."""
+    found = [PACKAGED]
+    for name in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep)):
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            raise TargetError(f"{ENVIRONMENT} names '{name}', which is not a folder; create it or correct the variable")
+        found.append(folder.resolve())
+    own = Path("~/.config/tvm-split/targets").expanduser()
+    if own.is_dir():
+        found.append(own.resolve())
+    return tuple(dict.fromkeys(found))
+
+
+def target_names() -> tuple[str, ...]:
+    """Names that `load_target` knows, sorted; "host" is among them. TargetError when two files share a name."""
+    return tuple(sorted((*_index("."), "host")))
+
+
+def link_names() -> tuple[str, ...]:
+    """Names that `load_link` knows, sorted. TargetError when two files share a name."""
+    return tuple(sorted(_index("links")))
+
+
+def load_target(name_or_path: str | Path) -> TargetSpec:
+    """The target of that name, or of that `.toml` file. "host" is this machine, read from its processor's facts.
+
+    Raises TargetError: unknown name, unreadable file, and a field that is unknown, missing or out of range.
+    """
+    if str(name_or_path) == "host":
+        _index(".")
+        return host()
+    path = _path(name_or_path, ".", "target", "")
+    return parse_target(_read(path), path.name)
+
+
+def load_link(name_or_path_or_rate: str | Path) -> Link:
+    """The link of that name, of that `.toml` file, or of that rate (see rates.py). Bits there, bytes in the Link.
+
+    Raises TargetError as `load_target` does.
+    """
+    wanted = str(name_or_path_or_rate)
+    if is_rate(wanted):
+        return parse_rate(wanted)
+    path = _path(wanted, "links", "link", f"; or give a rate, such as {FORMS}")
+    table, where = _read(path), path.name
+    check_fields(table, LINK_FIELDS, LINK_REQUIRED, where)
+    text(table, "description", where)
+    watts = {name: float(number(table, name, where)) for name in ("up_w", "down_w") if name in table}
+    return Link(
+        name=table["name"],
+        up_bytes_per_s=number(table, "up_bits_per_s", where) / 8,
+        down_bytes_per_s=number(table, "down_bits_per_s", where) / 8,
+        rtt_s=float(number(table, "rtt_s", where, zero=True)),
+        **watts,
+    )
+
+
+def _index(below: str) -> dict[str, Path]:
+    """File of every name; TargetError when a name stands in two folders or is the built-in "host"."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted((folder / below).glob("*.toml")):
+            if path.stem in found:
+                raise TargetError(f"'{path.stem}' is defined in {found[path.stem]} and in {path}; rename one of them")
+            if below == "." and path.stem == "host":
+                raise TargetError(f"'host' is defined in {path}, but that name means this machine; rename the file")
+            found[path.stem] = path
+    return found
+
+
+def _path(name_or_path: str | Path, below: str, thing: str, also: str) -> Path:
+    wanted = str(name_or_path)
+    if wanted.endswith(".toml"):
+        return Path(wanted).expanduser()
+    known = _index(below)
+    if wanted in known:
+        return known[wanted]
+    names = sorted(known) if thing == "link" else sorted((*known, "host"))
+    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+    hint = f" (did you mean '{close[0]}'?)" if close else ""
+    raise TargetError(f"unknown {thing} '{wanted}'{hint}; known are {', '.join(names)}; or give a .toml file{also}")
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """The file's table, whose name must be the file's own."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TargetError(f"cannot read {path}: {error.strerror}; give the path of a .toml file") from None
+    except ValueError as error:
+        raise TargetError(f"{path} is not TOML: {error}; correct the file") from None
+    if "name" in table and table["name"] != path.stem:
+        raise TargetError(f"{path}: name is {table['name']!r}; expected the file's own name, '{path.stem}'")
+    return table

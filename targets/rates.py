@@ -1,0 +1,44 @@
+"""A link written as a rate: `3mbit`, `500kbit/s`, `3mbit/10mbit/20ms` (up / down / round trip)."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from tvm_split.errors import TargetError
+from tvm_split.plan.problem import Link
+
+#: bits a second of each unit; decimal as networks count, `mibit` and its like as the Auto-Split authors' code counts
+RATE_UNITS = {
+    "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "kibit": 2**10, "mibit": 2**20, "gibit": 2**30,
+    "bps": 1, "kbps": 10**3, "mbps": 10**6, "gbps": 10**9,
+}  # fmt: skip
+TIME_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_RATE = rf"({_NUMBER})\s*({'|'.join(sorted(RATE_UNITS, key=len, reverse=True))})(?:/s)?"
+_LINK = re.compile(rf"\s*{_RATE}(?:/{_RATE})?(?:/({_NUMBER})\s*(us|ms|s))?\s*", re.IGNORECASE)
+
+FORMS = "3mbit, 500kbit/s, 3mbit/10mbit (up/down) or 3mbit/10mbit/20ms (up/down/round trip)"
+
+
+def is_rate(text: str) -> bool:
+    """Whether the text has the form of a rate; its numbers may still be unusable."""
+    return _LINK.fullmatch(text) is not None
+
+
+def parse_rate(text: str) -> Link:
+    """The link of that rate, named as written. One rate serves both directions; without a time the round trip is 0.
+
+    Units are bits in any case of letters, never bytes. Raises TargetError on any other form and on a rate of 0.
+    """
+    match = _LINK.fullmatch(text)
+    if match is None:
+        raise TargetError(f"'{text}' is not a rate; write bits, such as {FORMS}")
+    up, up_unit, down, down_unit, rtt, rtt_unit = match.groups()
+    up_bytes = float(up) * RATE_UNITS[up_unit.lower()] / 8
+    down_bytes = up_bytes if down is None else float(down) * RATE_UNITS[down_unit.lower()] / 8
+    rtt_s = 0.0 if rtt is None else float(rtt) * TIME_UNITS[rtt_unit.lower()]
+    if not (0 < up_bytes < math.inf and 0 < down_bytes < math.inf and rtt_s < math.inf):
+        raise TargetError(f"'{text}' has a rate of 0 or a number too large; write rates above 0, such as {FORMS}")
+    return Link(text.strip(), up_bytes, down_bytes, rtt_s)

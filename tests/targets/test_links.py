@@ -1,0 +1,143 @@
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tvm_split.targets import link_names, load_link
+from tvm_split.targets.load import ENVIRONMENT, PACKAGED
+from tvm_split.targets.rates import RATE_UNITS, TIME_UNITS, is_rate
+
+from tvm_split.errors import TargetError
+
+FILES = sorted((PACKAGED / "links").glob("*.toml"))
+GOOD = 'name = "mine"\ndescription = "mine"\nup_bits_per_s = 8_000\ndown_bits_per_s = 16_000\nrtt_s = 0.5\n'
+#: JointDNN, arXiv:1801.08618v1: alpha up, alpha down in mW a Mbit/s, beta in mW
+JOINTDNN_POWER = {"3g": (868.98, 122.12, 817.88), "4g": (438.39, 51.97, 1288.04), "wifi": (283.17, 137.01, 132.86)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_packaged_link_is_named_as_its_file_and_gives_a_source_for_every_number(path):
+    link = load_link(path.stem)
+    assert link == load_link(path) and link.name == path.stem
+    table = tomllib.loads(path.read_text())
+    assert set(table["sources"]) == set(table) - {"name", "description", "sources"}
+    assert link.up_bytes_per_s * 8 == table["up_bits_per_s"]
+
+
+def test_the_links_are_all_there():
+    assert link_names() == ("3g", "4g", "5g", "ble", "cat1", "ethernet", "loopback", "wifi")
+
+
+@pytest.mark.parametrize(("name", "mbit_per_s"), [("cat1", 0.13), ("3g", 1.1), ("4g", 5.85), ("wifi", 18.88)])
+def test_uplinks_are_those_of_dads(name, mbit_per_s):
+    assert load_link(name).up_bytes_per_s == pytest.approx(mbit_per_s * 1e6 / 8)
+
+
+@pytest.mark.parametrize(("name", "power"), JOINTDNN_POWER.items())
+def test_radio_power_is_that_of_jointdnn(name, power):
+    link, (alpha_up, alpha_down, beta) = load_link(name), power
+    up_mbit_per_s, down_mbit_per_s = link.up_bytes_per_s * 8e-6, link.down_bytes_per_s * 8e-6
+    assert link.up_w == pytest.approx((alpha_up * up_mbit_per_s + beta) / 1e3, rel=1e-5)
+    assert link.down_w == pytest.approx((alpha_down * down_mbit_per_s + beta) / 1e3, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "up", "down", "rtt"),
+    [
+        ("3mbit", 375_000, 375_000, 0),
+        ("3Mbit/s", 375_000, 375_000, 0),
+        ("500kbit", 62_500, 62_500, 0),
+        ("3mbit/10mbit/20ms", 375_000, 1_250_000, 0.02),
+        ("3Mbit/s/10Mbit/s/20ms", 375_000, 1_250_000, 0.02),
+        ("1.5mbit/20ms", 187_500, 187_500, 0.02),
+        (" 8 bps ", 1, 1, 0),
+        ("3Mibit", 3 * 2**20 / 8, 3 * 2**20 / 8, 0),
+        ("1gbit/s/1us", 125e6, 125e6, 1e-6),
+        (".5kbps/2s", 62.5, 62.5, 2),
+    ],
+)
+def test_a_rate_gives_bytes_and_seconds(text, up, down, rtt):
+    link = load_link(text)
+    assert (link.up_bytes_per_s, link.down_bytes_per_s, link.rtt_s) == (up, down, pytest.approx(rtt))
+    assert link.name == text.strip() and link.up_w is None and link.down_w is None
+
+
+amounts = st.decimals(min_value="0.001", max_value=99_999, places=3)
+cased = st.sampled_from([form for unit in RATE_UNITS for form in (unit, unit.upper(), unit.capitalize())])
+
+
+@given(amounts, cased, amounts, cased, amounts, st.sampled_from(list(TIME_UNITS)), st.sampled_from(["", "/s"]))
+def test_any_rate_reads_back_as_what_it_says(up, up_unit, down, down_unit, rtt, rtt_unit, per_s):
+    link = load_link(f"{up}{up_unit}{per_s}/{down}{down_unit}{per_s}/{rtt}{rtt_unit}")
+    assert link.up_bytes_per_s == pytest.approx(float(up) * RATE_UNITS[up_unit.lower()] / 8)
+    assert link.down_bytes_per_s == pytest.approx(float(down) * RATE_UNITS[down_unit.lower()] / 8)
+    assert link.rtt_s == pytest.approx(float(rtt) * TIME_UNITS[rtt_unit])
+
+
+@given(amounts, cased)
+def test_one_rate_serves_both_directions(amount, unit):
+    link = load_link(f"{amount}{unit}")
+    assert link.up_bytes_per_s == link.down_bytes_per_s and link.rtt_s == 0
+
+
+@given(st.text(max_size=20))
+def test_any_other_text_is_a_known_name_or_a_target_error(text):
+    if is_rate(text) or text in link_names():
+        return
+    with pytest.raises(TargetError):
+        load_link(text)
+
+
+@pytest.mark.parametrize("text", ["0mbit", "1mbit/0kbit", f"{'9' * 400}gbit", f"1mbit/{'9' * 400}s"])
+def test_a_rate_that_is_no_rate_is_refused(text):
+    with pytest.raises(TargetError, match="has a rate of 0 or a number too large"):
+        load_link(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["-3mbit", "3", "3MB/s", "mbit", "3mbit/10mbit/20", "3mbit/20ms/10mbit", "1e3mbit", "\u0663mbit"]
+)
+def test_what_is_no_rate_is_an_unknown_link_with_examples(text):
+    with pytest.raises(TargetError, match=r"unknown link .*; known are 3g, .*or give a rate, such as 3mbit"):
+        load_link(text)
+
+
+def test_an_unknown_link_gets_the_closest():
+    with pytest.raises(TargetError, match=r"unknown link 'wfi' \(did you mean 'wifi'\?\)"):
+        load_link("wfi")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("rtt_s = 0.5", "rtt = 0.5"), "unknown field 'rtt'; the fields are name, .*rtt_s"),
+        (("rtt_s = 0.5\n", ""), "field 'rtt_s' is missing"),
+        (("8_000", "-1"), "up_bits_per_s is -1; expected a finite number above 0"),
+        (("8_000", "0"), "up_bits_per_s is 0; expected a finite number above 0"),
+        (("16_000", '"fast"'), "down_bits_per_s is 'fast'; expected a finite number above 0"),
+        (("0.5", "-0.5"), "rtt_s is -0.5; expected a finite number of at least 0"),
+        (("0.5", "nan"), "rtt_s is nan"),
+        (("0.5", "0.5\nup_w = true"), "up_w is True; expected a finite number above 0"),
+        (('description = "mine"', 'description = ""'), "description is ''"),
+        (('name = "mine"', 'name = "yours"'), "name is 'yours'; expected the file's own name, 'mine'"),
+        (("rtt_s = 0.5", "rtt_s = "), "is not TOML"),
+    ],
+)
+def test_a_wrong_link_file_is_named_with_its_fault(tmp_path, change, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD.replace(*change))
+    with pytest.raises(TargetError, match=message) as caught:
+        load_link(path)
+    assert "mine.toml" in str(caught.value)
+
+
+def test_a_user_adds_a_link_and_may_not_redefine_one(tmp_path, monkeypatch):
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "mine.toml").write_text(GOOD)
+    link = load_link("mine")
+    assert (link.up_bytes_per_s, link.down_bytes_per_s, link.rtt_s) == (1_000, 2_000, 0.5)
+    assert "mine" in link_names()
+    (tmp_path / "links" / "wifi.toml").write_text(GOOD.replace("mine", "wifi"))
+    with pytest.raises(TargetError, match=r"'wifi' is defined in .*wifi\.toml and in .*wifi\.toml; rename one"):
+        load_link("3g")

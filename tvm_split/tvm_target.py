@@ -1,0 +1,62 @@
+"""From a target file to TVM's own `Target`: tags, `native`, cores and the triple of another architecture."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+from tvm.target import Target, codegen
+
+from tvm_split.errors import TargetError
+from tvm_split.targets.spec import TargetSpec
+
+NATIVE = "native"
+
+
+def resolve(spec: TargetSpec) -> Target:
+    """TVM's target of the device, with `num-cores`.
+
+    `mcpu = "native"` becomes this machine's processor as LLVM names it. An x86-64 target without a triple gets one when
+    this machine is no x86-64. Raises TargetError: a simulated device, a tag or option that TVM does not know, a processor
+    that its LLVM does not know (LLVM itself only warns and compiles for a generic one), another number of cores.
+    """
+    config = spec.tvm_target_config
+    options = _options(spec, config)
+    if options.get("mcpu") == NATIVE:
+        if spec.arch != _machine():
+            raise TargetError(
+                f"target '{spec.name}' is {spec.arch} with mcpu 'native', but this machine is {_machine()}"
+            )
+        options["mcpu"] = str(codegen.llvm_get_system_cpu())
+    if "mtriple" not in options and spec.arch != _machine():
+        options["mtriple"] = f"{spec.arch}-linux-gnu"
+    cores = options.setdefault("num-cores", spec.cores)
+    if cores != spec.cores:
+        raise TargetError(
+            f"target '{spec.name}' has cores = {spec.cores}, but its tvm_target says {cores}; make them agree"
+        )
+    target = _target(spec, options)
+    mcpu, mtriple = str(options.get("mcpu", "")), str(options.get("mtriple", ""))
+    if target.kind.name == "llvm" and mcpu and not codegen.llvm_is_valid_cpu(mcpu, mtriple):
+        raise TargetError(
+            f"target '{spec.name}': TVM's LLVM knows no processor '{mcpu}'; correct mcpu in its tvm_target"
+        )
+    return target
+
+
+def _options(spec: TargetSpec, config: str | dict[str, Any]) -> dict[str, Any]:
+    """A tag's options, or the dict itself, without the features that TVM derives again."""
+    exported = _target(spec, config).export() if isinstance(config, str) else config
+    return {name: value for name, value in exported.items() if not name.startswith("feature.") and name != "tag"}
+
+
+def _target(spec: TargetSpec, config: str | dict[str, Any]) -> Target:
+    try:
+        return Target(config)
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise TargetError(f"target '{spec.name}': TVM refuses its tvm_target {config!r}: {reason}") from None
+
+
+def _machine() -> str:
+    return {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
