@@ -24,7 +24,7 @@ class TargetSpec:
     efficiency: the share of the peak that compiled kernels reach, above 0 and at most 1. The packaged files state it
         for TVM's *untuned* kernels, which run one multiply-add chain on one core: about 0.5 float32 operations a cycle
         (measured on x86, assumed elsewhere; tvm_split/profile/roofline.py has the numbers), so
-        0.5 / (peak operations a core's cycle * cores). For scheduled kernels: `dataclasses.replace(spec, efficiency=...)`.
+        0.5 / (peak operations a core's cycle * cores). For scheduled kernels use `dataclasses.replace`.
     layer_overhead_s: what a layer costs beyond its arithmetic and its bytes.
     memory_bytes: what the board has, None only for a simulated device whose memory nobody published.
     vector_bits: width of a SIMD register.  l1_bytes: L1 data cache of a core.  l2_bytes: L2 that one core reaches.

@@ -17,8 +17,8 @@ def resolve(spec: TargetSpec) -> Target:
     """TVM's target of the device, with `num-cores`.
 
     `mcpu = "native"` becomes this machine's processor as LLVM names it. An x86-64 target without a triple gets one when
-    this machine is no x86-64. Raises TargetError: a simulated device, a tag or option that TVM does not know, a processor
-    that its LLVM does not know (LLVM itself only warns and compiles for a generic one), another number of cores.
+    this machine is no x86-64. Raises TargetError: a simulated device, a tag or option that TVM does not know, a
+    processor that its LLVM does not know (LLVM itself only warns and compiles for a generic one), another `num-cores`.
     """
     config = spec.tvm_target_config
     options = _options(spec, config)

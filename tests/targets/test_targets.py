@@ -1,9 +1,8 @@
 import tomllib
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
-from tvm.target import Target
 from tvm_split.targets import TargetSpec, load_target, target_names
 from tvm_split.targets import host as host_module
 from tvm_split.targets.load import ENVIRONMENT, PACKAGED
@@ -45,17 +44,6 @@ def test_a_packaged_file_is_named_as_its_target_and_gives_a_source_for_every_num
     assert all(text.strip() for text in spec.sources.values())
 
 
-@pytest.mark.parametrize("name", [*CPUS, "host"])
-def test_tvm_accepts_the_target_and_it_has_the_cores_of_the_file(name):
-    spec = load_target(name)
-    target = resolve(spec)
-    assert isinstance(target, Target) and target.kind.name == "llvm"
-    assert int(target.attrs["num-cores"]) == spec.cores
-    if spec.arch == "aarch64":
-        assert str(target.attrs["mtriple"]).startswith("aarch64-linux-gnu")
-        assert target.features.is_aarch64
-
-
 @pytest.mark.parametrize("name", CPUS)
 def test_a_processor_states_its_caches_and_reaches_half_an_operation_a_cycle(name):
     spec = load_target(name)
@@ -76,7 +64,7 @@ def test_simulated_chips_have_the_constants_of_the_auto_split_code_and_nothing_c
     assert tpu.peak_int8_ops_per_s == pytest.approx(2 * 96.0e12, rel=1e-3)
     assert eyeriss.memory_bandwidth_bytes_per_s == pytest.approx(1.00e9, rel=1e-3)
     assert tpu.memory_bandwidth_bytes_per_s == pytest.approx(13.0e9, rel=1e-3)
-    assert eyeriss.peak_flops_per_s == eyeriss.peak_int8_ops_per_s / 4
+    assert eyeriss.peak_flops_per_s == pytest.approx(eyeriss.peak_int8_ops_per_s / 4)
     for spec in (eyeriss, tpu):
         assert spec.simulated and spec.memory_bytes is None
         with pytest.raises(TargetError, match=f"'{spec.name}' is simulated"):
@@ -157,11 +145,9 @@ def test_a_user_adds_a_target_by_dropping_a_file(own):
 def test_the_same_name_in_two_folders_is_refused_and_both_files_are_named(own):
     path = own("raspberry-pi-4")
     for call in (target_names, lambda: load_target("c5.large"), lambda: load_target("host")):
-        with pytest.raises(
-            TargetError, match=r"'raspberry-pi-4' is defined in .*targets/raspberry-pi-4\.toml and in"
-        ) as e:
+        with pytest.raises(TargetError, match=r"'raspberry-pi-4' is defined in .* and in ") as e:
             call()
-        assert str(path) in str(e.value)
+        assert str(path) in str(e.value) and str(PACKAGED / path.name) in str(e.value)
 
 
 def test_a_folder_named_twice_is_read_once(own, tmp_path, monkeypatch):
@@ -231,24 +217,3 @@ def test_host_without_a_known_clock_or_processor_says_so(monkeypatch):
     monkeypatch.setattr(host_module.platform, "machine", lambda: "riscv64")
     with pytest.raises(TargetError, match="this machine is 'riscv64'"):
         load_target("host")
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ("arm/no-such-board", "TVM refuses its tvm_target 'arm/no-such-board'"),
-        ({"kind": "llvm", "mcpuu": "cortex-a53"}, "TVM refuses its tvm_target"),
-        ({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a530"}, "knows no processor 'cortex-a530'"),
-        ({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "num-cores": 6}, "cores = 4, but its tvm_target says 6"),
-    ],
-)
-def test_what_tvm_does_not_know_is_refused(config, message):
-    with pytest.raises(TargetError, match=message):
-        resolve(replace(load_target("raspberry-pi-4"), tvm_target=config))
-
-
-def test_native_and_missing_triples_follow_the_machine_that_compiles(monkeypatch):
-    monkeypatch.setattr("tvm_split.tvm_target.platform.machine", lambda: "aarch64")
-    assert str(resolve(load_target("c5.large")).attrs["mtriple"]) == "x86_64-linux-gnu"
-    with pytest.raises(TargetError, match="with mcpu 'native', but this machine is aarch64"):
-        resolve(replace(load_target("c5.large"), tvm_target={"kind": "llvm", "mcpu": "native"}))

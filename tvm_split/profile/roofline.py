@@ -15,8 +15,8 @@ znver4), untuned float32 kernels ran on one thread whatever the number of cores 
     conv 3x3 256 -> 256, 14x14     1.8 GFLOP/s        conv 7x7   3 ->  64, 224x224   2.7 GFLOP/s
     dense 2048 -> 1000             1.6 GFLOP/s        (numpy's sgemm, one thread:   88 to 103 GFLOP/s)
 
-which is one chain of multiply-adds, each waiting for the one before it: 2 operations in a latency of about 4 cycles. The
-target files therefore say 0.5 operations a cycle, of one core, for every processor. For ARM this is an assumption:
+which is one chain of multiply-adds, each waiting for the one before it: 2 operations in a latency of about 4 cycles.
+The target files therefore say 0.5 operations a cycle, of one core, for every processor. For ARM this is an assumption:
 nobody has measured it on a board. An empty layer took 0.16 us of Relax's virtual machine on the same EPYC.
 Measured costs replace all this; kernels with a schedule need a new efficiency.
 """

@@ -1,0 +1,42 @@
+from dataclasses import replace
+
+import pytest
+from tvm.target import Target
+from tvm_split.targets import load_target, target_names
+
+from tvm_split.errors import TargetError
+from tvm_split.tvm_target import resolve
+
+RUNNABLE = [name for name in target_names() if not load_target(name).simulated]
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_tvm_accepts_the_target_and_it_has_the_cores_of_the_file(name):
+    spec = load_target(name)
+    target = resolve(spec)
+    assert isinstance(target, Target) and target.kind.name == "llvm"
+    assert int(target.attrs["num-cores"]) == spec.cores
+    if spec.arch == "aarch64":
+        assert str(target.attrs["mtriple"]).startswith("aarch64-linux-gnu")
+        assert target.features.is_aarch64
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("arm/no-such-board", "TVM refuses its tvm_target 'arm/no-such-board'"),
+        ({"kind": "llvm", "mcpuu": "cortex-a53"}, "TVM refuses its tvm_target"),
+        ({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a530"}, "knows no processor 'cortex-a530'"),
+        ({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "num-cores": 6}, "cores = 4, but its tvm_target says 6"),
+    ],
+)
+def test_what_tvm_does_not_know_is_refused(config, message):
+    with pytest.raises(TargetError, match=message):
+        resolve(replace(load_target("raspberry-pi-4"), tvm_target=config))
+
+
+def test_native_and_missing_triples_follow_the_machine_that_compiles(monkeypatch):
+    monkeypatch.setattr("tvm_split.tvm_target.platform.machine", lambda: "aarch64")
+    assert str(resolve(load_target("c5.large")).attrs["mtriple"]) == "x86_64-linux-gnu"
+    with pytest.raises(TargetError, match="with mcpu 'native', but this machine is aarch64"):
+        resolve(replace(load_target("c5.large"), tvm_target={"kind": "llvm", "mcpu": "native"}))
