@@ -100,7 +100,7 @@ def text(table: Mapping[str, Any], name: str, where: str) -> str:
 
 def number(table: Mapping[str, Any], name: str, where: str, whole: bool = False, zero: bool = False) -> float:
     """The field as a finite number above 0 (`zero`: or 0), an integer if `whole`; TargetError otherwise."""
-    value = table[name]
+    value: float = table[name]
     right_type = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not right_type or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         kind = "a whole number" if whole else "a finite number"
