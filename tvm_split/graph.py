@@ -80,6 +80,8 @@ class Graph:
         names = [layer.name for layer in self.layers]
         if len(set(names)) != len(names):
             raise GraphError(f"graph '{self.name}' has two layers named '{_first_double(names)}'")
+        if len(set(self.inputs)) != len(self.inputs):
+            raise GraphError(f"graph '{self.name}' has two inputs named '{_first_double(self.inputs)}'")
         made = set(self.inputs)
         tensor_names = set(known)
         for layer in self.layers:
@@ -132,6 +134,17 @@ class Graph:
     def predecessors(self, layer: str) -> tuple[str, ...]:
         made_by = (self.producer[name] for name in self.layer[layer].inputs)
         return tuple(dict.fromkeys(name for name in made_by if name is not None))
+
+    def closure(self, layers: Iterable[str]) -> frozenset[str]:
+        """The layers and all that they need: the smallest legal cut with them on the edge."""
+        found: set[str] = set()
+        waiting = list(layers)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting.extend(self.predecessors(name))
+        return frozenset(found)
 
     def is_legal_cut(self, edge: Iterable[str]) -> bool:
         """Whether the set is downward closed: no edge layer reads what a cloud layer makes."""

@@ -1,0 +1,19 @@
+"""Planners: from a Problem to Candidates, soonest first. Pure functions on frozen data; one planner a file."""
+
+from collections.abc import Callable
+
+from tvm_split.plan.auto_split import plan_auto_split
+from tvm_split.plan.exhaustive import plan_exhaustive
+from tvm_split.plan.min_cut import plan_min_cut
+from tvm_split.plan.neurosurgeon import plan_neurosurgeon
+from tvm_split.plan.problem import Candidate, Problem
+from tvm_split.plan.qdmp import plan_qdmp
+
+#: name on the command line -> planner
+PLANNERS: dict[str, Callable[[Problem], tuple[Candidate, ...]]] = {
+    "auto-split": plan_auto_split,
+    "exhaustive": plan_exhaustive,
+    "min-cut": plan_min_cut,
+    "neurosurgeon": plan_neurosurgeon,
+    "qdmp": plan_qdmp,
+}

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+from tvm_split.graph import Tensor
 from tvm_split.plan.problem import Candidate, Crossing, Kind, Problem, Timing
 
 
 def crossings(problem: Problem, edge: frozenset[str], bits: int) -> tuple[Crossing, ...]:
     """The payload of a cut when floating-point tensors cross at `bits`. Empty for edge-only with the result wanted there."""
     graph = problem.graph
-    found = []
-    for name in graph.crossing(edge, result_at_cloud=problem.result_at == "cloud"):
-        tensor = graph.tensor[name]
-        width = problem.width(tensor, bits)
-        found.append(Crossing(name, tensor.shape, width, -(-tensor.elements * width // 8)))
-    return tuple(found)
+    names = graph.crossing(edge, result_at_cloud=problem.result_at == "cloud")
+    return tuple(crossing_of(problem, graph.tensor[name], bits) for name in names)
+
+
+def crossing_of(problem: Problem, tensor: Tensor, bits: int) -> Crossing:
+    """What one tensor adds to a payload whose floating-point tensors cross at `bits`."""
+    width = problem.width(tensor, bits)
+    return Crossing(tensor.name, tensor.shape, width, -(-tensor.elements * width // 8))
 
 
 def kind_of(problem: Problem, edge: frozenset[str]) -> Kind:
-    if not edge:
+    return kind_of_count(problem, len(edge))
+
+
+def kind_of_count(problem: Problem, edge_layers: int) -> Kind:
+    """Kind of a cut with so many layers on the edge."""
+    if not edge_layers:
         return "cloud-only"
-    return "edge-only" if len(edge) == len(problem.graph.layers) else "split"
+    return "edge-only" if edge_layers == len(problem.graph.layers) else "split"
 
 
 def memory_bytes(problem: Problem, edge: frozenset[str], payload_bytes: int) -> int:
@@ -47,9 +56,9 @@ def evaluate(problem: Problem, edge: Iterable[str], bits: int) -> Candidate:
     sent = sum(part.size_bytes for part in payload)
     back = returned_bytes(problem, chosen)
     timing = Timing(
-        edge_s=sum(problem.edge.of(layer.name) for layer in graph.layers if layer.name in chosen),
+        edge_s=math.fsum(problem.edge.of(layer.name) for layer in graph.layers if layer.name in chosen),
         uplink_s=problem.link.up_s(sent) if payload else 0.0,
-        cloud_s=sum(problem.cloud.of(layer.name) for layer in graph.layers if layer.name not in chosen),
+        cloud_s=math.fsum(problem.cloud.of(layer.name) for layer in graph.layers if layer.name not in chosen),
         downlink_s=problem.link.down_s(back) if back else 0.0,
     )
     return Candidate(
@@ -59,3 +68,14 @@ def evaluate(problem: Problem, edge: Iterable[str], bits: int) -> Candidate:
         edge_memory_bytes=memory_bytes(problem, chosen, sent),
         predicted=timing,
     )
+
+
+def ranked(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates soonest first, each once. Equal times: fewer edge layers, then fewer bytes, fewer bits, by name."""
+    once = {(found.edge_layers, found.crossing): found for found in candidates}
+    return tuple(sorted(once.values(), key=_order))
+
+
+def _order(found: Candidate) -> tuple[float, int, int, tuple[int, ...], tuple[str, ...]]:
+    widths = tuple(part.bits for part in found.crossing)
+    return found.predicted.total_s, len(found.edge_layers), found.payload_bytes, widths, found.edge_layers

@@ -1,0 +1,83 @@
+"""What the exact planners do with their answer, and what they do when it does not fit the edge's memory.
+
+A limit on memory is no sum over links, so it breaks the minimum cut's form. Then, as a **heuristic**, each byte of edge
+weights gets a price, which keeps the form (Everett, Operations Research 1963; the price is moved along the lower convex
+hull of time over weight bytes), and the cuts met on the way that fit compete with
+
+    every prefix of the layers' order that fits, the smallest split known, edge-only and cloud-only.
+
+Cuts off that hull may be missed: the answer is never worse than the best prefix, and may be later than the optimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from tvm_split.errors import PlanError
+from tvm_split.plan.cuts import forced_sides, legal_prefixes
+from tvm_split.plan.evaluate import evaluate, ranked
+from tvm_split.plan.flow import min_cut_layers, prices, ticks
+from tvm_split.plan.memory import does_not_fit, fits, smallest_split
+from tvm_split.plan.problem import Candidate, Problem
+from tvm_split.plan.sweep import best_prefixes, sweep
+
+#: minimum cuts that the search for a price may take; the hull's corner is mostly found in three to eight
+ROUNDS = 12
+
+
+def plan_exact(problem: Problem, solve: Callable[[Problem, int], list[frozenset[str]]]) -> tuple[Candidate, ...]:
+    """Price the cuts of `solve` at each width, with edge-only and cloud-only where legal; the heuristic where none fits."""
+    edge, cloud = forced_sides(problem)
+    sentinels = [frozenset[str]()] if not edge else []
+    if not cloud:
+        sentinels.append(frozenset(layer.name for layer in problem.graph.layers))
+    found: list[Candidate] = []
+    for bits in problem.cut_bits:
+        cuts = dict.fromkeys([*solve(problem, bits), *sentinels])
+        priced = ranked(evaluate(problem, cut, bits) for cut in cuts)
+        found += [candidate for candidate in priced if fits(problem, candidate)]
+        if not fits(problem, priced[0]):
+            found += within_memory(problem, bits, priced[0])
+    if not found:
+        raise does_not_fit(problem, "no cut found", smallest_split(problem).edge_memory_bytes)
+    return ranked(found)
+
+
+def within_memory(problem: Problem, bits: int, too_big: Candidate) -> list[Candidate]:
+    """Cuts that fit, found from the unlimited best one, which does not. Heuristic. At most ROUNDS maximum flows."""
+    graph = problem.graph
+    edge, cloud = forced_sides(problem)
+    small = evaluate(problem, smallest_split(problem).edge_layers if edge else (), bits)
+    found = [small, *_prefixes(problem, bits)]
+    price = prices(problem, bits)
+    weights = [layer.weight_bytes for layer in graph.layers]
+    for _ in range(ROUNDS):
+        saved = _weight_bytes(problem, too_big) - _weight_bytes(problem, small)
+        lost_s = small.predicted.total_s - too_big.predicted.total_s
+        if saved <= 0 or lost_s <= 0:
+            break
+        byte_price = ticks(lost_s) / saved
+        dearer = tuple(cost + round(byte_price * size) for cost, size in zip(price.edge, weights, strict=True))
+        tried = evaluate(problem, min_cut_layers(problem, replace(price, edge=dearer), edge, cloud), bits)
+        if tried.edge_layers in (small.edge_layers, too_big.edge_layers):
+            break
+        if fits(problem, tried):
+            small = tried
+            found.append(tried)
+        else:
+            too_big = tried
+    return [candidate for candidate in found if fits(problem, candidate)]
+
+
+def _prefixes(problem: Problem, bits: int) -> list[Candidate]:
+    try:
+        allowed = legal_prefixes(problem)
+    except PlanError:
+        return []
+    fitting = [prefix for prefix in sweep(problem, bits)[allowed.start : allowed.stop] if fits(problem, prefix)]
+    return best_prefixes(problem, bits, fitting)
+
+
+def _weight_bytes(problem: Problem, candidate: Candidate) -> int:
+    return sum(problem.graph.layer[name].weight_bytes for name in candidate.edge_layers)

@@ -1,0 +1,151 @@
+"""Price every prefix of the layers' order in one walk, equal to `evaluate` on each of them.
+
+    prefix n:    layers 0..n-1 on the edge, the others in the cloud
+    payload:     a tensor starts to cross when its maker joins the edge, and stops when its last reader does
+    memory:      what crosses stays live to the end, so the peak of prefix n is the running maximum of the live bytes
+                 of the whole network's run
+
+One walk is O(layers + reads); its sums are exact (fractions), so that they round as `evaluate`'s do.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+
+from tvm_split.graph import Tensor
+from tvm_split.plan.evaluate import crossing_of, kind_of_count
+from tvm_split.plan.problem import Candidate, Problem, Timing
+
+#: prefixes of one width that become Candidates: each names all its layers, so all of them would take O(layers^2) memory
+KEEP = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The first `layers` layers on the edge, priced. `largest_activation_bytes` is of any tensor those layers make."""
+
+    layers: int
+    weight_bytes: int
+    largest_activation_bytes: int
+    payload_bytes: int
+    memory_bytes: int
+    timing: Timing
+
+
+def sweep(problem: Problem, bits: int) -> tuple[Prefix, ...]:
+    """All layers + 1 prefixes, in order, floating-point tensors crossing at `bits`. O(layers + reads)."""
+    graph = problem.graph
+    layers = graph.layers
+    edge_s = _running_sums(problem.edge.of(layer.name) for layer in layers)
+    cloud_s = _running_sums(problem.cloud.of(layer.name) for layer in reversed(layers))[::-1]
+    weights = list(accumulate((layer.weight_bytes for layer in layers), initial=0))
+    largest = list(accumulate((_largest_output(problem, layer.outputs) for layer in layers), max, initial=0))
+    peaks, back = _peaks(problem), _returned(problem)
+    found = []
+    sent = count = 0
+    for n, (starts, stops) in enumerate(_changes(problem)):
+        sent += sum(crossing_of(problem, tensor, bits).size_bytes for tensor in starts)
+        sent -= sum(crossing_of(problem, tensor, bits).size_bytes for tensor in stops)
+        count += len(starts) - len(stops)
+        timing = Timing(
+            edge_s=edge_s[n],
+            uplink_s=problem.link.up_s(sent) if count else 0.0,
+            cloud_s=cloud_s[n],
+            downlink_s=problem.link.down_s(back[n]) if back[n] else 0.0,
+        )
+        found.append(Prefix(n, weights[n], largest[n], sent, weights[n] + peaks[n] + sent, timing))
+    return tuple(found)
+
+
+def best_prefixes(problem: Problem, bits: int, prefixes: Iterable[Prefix], keep: int = KEEP) -> list[Candidate]:
+    """The `keep` soonest of the prefixes, shorter first when equal, as Candidates. Prefix 0 is kept whenever given."""
+    given = list(prefixes)
+    chosen = heapq.nsmallest(keep, given, key=lambda prefix: (prefix.timing.total_s, prefix.layers))
+    chosen += [prefix for prefix in given if prefix.layers == 0 and prefix not in chosen]
+    return as_candidates(problem, bits, chosen)
+
+
+def as_candidates(problem: Problem, bits: int, prefixes: Sequence[Prefix]) -> list[Candidate]:
+    """The prefixes as Candidates, each with its payload, in the order given. O(layers * prefixes)."""
+    graph = problem.graph
+    names = tuple(layer.name for layer in graph.layers)
+    place = {tensor.name: i for i, tensor in enumerate(graph.tensors)}
+    wanted = {prefix.layers for prefix in prefixes}
+    crossing: dict[str, Tensor] = {}
+    payloads = {}
+    for n, (starts, stops) in enumerate(_changes(problem)):
+        crossing.update((tensor.name, tensor) for tensor in starts)
+        for tensor in stops:
+            del crossing[tensor.name]
+        if n in wanted:
+            ordered = sorted(crossing.values(), key=lambda tensor: place[tensor.name])
+            payloads[n] = tuple(crossing_of(problem, tensor, bits) for tensor in ordered)
+    return [
+        Candidate(
+            kind=kind_of_count(problem, prefix.layers),
+            edge_layers=names[: prefix.layers],
+            crossing=payloads[prefix.layers],
+            edge_memory_bytes=prefix.memory_bytes,
+            predicted=prefix.timing,
+        )
+        for prefix in prefixes
+    ]
+
+
+def _running_sums(seconds: Iterable[float]) -> list[float]:
+    return [float(total) for total in accumulate(map(Fraction, seconds), initial=Fraction(0))]
+
+
+def _largest_output(problem: Problem, outputs: Iterable[str]) -> int:
+    return max((problem.graph.tensor[name].size_bytes for name in outputs), default=0)
+
+
+def _changes(problem: Problem) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """For each prefix, the tensors that start to cross with it and those that stop."""
+    graph = problem.graph
+    results = set(graph.outputs) if problem.result_at == "cloud" else set()
+    starts: list[list[Tensor]] = [[] for _ in range(len(graph.layers) + 1)]
+    stops: list[list[Tensor]] = [[] for _ in range(len(graph.layers) + 1)]
+    for tensor in graph.tensors:
+        readers = graph.readers[tensor.name]
+        if not readers and tensor.name not in results:
+            continue
+        maker = graph.producer.get(tensor.name)
+        starts[0 if maker is None else graph.position(maker) + 1].append(tensor)
+        if tensor.name not in results:
+            stops[graph.position(readers[-1]) + 1].append(tensor)
+    yield from zip(starts, stops, strict=True)
+
+
+def _peaks(problem: Problem) -> list[int]:
+    """Running maximum of the live bytes while the whole network runs, before each layer and after the last."""
+    graph = problem.graph
+    size = {tensor.name: tensor.size_bytes for tensor in graph.tensors}
+    kept = set(graph.outputs)
+    last: dict[str, int] = {}
+    for i, layer in enumerate(graph.layers):
+        last.update(dict.fromkeys((*layer.inputs, *layer.outputs), i))
+    live = sum(size[name] for name in graph.inputs if name in last or name in kept)
+    peaks = [live]
+    for i, layer in enumerate(graph.layers):
+        live += sum(size[name] for name in layer.outputs)
+        peaks.append(max(peaks[-1], live))
+        used = dict.fromkeys((*layer.inputs, *layer.outputs))
+        live -= sum(size[name] for name in used if last[name] == i and name not in kept)
+    return peaks
+
+
+def _returned(problem: Problem) -> list[int]:
+    """Bytes of the outputs that come back over the downlink from each prefix."""
+    graph = problem.graph
+    made_by = [0] * len(graph.layers)
+    if problem.result_at == "edge":
+        for name in dict.fromkeys(graph.outputs):
+            maker = graph.producer[name]
+            if maker is not None:
+                made_by[graph.position(maker)] += graph.tensor[name].size_bytes
+    return list(accumulate(reversed(made_by), initial=0))[::-1]
