@@ -31,7 +31,7 @@ class Tensor:
         if self.dtype not in DTYPE_BITS:
             raise GraphError(f"tensor '{self.name}' has dtype '{self.dtype}'; known are {', '.join(DTYPE_BITS)}")
         if any(extent < 0 for extent in self.shape):
-            raise GraphError(f"tensor '{self.name}' has shape {self.shape}; every extent must be known and not negative")
+            raise GraphError(f"tensor '{self.name}' has shape {self.shape}; extents must be known and not negative")
 
     @property
     def elements(self) -> int:
@@ -94,7 +94,7 @@ class Graph:
                 made.add(name)
         for name in (*made, *self.outputs):
             if name not in tensor_names:
-                raise GraphError(f"'{name}' is an input, output or result of graph '{self.name}', but not in its tensors")
+                raise GraphError(f"'{name}' is an input or output in graph '{self.name}', but not in its tensors")
         absent = [name for name in self.outputs if name not in made]
         if absent:
             raise GraphError(f"outputs {absent} of graph '{self.name}' are made by no layer")
@@ -158,7 +158,8 @@ class Graph:
             for before in self.predecessors(name):
                 if before not in chosen:
                     raise GraphError(
-                        f"layer '{name}' is on the edge but reads from '{before}' in the cloud; a cut must be downward closed"
+                        f"layer '{name}' is on the edge but reads from '{before}' in the cloud; "
+                        "a cut must be downward closed"
                     )
         return chosen
 

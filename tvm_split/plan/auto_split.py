@@ -1,12 +1,12 @@
 """Auto-Split with float layers: its candidate splits, priced and listed (Banitalebi-Dehkordi et al., KDD 2021).
 
-    T_n         bytes of all tensors that cross after layer n, at the narrowest width of cut_bits; T_9 = t_2 + t_9 in the
-                paper's figure, where node 2 is read again by a later addition. T_0: the raw network input
+    T_n         bytes of all tensors that cross after layer n, at the narrowest width of cut_bits; T_9 = t_2 + t_9 in
+                the paper's figure, where node 2 is read again by a later addition. T_0: the raw network input
     eq. (6)     candidates: every n with T_n <= T_0 that fits the memory at the narrowest width; n = 0 is cloud-only
-    Algorithm 1 for each candidate, each width of cut_bits that still fits joins the solution list; the list is the answer
+    Algorithm 1 each candidate at each width of cut_bits that still fits joins the solution list, which is the answer
 
 The bits of the edge layers (eqs. 7 to 9) are another planner's business. The equations' memory is the weights plus the
-largest single activation; by default this planner takes the artefact's real memory, live skip tensors and payload included.
+largest single activation; by default this planner takes the artefact's real memory, with skip tensors and payload.
 """
 
 from __future__ import annotations
@@ -25,22 +25,19 @@ from tvm_split.plan.sweep import KEEP, Prefix, best_prefixes, sweep
 def plan_auto_split(problem: Problem, paper_memory: bool = False, keep: int = KEEP) -> tuple[Candidate, ...]:
     """The solution list soonest first: the `keep` soonest of each width, and cloud-only unless a pin forbids it.
 
-    With paper_memory, a Candidate's edge_memory_bytes is the paper's formula. Exact over prefixes that send no more than
-    the input; a heuristic beside min-cut where branches run in parallel. PlanError when no prefix honours the pins, fits,
-    or sends little enough. O(widths * (layers + reads + keep * layers)).
+    With paper_memory, a Candidate's edge_memory_bytes is the paper's formula. Exact over prefixes that send no more
+    than the input; a heuristic on graphs with branches, where min-cut is exact. PlanError when no prefix honours the
+    pins, fits, or sends little enough. O(widths * (layers + reads + keep * layers)).
     """
     allowed = legal_prefixes(problem)
     narrowest = _prefixes(problem, min(problem.cut_bits), paper_memory)
-    light = [
-        prefix
-        for prefix in narrowest[allowed.start : allowed.stop]
-        if prefix.payload_bytes <= narrowest[0].payload_bytes
-    ]
+    legal, input_bytes = narrowest[allowed.start : allowed.stop], narrowest[0].payload_bytes
+    light = [prefix for prefix in legal if prefix.payload_bytes <= input_bytes]
     if not light:
-        least = min(prefix.payload_bytes for prefix in narrowest[allowed.start : allowed.stop])
+        least = min(prefix.payload_bytes for prefix in legal)
         raise PlanError(
             f"every split that the pins allow sends at least {least} bytes, more than the network input's "
-            f"{narrowest[0].payload_bytes}, and auto-split tries none of these (eq. 6); plan with min-cut, or remove a pin"
+            f"{input_bytes}, and auto-split tries none of these (eq. 6); plan with min-cut, or remove a pin"
         )
     candidates = [prefix.layers for prefix in light if fits(problem, prefix)]
     if not candidates:

@@ -28,8 +28,8 @@ def forced_sides(problem: Problem) -> tuple[frozenset[str], frozenset[str]]:
         why = needed_by[layer.name]
         if pinned.get(layer.name) == "cloud":
             raise PlanError(
-                f"layer '{layer.name}' is pinned to the cloud, but layer '{why}', which is pinned to the edge, needs its "
-                "result; an edge layer cannot read from the cloud, so remove one of the two pins"
+                f"layer '{layer.name}' is pinned to the cloud, but layer '{why}', which is pinned to the edge, needs "
+                "its result; an edge layer cannot read from the cloud, so remove one of the two pins"
             )
         for before in graph.predecessors(layer.name):
             needed_by.setdefault(before, why)
@@ -52,8 +52,8 @@ def legal_prefixes(problem: Problem) -> range:
     if first > last:
         layers = problem.graph.layers
         raise PlanError(
-            f"no prefix of the layers' order has '{layers[first - 1].name}' on the edge and '{layers[last].name}' in the "
-            "cloud, as the pins demand; plan with min-cut, which is not bound to prefixes, or remove one of the pins"
+            f"no prefix of the layers' order has '{layers[first - 1].name}' on the edge and '{layers[last].name}' "
+            "in the cloud, as the pins demand; plan with min-cut, which is not bound to prefixes, or remove one of the pins"
         )
     return range(first, last + 1)
 
@@ -69,8 +69,8 @@ def every_cut(problem: Problem, limit: int = MAX_CUTS) -> Iterator[frozenset[str
         masks = grown if layer.name in edge else masks + grown
         if len(masks) > limit:
             raise PlanError(
-                f"graph '{graph.name}' ({len(graph.layers)} layers) has more than {limit} legal cuts, too many to try each; "
-                "plan with min-cut, which is exact at any size, or pin layers until fewer are left"
+                f"graph '{graph.name}' ({len(graph.layers)} layers) has more than {limit} legal cuts, too many to "
+                "try each; plan with min-cut, which is exact at any size, or pin layers until fewer are left"
             )
     for mask in masks:
         yield frozenset(layer.name for i, layer in enumerate(graph.layers) if mask >> i & 1)

@@ -10,7 +10,7 @@ from tvm_split.plan.problem import Candidate, Crossing, Kind, Problem, Timing
 
 
 def crossings(problem: Problem, edge: frozenset[str], bits: int) -> tuple[Crossing, ...]:
-    """The payload of a cut when floating-point tensors cross at `bits`. Empty for edge-only with the result wanted there."""
+    """The payload of a cut when floating-point tensors cross at `bits`. Edge-only may have none."""
     graph = problem.graph
     names = graph.crossing(edge, result_at_cloud=problem.result_at == "cloud")
     return tuple(crossing_of(problem, graph.tensor[name], bits) for name in names)
@@ -49,7 +49,7 @@ def returned_bytes(problem: Problem, edge: frozenset[str]) -> int:
 
 
 def evaluate(problem: Problem, edge: Iterable[str], bits: int) -> Candidate:
-    """Price the cut. GraphError when it is not downward closed; CostError when a layer has no cost. O(layers + tensors)."""
+    """Price the cut. GraphError when it is not downward closed. O(layers + tensors)."""
     graph = problem.graph
     chosen = graph.check_cut(edge)
     payload = crossings(problem, chosen, bits)
@@ -71,7 +71,7 @@ def evaluate(problem: Problem, edge: Iterable[str], bits: int) -> Candidate:
 
 
 def ranked(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates soonest first, each once. Equal times: fewer edge layers, then fewer bytes, fewer bits, by name."""
+    """The candidates soonest first, each once. Equal times: by edge layers, bytes and bits, fewest first."""
     once = {(found.edge_layers, found.crossing): found for found in candidates}
     return tuple(sorted(once.values(), key=_order))
 

@@ -27,7 +27,7 @@ ROUNDS = 12
 
 
 def plan_exact(problem: Problem, solve: Callable[[Problem, int], list[frozenset[str]]]) -> tuple[Candidate, ...]:
-    """Price the cuts of `solve` at each width, with edge-only and cloud-only where legal; the heuristic where none fits."""
+    """Price the cuts of `solve` at each width, and edge-only and cloud-only; the heuristic if the best is too big."""
     edge, cloud = forced_sides(problem)
     sentinels = [frozenset[str]()] if not edge else []
     if not cloud:

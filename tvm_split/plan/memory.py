@@ -37,8 +37,8 @@ def smallest_split(problem: Problem) -> Candidate:
         found = _prefixes_and_pinned(problem, bits)
     if not found:
         raise PlanError(
-            f"graph '{problem.graph.name}' has no layer that may run on the edge, so it cannot be split; remove a pin to "
-            "the cloud, or plan cloud-only"
+            f"graph '{problem.graph.name}' has no layer that may run on the edge, so it cannot be split; remove a pin "
+            "to the cloud, or plan cloud-only"
         )
     return min(found, key=lambda candidate: (candidate.edge_memory_bytes, candidate.predicted.total_s))
 
@@ -52,8 +52,8 @@ def does_not_fit(problem: Problem, what: str, needed_bytes: int) -> PlanError:
     """The error of a planner whose answers all take more than memory_bytes."""
     return PlanError(
         f"{what} fits in memory_bytes={problem.memory_bytes}, and the pins forbid cloud-only, which always fits; "
-        f"{needed_bytes} bytes (weights, live activations and payload) would do: raise memory_bytes or remove a pin to the "
-        "edge"
+        f"{needed_bytes} bytes (weights, live activations and payload) would do: raise memory_bytes or remove a pin to "
+        "the edge"
     )
 
 

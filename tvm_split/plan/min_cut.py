@@ -54,8 +54,9 @@ def cheapest_sides(problem: Problem, price: Prices, first: int, last: int) -> li
 def uncrossed_cuts(problem: Problem, price: Prices) -> list[frozenset[str]]:
     """Case 3: the cheapest cuts that no tensor crosses, with and without results that come back. Often edge-only alone.
 
-    Parts of the graph that share no tensor choose their side one by one. A part that reads a network input stays on the
-    edge, one that makes a result wanted in the cloud stays there. Empty when some part can do neither. O(layers + reads).
+    Parts of the graph that share no tensor choose their side one by one. A part that reads a network input stays on
+    the edge, one that makes a result wanted in the cloud stays there. Empty when some part would
+    need both. O(layers + reads).
     """
     graph = problem.graph
     if not price.results.isdisjoint(graph.inputs):

@@ -1,10 +1,10 @@
 """Neurosurgeon: scan the prefixes of one topological order (Kang et al., ASPLOS 2017, section 5).
 
-    total(n) = sum of edge_s[:n] + uplink of all that crosses after layer n + sum of cloud_s[n:] + downlink of the results
+    total(n) = sum of edge_s[:n] + uplink of all that crosses after layer n + sum of cloud_s[n:] + downlink of results
 
-The paper's networks are chains, where one tensor crosses. On a graph with branches this bills **every** crossing tensor,
-and the sentinels n = 0 (cloud-only) and n = all (edge-only) compete. The paper's regressions of layer times are profiling,
-and arrive here as Costs; its energy mode is not part of this planner.
+The paper's networks are chains, where one tensor crosses. On a graph with branches this bills **every** crossing
+tensor, and the sentinels n = 0 (cloud-only) and n = all (edge-only) compete. The paper's regressions of layer times are
+profiling, and arrive here as Costs; its energy mode is not part of this planner.
 """
 
 from __future__ import annotations

@@ -35,8 +35,10 @@ class Link:
 
     def __post_init__(self) -> None:
         if not (self.up_bytes_per_s > 0 and self.down_bytes_per_s > 0 and self.rtt_s >= 0):
-            raise PlanError(f"link '{self.name}' has rates {self.up_bytes_per_s} and {self.down_bytes_per_s} bytes/s and "
-                            f"round trip {self.rtt_s} s; rates must be positive and the round trip not negative")  # fmt: skip
+            raise PlanError(
+                f"link '{self.name}' has rates {self.up_bytes_per_s} and {self.down_bytes_per_s} bytes/s and "
+                f"round trip {self.rtt_s} s; rates must be positive and the round trip not negative"
+            )
 
     def up_s(self, size_bytes: int) -> float:
         return self.rtt_s / 2 + size_bytes / self.up_bytes_per_s
@@ -74,7 +76,8 @@ class Problem:
             raise PlanError("cut_bits is empty; give at least one width, e.g. --cut-bits 8")
         for bits in (*self.cut_bits, *self.tensor_bits.values()):
             if bits not in WIDTHS:
-                raise PlanError(f"a crossing tensor cannot have {bits} bits; the widths are {', '.join(map(str, WIDTHS))}")
+                widths = ", ".join(map(str, WIDTHS))
+                raise PlanError(f"a crossing tensor cannot have {bits} bits; the widths are {widths}")
         for layer in self.graph.layers:
             self.edge.of(layer.name)
             self.cloud.of(layer.name)
@@ -105,7 +108,8 @@ class Problem:
     def width(self, tensor: Tensor, bits: int) -> int:
         """Bits an element of this tensor crosses at, when `bits` is the width chosen for floating-point tensors.
 
-        A network input, an integer tensor and a result wanted in the cloud keep their dtype's width. A width never exceeds the dtype's own.
+        A network input, an integer tensor and a result wanted in the cloud keep their dtype's width. A width never
+        exceeds the dtype's own.
         """
         native = DTYPE_BITS[tensor.dtype]
         for pattern, fixed in self.tensor_bits.items():

@@ -7,7 +7,7 @@
                  in [c, d) + the downlink of results made from d on: no cut of the segment is cheaper
 
 The cuts at cut vertices are priced first; a segment is solved only when its bound is below the best answer so far. The
-paper's own link weights and its first stage are not public: this is a reconstruction that returns what `min_cut` returns.
+paper's own link weights and first stage are not public: this is a reconstruction whose best answer is `min_cut`'s.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ SLACK = 1e-9
 def plan_qdmp(problem: Problem) -> tuple[Candidate, ...]:
     """The best cut at each width of cut_bits, and edge-only and cloud-only where legal, soonest first.
 
-    As exact as `plan_min_cut`, and with a memory limit the same heuristic. O(layers + reads), and a maximum flow for each
-    segment that its bound does not rule out.
+    As exact as `plan_min_cut`, and with a memory limit the same heuristic. O(layers + reads), and a maximum flow for
+    each segment that its bound does not rule out.
     """
     return plan_exact(problem, segment_cuts)
 
