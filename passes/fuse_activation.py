@@ -1,0 +1,188 @@
+"""Make layers: a convolution or matmul with its bias, residual add and activation; or one other operator.
+
+    Given:   c = conv2d(x, w);  b = add(c, bias);  r = clip(b, 0, 6);  y = max_pool2d(r)
+    Result:  r = conv2d_bias_relu6(x);             y = max_pool2d(x)        (two composite functions)
+
+Every operator of `main` ends in exactly one composite function, which holds its weights as constants. Only the last
+value of a group is read outside it, so no group can depend on itself. A residual add joins the later of its two
+producers. Activations spelled as several operators (x * sigmoid(x), x * clip(x + 3, 0, 6) / 6, GELU by erf) stay
+together, whatever they follow. The arithmetic does not change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import tvm
+import tvm_ffi
+from tvm import relax
+
+from tvm_split.passes.layering import Group, canonical, free_vars, is_constant, layer_calls, main_bindings, outline
+
+ANCHORS = {
+    "relax.nn.conv1d": "conv1d", "relax.nn.conv2d": "conv2d", "relax.nn.conv3d": "conv3d",
+    "relax.nn.conv1d_transpose": "conv1d_transpose", "relax.nn.conv2d_transpose": "conv2d_transpose",
+    "relax.nn.conv3d_transpose": "conv3d_transpose", "relax.matmul": "matmul",
+}  # fmt: skip
+
+#: operators that compute each output element from the same element of their inputs
+ELEMENTWISE = {
+    f"relax.{name}"
+    for name in (
+        "add subtract multiply divide minimum maximum power floor_divide clip abs exp log sqrt rsqrt erf tanh sigmoid negative square "
+        "sin cos floor ceil round sign where nn.relu nn.relu6 nn.leakyrelu nn.prelu nn.gelu nn.gelu_tanh nn.silu nn.softplus nn.selu"
+    ).split()
+}  # fmt: skip
+MAX_EXTERNAL = 2
+
+
+def operator(value: relax.Expr) -> str:
+    """The operator's short name: conv2d, add; for call_tir the PrimFunc's name."""
+    if isinstance(value, relax.Call):
+        if isinstance(value.op, tvm.ir.Op):
+            if value.op.name == "relax.call_tir":
+                return str(value.args[0].name_hint).rstrip("0123456789")
+            return str(value.op.name).removeprefix("relax.").removeprefix("nn.").replace(".", "_")
+        if isinstance(value.op, relax.ExternFunc):
+            return str(value.op.global_symbol)
+        if isinstance(value.op, relax.GlobalVar):
+            return str(value.op.name)
+    return type(value).__name__.lower()
+
+
+def _op_name(value: relax.Expr) -> str:
+    return str(value.op.name) if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op) else ""
+
+
+def _same_type(a: relax.Var, b: relax.Var) -> bool:
+    return bool(tvm_ffi.structural_equal(a.ty, b.ty))
+
+
+def _scalar(expr: relax.Expr) -> float | None:
+    if is_constant(expr):
+        array = expr.value.numpy()
+        return float(array.reshape(())) if array.size == 1 else None
+    if isinstance(expr, tvm.tirx.IntImm | tvm.tirx.FloatImm):
+        return float(expr.value)
+    return None
+
+
+def _is_relu6(value: relax.Call) -> bool:
+    return _op_name(value) == "relax.clip" and [_scalar(arg) for arg in value.args[1:]] == [0.0, 6.0]
+
+
+#: sequences of operators that the field has a name for
+IDIOMS = {
+    ("sigmoid", "multiply"): "silu",
+    ("add", "clip", "multiply", "divide"): "hard_swish",
+    ("add", "clip", "divide", "multiply"): "hard_swish",
+    ("add", "relu6", "multiply", "divide"): "hard_swish",
+    ("add", "relu6", "divide", "multiply"): "hard_swish",
+    ("multiply", "add", "clip", "multiply"): "hard_swish",
+    ("multiply", "add", "clip"): "hard_sigmoid",
+    ("divide", "erf", "add", "multiply", "multiply"): "gelu",
+    ("multiply", "erf", "add", "multiply", "multiply"): "gelu",
+}
+
+
+def kind_of(bindings: tuple[relax.VarBinding, ...]) -> str:
+    """A layer's kind, e.g. conv2d_bias_add_relu6; at most six parts, so that names stay readable."""
+    inner = {binding.var for binding in bindings}
+    words = []
+    for i, binding in enumerate(bindings):
+        value = binding.value
+        word = operator(value)
+        if word == "add" and i and any(is_constant(arg) and arg.value.numpy().size > 1 for arg in value.args):
+            word = "bias"
+        elif word == "clip" and _is_relu6(value):
+            word = "relu6"
+        elif word == "leakyrelu":
+            word = "leaky_relu"
+        elif word == "add" and i and all(isinstance(arg, relax.Var) for arg in value.args):
+            word = "residual" if any(arg not in inner for arg in value.args) else "add"
+        words.append(word)
+    for length in range(min(5, len(words)), 1, -1):
+        for start in range(len(words) - length + 1):
+            name = IDIOMS.get(tuple(words[start : start + length]))
+            if name:
+                words[start : start + length] = [name]
+    return "_".join(words if len(words) <= 6 else [*words[:5], "etc"])
+
+
+def _grow(
+    start: int, bindings: list[relax.VarBinding], readers: dict[relax.Var, list[int]], escapes: set[relax.Var],
+    grouped: set[int],
+) -> tuple[int, ...]:  # fmt: skip
+    """Indices of the largest group that begins at `start`, has one result, and follows the rules of the docstring."""
+    anchor = bindings[start].var
+    anchored = _op_name(bindings[start].value) in ANCHORS
+    members, best = [start], [start]
+    external = set(free_vars(bindings[start].value))
+    frontier = list(readers.get(anchor, ()))
+    while frontier:
+        index = min(frontier)
+        frontier = [i for i in frontier if i != index]
+        if index in members or index in grouped:
+            continue
+        binding = bindings[index]
+        if _op_name(binding.value) not in ELEMENTWISE or not _same_type(binding.var, anchor):
+            continue
+        inside = {bindings[i].var for i in members}
+        outside = [v for v in free_vars(binding.value) if v not in inside]
+        if anchored:
+            added = outside
+            # one residual: an add of a tensor of the same shape that is no part of the group
+            if added and (_op_name(binding.value) != "relax.add" or not all(_same_type(v, anchor) for v in added)):
+                continue
+            if added and any(_residual(bindings[i], inside) for i in members):
+                continue
+        elif len(external.union(outside)) > MAX_EXTERNAL:
+            continue
+        members.append(index)
+        external.update(outside)
+        frontier.extend(readers.get(binding.var, ()))
+        inside.add(binding.var)
+        leaving = [v for v in inside if v in escapes or any(r not in members for r in readers.get(v, ()))]
+        if leaving == [binding.var]:
+            best = list(members)
+    return tuple(sorted(best))
+
+
+def _residual(binding: relax.VarBinding, inside: set[relax.Var]) -> bool:
+    return _op_name(binding.value) == "relax.add" and any(v not in inside for v in free_vars(binding.value))
+
+
+@tvm.transform.module_pass(opt_level=0, name="FuseActivation")
+@dataclass
+class FuseActivation:
+    """Group `main` into layers. A module that has layers already keeps them; see the file's docstring."""
+
+    prefix: str = field(default="")
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        mod = canonical(mod)
+        function, bindings = main_bindings(mod)
+        done = {binding.var for binding, _ in layer_calls(mod)}
+        readers: dict[relax.Var, list[int]] = {}
+        for i, binding in enumerate(bindings):
+            for var in free_vars(binding.value):
+                readers.setdefault(var, []).append(i)
+        escapes = set(free_vars(function.body.body))
+        grouped: set[int] = {i for i, binding in enumerate(bindings) if binding.var in done}
+        chosen: list[tuple[int, tuple[int, ...]]] = []
+        convolutions = [i for i in reversed(range(len(bindings))) if _op_name(bindings[i].value) in ANCHORS]
+        others = [i for i in range(len(bindings)) if _op_name(bindings[i].value) in ELEMENTWISE]
+        for start in (*convolutions, *others):
+            if start in grouped:
+                continue
+            indices = _grow(start, bindings, readers, escapes, grouped)
+            grouped.update(indices)
+            chosen.append((start, indices))
+        for i, binding in enumerate(bindings):
+            if i not in grouped and isinstance(binding.value, relax.Call):
+                chosen.append((i, (i,)))
+        groups = []
+        for start, indices in sorted(chosen, key=lambda item: item[1][-1]):
+            members = tuple(bindings[i] for i in indices)
+            groups.append(Group(self.prefix + bindings[start].var.name, kind_of(members), members))
+        return outline(mod, groups)

@@ -1,0 +1,1 @@
+"""What TVM calls at `import tvm`, through its `tvm.backends` entry points."""
