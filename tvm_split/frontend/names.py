@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import tvm
 from tvm import relax
@@ -27,45 +28,46 @@ class Names:
         return name
 
 
-MADE_UP = re.compile(r"(lv|gv)\d*")
+def rename(mod: tvm.IRModule, results: Mapping[relax.Var, str]) -> tvm.IRModule:
+    """Name the variables of `main` after the model's nodes; `results` says which variable holds which node's result.
 
+    Given:   lv = conv2d(x, w);  lv1 = add(lv, b);  lv2 = relu(lv1)      results: lv1 'stem', lv2 'act'
+    Result:  stem_conv2d = conv2d(x, w);  stem = add(stem_conv2d, b);  act = relu(stem)
 
-def rename(mod: tvm.IRModule) -> tvm.IRModule:
-    """Name the variables of `main` that the importer left as 'lv3', and make all names distinct identifiers.
-
-    Given:   lv = conv2d(x, w);  stem = add(lv, b);  lv1 = stem[0]      ('stem' is the model's node)
-    Result:  stem_conv2d = conv2d(x, w);  stem = add(stem_conv2d, b);  stem_0 = stem[0]
-
-    A made-up name becomes that of the next named variable plus the operator's: an importer emits the parts of a node
-    just before the node's result. Values, order and types stay; a plain copy 'gv = stem' of the last block stays too.
+    A variable that `results` leaves out takes the name of the next that it has, plus its operator's: an importer emits
+    the parts of a node just before the node's result. All names become distinct identifiers. Values, order and types
+    stay; in the block's last copy, 'gv = lv2', 'gv' takes the node's name, since it is the one that outlives copies.
     """
     main = mod["main"]
-    return _Renamer(mod, _wanted(main)).run(main)
+    return _Renamer(mod, _wanted(main, results)).run(main)
 
 
-def _wanted(main: relax.Function) -> dict[relax.Var, str]:
+def _wanted(main: relax.Function, results: Mapping[relax.Var, str]) -> dict[relax.Var, str]:
     bindings = [binding for block in main.body.blocks for binding in block.bindings]
     names = {parameter: parameter.name for parameter in main.params}
     following = "result"
     for binding in reversed(bindings):
-        value, name = binding.value, binding.var.name
-        if not MADE_UP.fullmatch(name):
-            following = names[binding.var] = name
+        value = binding.value
+        if binding.var in results:
+            following = names[binding.var] = results[binding.var]
         elif isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op):
             names[binding.var] = f"{following}_{value.op.name.rsplit('.', 1)[-1]}"
         else:
             names[binding.var] = following
-    for binding in bindings:  # forwards: the parts of a tuple take the tuple's final name
+    for binding in bindings:  # forwards: a part of a tuple, or a copy, is named after what it reads
         value = binding.value
-        if MADE_UP.fullmatch(binding.var.name) and isinstance(value, relax.TupleGetItem) and value.tuple_value in names:
+        if binding.var in results:
+            continue
+        if isinstance(value, relax.TupleGetItem) and value.tuple_value in names:
             names[binding.var] = f"{names[value.tuple_value]}_{value.index}"
-        elif MADE_UP.fullmatch(binding.var.name) and isinstance(value, relax.Var):
-            names[binding.var] = f"{names[value]}_out"
+        elif isinstance(value, relax.Var) and value in results:
+            names[binding.var], names[value] = names[value], f"{names[value]}_value"
     supply = Names()
-    distinct = {parameter: supply.fresh(names[parameter]) for parameter in main.params}
-    # A node's own name goes to its result before any made-up part can take it.
-    ordered = sorted(bindings, key=lambda binding: bool(MADE_UP.fullmatch(binding.var.name)))
-    return distinct | {binding.var: supply.fresh(names[binding.var]) for binding in ordered}
+    given = {parameter: supply.fresh(names[parameter]) for parameter in main.params}
+    # A node's own name goes to its result before any part of another node can take it.
+    for binding in sorted(bindings, key=lambda binding: binding.var not in results):
+        given[binding.var] = supply.fresh(names[binding.var])
+    return given
 
 
 @relax.expr_functor.mutator

@@ -13,26 +13,38 @@ from tvm import relax
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from tvm_split.errors import ModelError
+from tvm_split.frontend.constants import fold_views
 from tvm_split.frontend.names import Names, rename
 
 
 class _NamedImporter(ONNXGraphImporter):
-    """TVM's importer, except that a node's result is emitted under the node's name instead of staying nameless."""
+    """TVM's importer, except that it notes which variable holds each node's result, and so which parts are whose."""
 
     def __init__(self) -> None:
         super().__init__(shape_dict=None, dtype_dict={})
-        self.node_name = ""
+        self.node = ""
+        self.results: dict[relax.Var, str] = {}
         self.input_names = Names()
 
     def _sanitize_name(self, name: str) -> str:
         return self.input_names.fresh(name)
 
     def _convert_operator(self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int) -> Any:
-        self.node_name = f"{attrs['tvm_custom']['name']} ({op_name})"
+        name = attrs["tvm_custom"]["name"]
+        self.node = f"{name} ({op_name})"
         result = super()._convert_operator(op_name, inputs, attrs, opset)
-        if isinstance(result, relax.Call) and self.bb.current_block_is_dataflow():
-            return self.bb.emit(result, name_hint=attrs["tvm_custom"]["name"])
+        if isinstance(result, relax.Call) and isinstance(result.ty, relax.TensorType):
+            result = self.bb.emit(result)
+        self._note(result, name)
         return result
+
+    def _note(self, result: Any, name: str) -> None:
+        """Give `name` to the variable `result`; to a tuple's first variable, the others being NAME_1, NAME_2, ..."""
+        if isinstance(result, relax.Tuple):
+            for index, part in enumerate(result.fields):
+                self._note(part, f"{name}_{index}" if index else name)
+        elif isinstance(result, relax.Var) and not any(result.same_as(given) for given in self._inputs.values()):
+            self.results.setdefault(result, name)  # an operator without effect gives back an earlier node's result
 
 
 def to_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
@@ -53,6 +65,7 @@ def to_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
             warnings.simplefilter("ignore")
             mod = importer.from_onnx(model.graph, opset)
     except Exception as error:  # TVM raises some ten unrelated kinds here, AssertionError among them
-        place = f"node {importer.node_name}" if importer.node_name else "the graph's inputs"
+        place = f"node {importer.node}" if importer.node else "the graph's inputs"
         raise ModelError(f"{name}: TVM cannot import {place}: {error}") from error
-    return rename(mod)
+    tidy = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
+    return fold_views(tvm.transform.Sequential(tidy)(rename(mod, importer.results)))

@@ -41,11 +41,13 @@ def fix_inputs(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], na
 
 
 def _axes(value: onnx.ValueInfoProto) -> list[int | str]:
-    """Return each axis of an input: its size, or its symbolic name ('' when it has none)."""
+    """Return each axis of an input: its size, or its symbolic name ('' when it has none, which some write as '?')."""
     if not value.type.HasField("tensor_type"):
         return []
     dims = value.type.tensor_type.shape.dim
-    return [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param for dim in dims]
+    return [
+        dim.dim_value if dim.dim_value > 0 else dim.dim_param if dim.dim_param.isidentifier() else "" for dim in dims
+    ]
 
 
 def _text(axes: list[int | str]) -> str:

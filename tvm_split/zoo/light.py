@@ -8,14 +8,15 @@ keep activations finite and about one in variance (He et al., "Delving Deep into
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import numpy_helper, version_converter
 
 SEED = 2021
+OPSET = 13
 
 
 def with_random_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -23,8 +24,9 @@ def with_random_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Convolution and matrix weights: normal with variance 2 / fan-in. Biases: zero. Batch norm: scale near 1, shift near
     0, mean near 0, variance near 1. A weight's values depend on its name and shape only. Inputs that were weights are
-    inputs no longer; `model` is changed in place.
+    inputs no longer. The opset becomes 13.
     """
+    model = version_converter.convert_version(model, OPSET)  # now, while the weights are small
     graph = model.graph
     shapes = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
     sizes: dict[str, tuple[int, ...]] = {name: array.shape for name, array in shapes.items()}
@@ -47,9 +49,10 @@ def with_random_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _roles(nodes: Iterable[onnx.NodeProto]) -> dict[str, str]:
+def _roles(nodes: Sequence[onnx.NodeProto]) -> dict[str, str]:
     """Return weight name -> role, in the order of use: 'weight', or which input of its node it is."""
     roles: dict[str, str] = {}
+    reshaped = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Reshape"}
     for node in nodes:
         kinds = {
             "Conv": ("weight", "bias"),
@@ -57,7 +60,7 @@ def _roles(nodes: Iterable[onnx.NodeProto]) -> dict[str, str]:
             "BatchNormalization": ("scale", "bias", "mean", "variance"),
         }.get(node.op_type, ())
         for name, kind in zip(node.input[1:], kinds, strict=False):
-            roles.setdefault(name, kind)
+            roles.setdefault(reshaped.get(name, name), kind)
     return roles
 
 
@@ -74,15 +77,16 @@ def _draw(name: str, role: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
 
 def _name(graph: onnx.GraphProto) -> None:
     """Name each node after its weight ('conv1_1' from 'conv1_1_w_0'), or after the node it follows ('conv1_1_relu')."""
+    reshaped = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Reshape"}
     taken: dict[str, int] = {}
     producer: dict[str, str] = {}
     for node in graph.node:
         if node.op_type in ("Conv", "Gemm"):
-            name = node.input[1].removeprefix("gpu_0/").removesuffix("_w_0")
+            name = reshaped.get(node.input[1], node.input[1]).removeprefix("gpu_0/").removesuffix("_w_0")
         elif node.op_type == "BatchNormalization":
             name = node.input[1].removeprefix("gpu_0/").removesuffix("_s_0")
         else:
-            name = f"{producer.get(node.input[0], 'input')}_{node.op_type.lower()}"
+            name = f"{producer.get(next(iter(node.input), ''), 'input')}_{node.op_type.lower()}"
         taken[name] = taken.get(name, 0) + 1
         node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
         for output in node.output:
