@@ -50,10 +50,10 @@ def legal_prefixes(problem: Problem) -> range:
     first = max(positions, default=-1) + 1
     last = min((problem.graph.position(name) for name in cloud), default=len(problem.graph.layers))
     if first > last:
-        layers = problem.graph.layers
+        kept, away = problem.graph.layers[first - 1].name, problem.graph.layers[last].name
         raise PlanError(
-            f"no prefix of the layers' order has '{layers[first - 1].name}' on the edge and '{layers[last].name}' "
-            "in the cloud, as the pins demand; plan with min-cut, which is not bound to prefixes, or remove one of the pins"
+            f"no prefix of the layers' order has '{kept}' on the edge and '{away}' in the cloud, as the pins demand; "
+            "plan with min-cut, which is not bound to prefixes, or remove one of the pins"
         )
     return range(first, last + 1)
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from tvm_split.errors import PlanError
 from tvm_split.plan.cuts import forced_sides, legal_prefixes
 from tvm_split.plan.evaluate import evaluate, ranked
-from tvm_split.plan.flow import min_cut_layers, prices, ticks
+from tvm_split.plan.flow import Prices, min_cut_layers, prices, ticks
 from tvm_split.plan.memory import does_not_fit, fits, smallest_split
 from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.plan.sweep import best_prefixes, sweep
@@ -48,8 +48,11 @@ def within_memory(problem: Problem, bits: int, too_big: Candidate) -> list[Candi
     """Cuts that fit, found from the unlimited best one, which does not. Heuristic. At most ROUNDS maximum flows."""
     graph = problem.graph
     edge, cloud = forced_sides(problem)
-    small = evaluate(problem, smallest_split(problem).edge_layers if edge else (), bits)
+    small = evaluate(problem, edge, bits)
     found = [small, *_prefixes(problem, bits)]
+    if edge:
+        found.append(evaluate(problem, smallest_split(problem).edge_layers, bits))
+    inner, outer = edge, frozenset(layer.name for layer in graph.layers) - cloud
     price = prices(problem, bits)
     weights = [layer.weight_bytes for layer in graph.layers]
     for _ in range(ROUNDS):
@@ -59,15 +62,29 @@ def within_memory(problem: Problem, bits: int, too_big: Candidate) -> list[Candi
             break
         byte_price = ticks(lost_s) / saved
         dearer = tuple(cost + round(byte_price * size) for cost, size in zip(price.edge, weights, strict=True))
-        tried = evaluate(problem, min_cut_layers(problem, replace(price, edge=dearer), edge, cloud), bits)
+        cut = _cut_between(problem, replace(price, edge=dearer), inner, outer)
+        tried = evaluate(problem, cut, bits)
         if tried.edge_layers in (small.edge_layers, too_big.edge_layers):
             break
         if fits(problem, tried):
-            small = tried
+            small, inner = tried, cut
             found.append(tried)
         else:
-            too_big = tried
+            too_big, outer = tried, cut
     return [candidate for candidate in found if fits(problem, candidate)]
+
+
+def _cut_between(problem: Problem, price: Prices, inner: frozenset[str], outer: frozenset[str]) -> frozenset[str]:
+    """The cheapest cut that holds `inner` and lies in `outer`.
+
+    The cuts of rising byte prices lie in each other (Gallo, Grigoriadis and Tarjan, SIAM J. Comput. 1989), so each
+    round leaves less to choose.
+    """
+    names = [layer.name for layer in problem.graph.layers]
+    first = next((i for i, name in enumerate(names) if name not in inner), len(names))
+    last = max((i + 1 for i, name in enumerate(names) if name in outer), default=0)
+    away = frozenset(name for name in names[first:last] if name not in outer)
+    return min_cut_layers(problem, price, inner, away, first, max(first, last)).union(names[:first])
 
 
 def _prefixes(problem: Problem, bits: int) -> list[Candidate]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from tvm_split.errors import PlanError
 from tvm_split.plan.cuts import every_cut, forced_sides, legal_prefixes
 from tvm_split.plan.evaluate import evaluate
@@ -57,7 +55,7 @@ def does_not_fit(problem: Problem, what: str, needed_bytes: int) -> PlanError:
     )
 
 
-def _prefixes_and_pinned(problem: Problem, bits: int) -> Iterable[Candidate]:
+def _prefixes_and_pinned(problem: Problem, bits: int) -> list[Candidate]:
     edge, _ = forced_sides(problem)
     found = [evaluate(problem, edge, bits)] if edge else []
     try:
