@@ -1,19 +1,30 @@
-"""Turn a reshaped or transposed constant into a constant, without compiling anything."""
+"""Turn reshaped and transposed constants into constants, without compiling anything."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relax
 
+FOLDED: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
+    "relax.reshape": lambda call, array: array.reshape([int(axis) for axis in call.ty.shape.values]),
+    "relax.permute_dims": lambda call, array: np.ascontiguousarray(np.transpose(array, call.attrs.axes)),
+    "relax.isnan": lambda call, array: np.isnan(array),
+    "relax.where": lambda call, *arrays: np.where(*arrays),
+}
 
-def fold_views(mod: tvm.IRModule) -> tvm.IRModule:
-    """Make every weight of `main` a constant in the form in which its layer reads it.
+
+def fold(mod: tvm.IRModule) -> tvm.IRModule:
+    """Make every weight and bound of `main` a constant in the form in which its layer reads it.
 
     Given:   wt: (K, N) = permute_dims(w);  y = matmul(x, wt);  bn: (1, N, 1, 1) = reshape(b, ...);  z = add(c, bn)
     Result:  y = matmul(x, constant (K, N));  z = add(c, constant (1, N, 1, 1))
 
-    Exact: elements move, none changes. What relax.transform.FoldConstant does too, which compiles a kernel a constant.
+    Exact: only elements move, and the importer's isnan and where around a Clip's constant bounds are answered. What
+    relax.transform.FoldConstant does too, which compiles a kernel for each constant.
     """
     folded = _Folder(mod).run(mod["main"])
     return relax.transform.DeadCodeElimination(["main"])(folded)
@@ -23,7 +34,6 @@ def fold_views(mod: tvm.IRModule) -> tvm.IRModule:
 class _Folder(relax.PyExprMutator):
     def __init__(self, mod: tvm.IRModule) -> None:
         super().__init__(mod)
-        self.views = {tvm.ir.Op.get(f"relax.{name}") for name in ("reshape", "permute_dims")}
         self.constants: dict[relax.Var, tvm.ir.GenericConst] = {}
 
     def run(self, main: relax.Function) -> tvm.IRModule:
@@ -33,7 +43,7 @@ class _Folder(relax.PyExprMutator):
         return module
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        constant = self._view(binding.value)
+        constant = self._folded(binding.value)
         if constant is not None and isinstance(binding.var, relax.DataflowVar):
             self.constants[binding.var] = constant  # no longer read, so dropped afterwards
         super().visit_var_binding_(binding)
@@ -41,15 +51,12 @@ class _Folder(relax.PyExprMutator):
     def visit_dataflow_var_(self, var: relax.DataflowVar) -> relax.Expr:
         return self.constants.get(var) or super().visit_dataflow_var_(var)
 
-    def _view(self, value: relax.Expr) -> tvm.ir.GenericConst | None:
-        if not isinstance(value, relax.Call) or value.op not in self.views:
+    def _folded(self, value: relax.Expr) -> tvm.ir.GenericConst | None:
+        if not isinstance(value, relax.Call) or getattr(value.op, "name", "") not in FOLDED:
             return None
-        source = self.constants.get(value.args[0], value.args[0])
-        if not isinstance(source, tvm.ir.GenericConst) or not isinstance(value.ty.shape, relax.ShapeExpr):
+        sources = [self.constants.get(arg, arg) for arg in value.args if not isinstance(arg, relax.ShapeExpr)]
+        static = isinstance(value.ty, relax.TensorType) and isinstance(value.ty.shape, relax.ShapeExpr)
+        if not static or not all(isinstance(source, tvm.ir.GenericConst) for source in sources):
             return None
-        array = source.value.numpy()
-        if value.op.name == "relax.permute_dims":
-            array = np.ascontiguousarray(np.transpose(array, value.attrs.axes))
-        else:
-            array = array.reshape([int(axis) for axis in value.ty.shape.values])
-        return relax.const(array, source.ty.dtype)
+        array = FOLDED[value.op.name](value, *(source.value.numpy() for source in sources))
+        return relax.const(array, str(value.ty.dtype))

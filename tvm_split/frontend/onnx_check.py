@@ -65,5 +65,5 @@ def check_weights(model: onnx.ModelProto, name: str) -> None:
             bad.append(f"{initializer.name} (NaN)")
     if bad:
         raise ModelError(
-            f"{name}: NaN or infinite values in the weights {', '.join(bad)}; the training diverged or the file is damaged"
+            f"{name}: NaN or infinite values in the weights {', '.join(bad)}; train again or copy the file again"
         )

@@ -46,7 +46,7 @@ def modern(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         return version_converter.convert_version(model, OPSET)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(
-            f"{name}: opset {opset} cannot be raised to {OPSET} ({error}); export the network with opset {OPSET} or later"
+            f"{name}: opset {opset} cannot be raised to {OPSET} ({error}); export it with opset {OPSET} or later"
         ) from error
 
 

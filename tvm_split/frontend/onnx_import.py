@@ -13,7 +13,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from tvm_split.errors import ModelError
-from tvm_split.frontend.constants import fold_views
+from tvm_split.frontend.constants import fold
 from tvm_split.frontend.names import Names, rename
 
 
@@ -68,4 +68,4 @@ def to_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
         place = f"node {importer.node}" if importer.node else "the graph's inputs"
         raise ModelError(f"{name}: TVM cannot import {place}: {error}") from error
     tidy = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
-    return fold_views(tvm.transform.Sequential(tidy)(rename(mod, importer.results)))
+    return fold(tvm.transform.Sequential(tidy)(rename(mod, importer.results)))

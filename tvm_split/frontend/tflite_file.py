@@ -14,7 +14,7 @@ from tvm import relax
 from tvm.relax.frontend.tflite.tflite_frontend import ExprTable, OperatorConverter
 
 from tvm_split.errors import ModelError
-from tvm_split.frontend.constants import fold_views
+from tvm_split.frontend.constants import fold
 from tvm_split.frontend.names import rename
 
 FILE_IDENTIFIER = slice(4, 8)  # of a FlatBuffer: b"TFL3" for TFLite
@@ -58,7 +58,7 @@ def from_file(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tvm.IRModule
         raise ModelError(f"{path}: TVM cannot import the model{after}: {error}") from error
     mod["main"] = mod["main"].without_attr("params")  # a second copy of the weights
     tidy = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
-    return fold_views(tvm.transform.Sequential(tidy)(rename(mod, results)))
+    return fold(tvm.transform.Sequential(tidy)(rename(mod, results)))
 
 
 class _NamedConverter(OperatorConverter):

@@ -11,7 +11,7 @@ import tvm
 from tvm import relax
 
 from tvm_split.errors import ModelError
-from tvm_split.frontend.constants import fold_views
+from tvm_split.frontend.constants import fold
 from tvm_split.frontend.names import rename
 
 
@@ -53,4 +53,4 @@ def from_program(program: Any, name: str) -> tvm.IRModule:
         relax.transform.CanonicalizeBindings(),
         relax.transform.DeadCodeElimination(["main"]),
     ]
-    return fold_views(tvm.transform.Sequential(tidy)(rename(mod, {})))
+    return fold(tvm.transform.Sequential(tidy)(rename(mod, {})))
