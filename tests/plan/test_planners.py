@@ -115,17 +115,30 @@ def test_published_dads_graph_returns_illegal_cuts(make_problem):
 
 
 @pytest.mark.parametrize("plan", [plan_min_cut, plan_qdmp])
-def test_exact_planners_within_memory_are_legal_and_no_later_than_the_best_prefix(plan, make_problem):
+def test_exact_planners_equal_brute_force_within_memory(plan, make_problem):
+    for seed in SEEDS:
+        problem = limited(make_problem(seed), seed)
+        try:
+            expected = best_s(plan_exhaustive(problem))
+        except PlanError:
+            with pytest.raises(PlanError, match="would do"):
+                plan(problem)
+            continue
+        assert best_s(plan(problem)) == pytest.approx(expected, rel=1e-9), f"seed {seed}"
+
+
+@pytest.mark.parametrize("plan", [plan_min_cut, plan_qdmp])
+def test_memory_heuristic_is_legal_fits_and_is_no_later_than_the_best_prefix(plan, make_problem, monkeypatch):
+    monkeypatch.setattr("tvm_split.plan.memory.FEW", 0)
     gaps = []
     for seed in SEEDS:
         problem = limited(make_problem(seed), seed)
         try:
             oracle = best_s(plan_exhaustive(problem))
-        except PlanError:
-            with pytest.raises(PlanError, match="would do"):
-                plan(problem)
+            found = plan(problem)
+        except PlanError as error:
+            assert "would do" in str(error)
             continue
-        found = plan(problem)
         gaps.append(best_s(found) / oracle if oracle else 1.0)
         assert all(fits(problem, candidate) for candidate in found)
         assert all(problem.graph.is_legal_cut(candidate.edge_layers) for candidate in found)
@@ -133,6 +146,7 @@ def test_exact_planners_within_memory_are_legal_and_no_later_than_the_best_prefi
         assert best_s(found) <= best_prefix * (1 + 1e-9), f"seed {seed}"
     assert min(gaps) >= 1 - 1e-9
     assert sum(gap < 1 + 1e-9 for gap in gaps) > 0.9 * len(gaps)
+    assert len(gaps) > 250
 
 
 @given(seed=st.integers(0, 10**6))

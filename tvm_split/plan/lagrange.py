@@ -1,12 +1,13 @@
 """What the exact planners do with their answer, and what they do when it does not fit the edge's memory.
 
-A limit on memory is no sum over links, so it breaks the minimum cut's form. Then, as a **heuristic**, each byte of edge
-weights gets a price, which keeps the form (Everett, Operations Research 1963; the price is moved along the lower convex
-hull of time over weight bytes), and the cuts met on the way that fit compete with
+A limit on memory is no sum over links, so it breaks the minimum cut's form. Then each legal cut is tried, if they are
+few (`memory.few_cuts`: so on most networks of some hundred layers), and the answer stays exact. If they are many, as a
+**heuristic**, each byte of edge weights gets a price, which keeps the form (Everett, Operations Research 1963; the
+price is moved along the lower convex hull of time over weight bytes), and the cuts met on the way that fit compete with
 
     every prefix of the layers' order that fits, the smallest split known, edge-only and cloud-only.
 
-Cuts off that hull may be missed: the answer is never worse than the best prefix, and may be later than the optimum.
+Cuts off that hull may be missed: the heuristic is never later than the best prefix, and may be later than the optimum.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from tvm_split.errors import PlanError
 from tvm_split.plan.cuts import forced_sides, legal_prefixes
 from tvm_split.plan.evaluate import evaluate, ranked
 from tvm_split.plan.flow import Prices, min_cut_layers, prices, ticks
-from tvm_split.plan.memory import does_not_fit, fits, smallest_split
+from tvm_split.plan.memory import does_not_fit, few_cuts, fits, smallest_split
 from tvm_split.plan.problem import Candidate, Problem
-from tvm_split.plan.sweep import best_prefixes, sweep
+from tvm_split.plan.sweep import KEEP, best_prefixes, sweep
 
 #: minimum cuts that the search for a price may take; the hull's corner is mostly found in three to eight
 ROUNDS = 12
@@ -45,6 +46,14 @@ def plan_exact(problem: Problem, solve: Callable[[Problem, int], list[frozenset[
 
 
 def within_memory(problem: Problem, bits: int, too_big: Candidate) -> list[Candidate]:
+    """Cuts that fit, when the unlimited best one does not: the best of all if they are few, else heuristic."""
+    cuts = few_cuts(problem)
+    if cuts is None:
+        return by_byte_price(problem, bits, too_big)
+    return list(ranked(found for cut in cuts if fits(problem, found := evaluate(problem, cut, bits)))[:KEEP])
+
+
+def by_byte_price(problem: Problem, bits: int, too_big: Candidate) -> list[Candidate]:
     """Cuts that fit, found from the unlimited best one, which does not. Heuristic. At most ROUNDS maximum flows."""
     graph = problem.graph
     edge, cloud = forced_sides(problem)

@@ -8,8 +8,8 @@ from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.plan.sweep import Prefix, as_candidates, sweep
 
-#: up to this many cuts, `smallest_split` tries each
-FEW_CUTS = 2_000
+#: cuts times layers up to which each cut is tried: about half a second
+FEW = 200_000
 
 
 def fits(problem: Problem, candidate: Candidate | Prefix) -> bool:
@@ -21,18 +21,28 @@ def fits(problem: Problem, candidate: Candidate | Prefix) -> bool:
     return nothing or size <= problem.memory_bytes
 
 
+def few_cuts(problem: Problem) -> list[frozenset[str]] | None:
+    """Every legal cut, or None when they are more than FEW / layers, too many to price each."""
+    forced_sides(problem)
+    try:
+        return list(every_cut(problem, FEW // max(1, len(problem.graph.layers))))
+    except PlanError:
+        return None
+
+
 def smallest_split(problem: Problem) -> Candidate:
     """A cut with at least one edge layer (edge-only included) that the pins allow and that takes least edge memory.
 
-    Exact while there are at most FEW_CUTS legal cuts. Above, the least of all prefixes of the layers' order and of the
+    Exact while each cut can be tried (`few_cuts`). Otherwise the least of all prefixes of the layers' order and of the
     smallest set that holds the pinned layers: so many bytes do, and fewer might. PlanError when the pins leave the edge
     nothing. The narrowest width of cut_bits is taken, since a wider payload never takes less.
     """
     bits = min(problem.cut_bits)
-    try:
-        found = [evaluate(problem, cut, bits) for cut in every_cut(problem, FEW_CUTS) if cut]
-    except PlanError:
+    cuts = few_cuts(problem)
+    if cuts is None:
         found = _prefixes_and_pinned(problem, bits)
+    else:
+        found = [evaluate(problem, cut, bits) for cut in cuts if cut]
     if not found:
         raise PlanError(
             f"graph '{problem.graph.name}' has no layer that may run on the edge, so it cannot be split; remove a pin "

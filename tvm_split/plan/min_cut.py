@@ -23,7 +23,8 @@ from tvm_split.plan.problem import Candidate, Problem
 def plan_min_cut(problem: Problem) -> tuple[Candidate, ...]:
     """The best cut at each width of cut_bits, and edge-only and cloud-only where legal, soonest first.
 
-    Exact, to a picosecond a layer, while the best cut fits memory_bytes; a heuristic (`lagrange.py`) when it does not.
+    Exact, to a picosecond a layer, while the best cut fits memory_bytes or legal cuts are few; otherwise a heuristic
+    (`lagrange.py`).
     PlanError when nothing fits. One maximum flow a width, about linear in layers in practice (`flow.py`).
     """
     return plan_exact(problem, cheapest_cuts)

@@ -29,8 +29,8 @@ SLACK = 1e-9
 def plan_qdmp(problem: Problem) -> tuple[Candidate, ...]:
     """The best cut at each width of cut_bits, and edge-only and cloud-only where legal, soonest first.
 
-    As exact as `plan_min_cut`, and with a memory limit the same heuristic. O(layers + reads), and a maximum flow for
-    each segment that its bound does not rule out.
+    As exact as `plan_min_cut`, memory limit included. O(layers + reads), and a maximum flow for each segment that its
+    bound does not rule out.
     """
     return plan_exact(problem, segment_cuts)
 
