@@ -40,17 +40,13 @@ def from_file(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tvm.IRModule
 
 def from_program(program: Any, name: str) -> tvm.IRModule:
     """Return the module of a `torch.export.ExportedProgram`; ModelError when TVM's importer refuses it."""
-    from tvm.relax.frontend.torch import from_exported_program
+    from tvm_split.frontend.torch_import import named_module  # needs torch, and whoever has a program has it
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            mod = from_exported_program(program, keep_params_as_input=False, unwrap_unit_return_tuple=True)
-    except Exception as error:  # TVM raises some ten unrelated kinds here
+            mod, results = named_module(program)
+    except Exception as error:  # TVM and torch raise some ten unrelated kinds here
         raise ModelError(f"{name}: TVM cannot import the program: {error}") from error
-    tidy = [
-        relax.transform.ConvertToDataflow(min_size=1),
-        relax.transform.CanonicalizeBindings(),
-        relax.transform.DeadCodeElimination(["main"]),
-    ]
-    return fold(tvm.transform.Sequential(tidy)(rename(mod, {})))
+    tidy = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
+    return fold(tvm.transform.Sequential(tidy)(rename(mod, results)))
