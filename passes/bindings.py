@@ -22,11 +22,15 @@ log = logging.getLogger("tvm_split.passes")
 
 @dataclass
 class Scope:
-    """One function while it is rewritten. `values` and `bindings` hold what was rewritten so far."""
+    """One function while it is rewritten. `values` and `bindings` hold what was rewritten so far.
+
+    `readers` and `original` tell of the function before: who reads a variable (None: the result), its value.
+    """
 
     mod: tvm.IRModule
     pass_name: str
     readers: dict[relax.Var, list[relax.Var | None]]
+    original: dict[relax.Var, relax.Expr]
     values: dict[relax.Var, relax.Expr] = field(default_factory=dict)
     bindings: list[relax.Binding] = field(default_factory=list)
     dataflow: bool = True
@@ -120,7 +124,8 @@ def rewrite(mod: tvm.IRModule, pass_name: str, visit: Visit, looked_for: str) ->
 
 def _rewrite_function(mod: tvm.IRModule, function: relax.Function, name: str, visit: Visit) -> relax.Function | None:
     function = relax.analysis.remove_all_unused(function)
-    scope = Scope(mod, name, _readers(function))
+    plain = [b for block in function.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
+    scope = Scope(mod, name, _readers(function), {binding.var: binding.value for binding in plain})
     blocks, changed = [], False
     for block in function.body.blocks:
         scope.bindings, scope.dataflow = [], isinstance(block, relax.DataflowBlock)
@@ -141,7 +146,6 @@ def _rewrite_function(mod: tvm.IRModule, function: relax.Function, name: str, vi
 
 
 def _readers(function: relax.Function) -> dict[relax.Var, list[relax.Var | None]]:
-    """Variable -> the variables whose values read it; None stands for the function's result."""
     readers: dict[relax.Var, list[relax.Var | None]] = {}
     for block in function.body.blocks:
         for binding in block.bindings:

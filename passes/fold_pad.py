@@ -124,11 +124,11 @@ def _pad(scope: Scope, call: relax.Call) -> Pad | None:
     small, large = static_shape(data), static_shape(call)
     if small is None or large is None or len(small) != len(large):
         return None
-    loads: list[tirx.BufferLoad] = []
-    values: set[float] = set()
+    loads: list[tvm.ir.TensorLoad] = []
+    floats: list[float] = []
     body = scope.mod[call.args[0]].body
     tvm_ffi.structural_walk(
-        body, [(tirx.BufferLoad, loads.append), ((tirx.FloatImm, tirx.IntImm), lambda imm: values.add(imm.value))]
+        body, [(tvm.ir.TensorLoad, loads.append), (tirx.FloatImm, lambda imm: floats.append(imm.value))]
     )
     if not loads:
         return None
@@ -136,13 +136,12 @@ def _pad(scope: Scope, call: relax.Call) -> Pad | None:
     after = tuple(big - low - size for big, low, size in zip(large, before, small, strict=True))
     if min((*before, *after), default=0) < 0:
         return None
-    floats = [value for value in values if isinstance(value, float)] or [value for value in values if value == 0]
-    for value in floats:
+    for value in floats or (0,):
         if is_te(scope, call, topi.nn.pad, data, list(before), list(after), value):
             return Pad(data, before, after, value)
     return None
 
 
-def _offset(index: tirx.PrimExpr) -> int:
+def _offset(index: tvm.ir.Expr) -> int:
     """k of an index written as loop variable - k."""
     return int(index.b.value) if isinstance(index, tirx.Sub) and isinstance(index.b, tirx.IntImm) else 0
