@@ -1,1 +1,67 @@
-"""What TVM calls at `import tvm`, through its `tvm.backends` entry points."""
+"""What TVM calls at `import tvm`, through its `tvm.backends` entry points.
+
+    tvm-split/<target>     a target tag for every packaged target that compiles, e.g. Target("tvm-split/raspberry-pi-5")
+    "tvm_split.cpu"        a Relax pipeline: tvm.compile(mod, target, relax_pipeline="tvm_split.cpu")
+    tvm_split.passes       passes made with tvm.transform.module_pass; importing that package is all they need
+
+TVM is still importing when it calls `register`, so nothing here imports the rest of tvm-split: that happens when the
+pipeline is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PREFIX = "tvm-split/"
+PIPELINE = "tvm_split.cpu"
+
+
+def register() -> None:
+    """Add the target tags and the pipeline to TVM's registries. May be called again; about 20 ms."""
+    from tvm.relax import pipeline
+    from tvm.target import register_tag
+
+    for name, config in tag_configs():
+        register_tag(PREFIX + name, config, override=True)
+    if PIPELINE not in pipeline.PIPELINE_MAP:
+        pipeline.register_pipeline(PIPELINE)(cpu_pipeline)
+
+
+def tag_configs() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and TVM options of every packaged target that something compiles for. "host" is no tag: it varies."""
+    from tvm.target import Target
+
+    for path in sorted(_folder().glob("*.toml")):
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = table.get("tvm_target")
+        if config is None:
+            continue
+        if isinstance(config, str):
+            exported = Target(config).export()
+            config = {key: value for key, value in exported.items() if key != "tag" and not key.startswith("feature.")}
+        yield path.stem, {"num-cores": table["cores"], **config}
+
+
+def cpu_pipeline() -> Any:
+    """The pipeline that keeps one kernel a layer, for the target it runs under (tvm.compile enters it)."""
+    import tvm
+
+    from tvm_split import lower
+
+    @tvm.transform.module_pass(opt_level=0, name=PIPELINE)
+    def run(mod: Any, _context: Any) -> Any:
+        return lower.pipeline(tvm.target.Target.current())(mod)
+
+    return run
+
+
+def _folder() -> Path:
+    """The packaged targets' folder, found without importing the package."""
+    spec = importlib.util.find_spec("tvm_split.targets")
+    if spec is None or spec.origin is None:
+        raise ImportError("tvm_split.targets is not installed: run `pip install -e .`")
+    return Path(spec.origin).parent

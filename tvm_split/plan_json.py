@@ -1,0 +1,39 @@
+"""The one JSON object that `--json` prints and a bundle's plan.json holds; plan.schema.json is its schema. No TVM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tvm_split.workflow import PlanResult, Scored
+
+VERSION = 1
+
+
+def to_json(result: PlanResult) -> dict[str, Any]:
+    """The result as plain data: seconds and bytes, candidates in the order of the result, the chosen one among them."""
+    return {
+        "version": VERSION,
+        "model": result.graph.name,
+        "strategy": result.request.strategy,
+        "chosen": candidate_json(result.chosen),
+        "candidates": [candidate_json(scored) for scored in result.candidates],
+    }
+
+
+def candidate_json(scored: Scored) -> dict[str, Any]:
+    """One candidate. Cloud-only as JPEG differs from cloud-only raw in the bytes of its crossing tensor."""
+    candidate = scored.candidate
+    return {
+        "kind": candidate.kind,
+        "edge_layers": list(candidate.edge_layers),
+        "crossing": [
+            {"tensor": part.tensor, "shape": list(part.shape), "bits": part.bits, "bytes": part.size_bytes}
+            for part in candidate.crossing
+        ],
+        "payload_bytes": candidate.payload_bytes,
+        "edge_memory_bytes": candidate.edge_memory_bytes,
+        "predicted": candidate.predicted.to_json(),
+        "measured": None if scored.measured is None else scored.measured.to_json(),
+        "accuracy": None if scored.accuracy is None else scored.accuracy.to_json(),
+    }
