@@ -1,4 +1,30 @@
 """Passes: IRModule -> IRModule, one pass a file, each usable alone inside `tvm.transform.Sequential`."""
 
+from importlib import import_module
+from typing import Any
+
 if __name__ != "tvm_split.passes":
     raise ImportError("import tvm_split.passes, not passes; run `pip install -e .` if it is missing")
+
+#: name on the command line -> class, which lives in the file of the same name with underscores
+PASSES = {
+    "simplify": "Simplify",
+    "rewrite-sum": "RewriteSum",
+    "rewrite-clip": "RewriteClip",
+    "fold-pad": "FoldPad",
+    "remove-identity": "RemoveIdentity",
+    "fold-batch-norm": "FoldBatchNorm",
+    "preprocess": "Preprocess",
+    "fuse-activation": "FuseActivation",
+    "annotate-cuts": "AnnotateCuts",
+    "assign-cut": "AssignCut",
+    "quantize-cut": "QuantizeCut",
+    "pack-cut": "PackCut",
+    "return-tensors": "ReturnTensors",
+    "partition": "Partition",
+}
+
+
+def load_pass(name: str) -> Any:
+    """The pass class of that name, imported when asked for: importing TVM takes a second. KeyError when unknown."""
+    return getattr(import_module(f"tvm_split.passes.{name.replace('-', '_')}"), PASSES[name])

@@ -21,7 +21,7 @@ from tvm import relax
 from tvm_split import extract
 from tvm_split.errors import GraphError
 from tvm_split.graph import DTYPE_BITS, Tensor
-from tvm_split.passes.layering import LAYER, layer_calls
+from tvm_split.passes.layering import LAYER, identifier, layer_calls
 from tvm_split.passes.pack_kernels import pack_kernel, unpack_kernel
 from tvm_split.passes.partition import side_outputs
 from tvm_split.passes.quantize_cut import QUANTIZED
@@ -59,7 +59,7 @@ class PackCut:
         facts = json.dumps([asdict(part) for part in parts])
         tensors = [network.tensor[name] for name in crossing]
         pack = side_layer(PAYLOAD, "pack", "edge", crossing, lambda args: _pack(args, parts, tensors), {LAYOUT: facts})
-        names = [f"{PAYLOAD}_{tensor.name}".replace(".", "_") for tensor in tensors]
+        names = [identifier(f"{PAYLOAD}_{tensor.name}") for tensor in tensors]
         unpacks = [
             side_layer(new, "unpack", "cloud", [PAYLOAD], lambda args, p=part, t=tensor: _unpack(args[0], p, t), {},
                        replaces={tensor.name: new})  # fmt: skip

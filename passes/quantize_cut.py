@@ -21,6 +21,7 @@ import tvm
 from tvm import relax
 
 from tvm_split.errors import PlanError
+from tvm_split.passes.layering import identifier
 from tvm_split.passes.partition import side_outputs
 from tvm_split.passes.side_layers import add_side_layers, side_layer
 
@@ -70,12 +71,13 @@ class QuantizeCut:
                 raise PlanError(f"tensor '{name}' cannot be quantised to {quantizer.bits} bits; the widths are 1 to 8 and 16")
             facts = json.dumps({"tensor": name, "bits": quantizer.bits, "scale": quantizer.scale,
                                 "zero_point": quantizer.zero_point})  # fmt: skip
+            sent, read = identifier(f"{name}_quantized"), identifier(f"{name}_dequantized")
             added.append(
-                side_layer(f"{name}_quantized", "quantize", "edge", [name], lambda args, q=quantizer: quantize(args[0], q), {QUANTIZED: facts})
+                side_layer(sent, "quantize", "edge", [name], lambda args, q=quantizer: quantize(args[0], q), {QUANTIZED: facts})
             )
             added.append(
-                side_layer(f"{name}_dequantized", "dequantize", "cloud", [f"{name}_quantized"],
-                           lambda args, q=quantizer: dequantize(args[0], q), {}, replaces={name: f"{name}_dequantized"})  # fmt: skip
+                side_layer(read, "dequantize", "cloud", [sent],
+                           lambda args, q=quantizer: dequantize(args[0], q), {}, replaces={name: read})  # fmt: skip
             )
         return add_side_layers(mod, added) if added else mod
 

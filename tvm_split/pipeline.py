@@ -1,0 +1,45 @@
+"""The pass lists, in order. Each entry that must stand where it stands says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import tvm
+from tvm import relax
+
+from tvm_split.passes.assign_cut import AssignCut
+from tvm_split.passes.fold_batch_norm import FoldBatchNorm
+from tvm_split.passes.fuse_activation import FuseActivation
+from tvm_split.passes.pack_cut import PackCut
+from tvm_split.passes.partition import Partition
+from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
+from tvm_split.passes.simplify import Simplify
+
+
+def layers() -> tvm.transform.Sequential:
+    """A frontend's module -> a module of layers."""
+    return tvm.transform.Sequential(
+        [
+            Simplify(),
+            FoldBatchNorm(),  # after simplify, which takes away what stands between a convolution and its norm
+            relax.transform.DeadCodeElimination(["main"]),
+            FuseActivation(),  # after the fold: a bias that the fold made belongs into the layer
+        ],
+        name="tvm_split.layers",
+    )
+
+
+def at_cut(edge_layers: Iterable[str], quantizers: Mapping[str, Quantizer], pack: bool = True) -> tvm.transform.Sequential:
+    """A module of layers -> the same with the cut marked, crossing tensors quantised and the payload packed.
+
+    An edge-only cut has nothing to pack: ask for `pack=False`.
+    """
+    passes = [AssignCut(tuple(edge_layers)), QuantizeCut(quantizers)]
+    if pack:
+        passes.append(PackCut())  # after quantize-cut, whose widths it packs to
+    return tvm.transform.Sequential(passes, name="tvm_split.at_cut")
+
+
+def halves(mod: tvm.IRModule) -> tuple[tvm.IRModule, tvm.IRModule]:
+    """A marked module -> its edge half and its cloud half. An edge-only module's cloud half returns an empty tuple."""
+    return Partition("edge")(mod), Partition("cloud")(mod)
