@@ -1,7 +1,7 @@
-"""What FoldBatchNorm folds: chains of batch_norm, multiply, divide, add and subtract with constants, as scale and shift.
+"""What FoldBatchNorm folds: chains of batch_norm and of multiply, divide, add, subtract with constants.
 
-No pass by itself. Each step computes x * scale + shift with one scale and one shift per channel of one axis, so a chain
-whose values nobody else reads is again one such step. Scale and shift are kept in float64.
+No pass by itself. Each step computes x * scale + shift with one scale and one shift per channel of one axis, so a
+chain whose values nobody else reads is again one such step. Scale and shift are kept in float64.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import tvm
 from tvm import relax
-
 from tvm_split.passes.bindings import Scope, constant, operator, same_type
 
 BINARY = ("relax.add", "relax.subtract", "relax.multiply", "relax.divide")
@@ -69,6 +67,17 @@ def next_step(scope: Scope, var: relax.Var) -> relax.Var | None:
     return firsts[0] if len(firsts) == 1 else None
 
 
+def chain_end(scope: Scope, var: relax.Var) -> relax.Var | None:
+    """The last step of the chain that begins, or goes on, with the only reader of `var`."""
+    end, step = None, next_step(scope, var)
+    while step is not None:
+        chain = affine_chain(scope, step)
+        if chain is None or (end is not None and end not in chain.members):
+            break
+        end, step = step, next_step(scope, step)
+    return end
+
+
 def _step(scope: Scope, var: relax.Var) -> Chain | None:
     value = scope.original.get(var)
     if isinstance(value, relax.TupleGetItem) and value.index == 0:
@@ -77,16 +86,18 @@ def _step(scope: Scope, var: relax.Var) -> Chain | None:
     if operator(value) not in BINARY or np.dtype(str(var.ty.dtype)).kind != "f":
         return None
     a, b = value.args
-    array, data = (constant(b), a) if constant(b) is not None else (constant(a), b)
+    first = constant(a) is not None
+    array, data = (constant(a), b) if first else (constant(b), a)
     if array is None or constant(data) is not None or not same_type(data, var):
         return None
-    return _binary_step(var, operator(value), data, array.astype("float64"), first=data is b)
+    return _binary_step(var, operator(value), data, array, first)
 
 
 def _norm_step(scope: Scope, var: relax.Var, call: relax.Call) -> Chain | None:
     arrays = [constant(arg) for arg in call.args[1:]]
     if call.attrs.training or any(array is None for array in arrays):
-        scope.skip(var, "its batch_norm is in training mode" if call.attrs.training else "its parameters are not constant")
+        mode = "is in training mode" if call.attrs.training else "has parameters that are not constant"
+        scope.skip(var, f"its batch_norm {mode}")
         return None
     gamma, beta, mean, variance = (array.astype("float64") for array in arrays)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -105,7 +116,7 @@ def _binary_step(var: relax.Var, name: str, data: relax.Expr, array: np.ndarray,
     wide = [axis for axis, size in enumerate(shape) if size != 1]
     if len(wide) > 1 or rank < 1 or not np.isfinite(array).all():
         return None
-    array = array.reshape(-1)
+    array = array.reshape(-1).astype("float64")
     one, zero = np.ones_like(array), np.zeros_like(array)
     if name == "relax.add":
         scale, shift = one, array

@@ -34,6 +34,7 @@ class Scope:
     values: dict[relax.Var, relax.Expr] = field(default_factory=dict)
     bindings: list[relax.Binding] = field(default_factory=list)
     dataflow: bool = True
+    said: set[str] = field(default_factory=set)
 
     def value(self, expr: relax.Expr) -> relax.Expr:
         """What a variable is bound to, through aliases; the expression itself where nothing is bound."""
@@ -60,7 +61,10 @@ class Scope:
 
     def skip(self, var: relax.Var, reason: str) -> None:
         """Say why a binding that looked right was left alone."""
-        log.info("%s: '%s' stays: %s", self.pass_name, var.name, reason)
+        line = f"{self.pass_name}: '{var.name}' stays: {reason}"
+        if line not in self.said:
+            log.info(line)
+        self.said.add(line)
 
 
 Visit = Callable[[Scope, relax.VarBinding], relax.Expr | None]
@@ -78,8 +82,9 @@ def constant(expr: relax.Expr) -> np.ndarray | None:
 
 def scalar(expr: relax.Expr) -> float | int | None:
     """The number that a one-element constant holds."""
-    array = constant(expr)
-    return array.reshape(()).item() if array is not None and array.size == 1 else None
+    if not isinstance(expr, tvm.ir.GenericConst) or any(dim != 1 for dim in expr.value.shape):
+        return None
+    return expr.value.numpy().reshape(()).item()
 
 
 def static_shape(expr: relax.Expr) -> tuple[int, ...] | None:

@@ -3,17 +3,18 @@
     Given:   c = conv2d(x, w);  b = add(c, bias);  n = batch_norm(b, gamma, beta, mean, var);  y = n[0]
     Result:  c = conv2d(x, w * s);  y = add(c, (bias - mean) * s + beta)          s = gamma / sqrt(var + epsilon)
 
-and, before a layer, conv2d(batch_norm(x)[0], w) -> add(conv2d(x, w * s'), sum of w * shift). The layer is a convolution
-or transposed convolution of one to three dimensions, grouped or not, in any plain layout (NHWC too), or a matmul with a
-constant matrix; nobody else may read what lies between. Before a layer, a shift is not the same everywhere if the layer
-pads (or is transposed), so there only a batch_norm without shift is folded. Every other batch_norm in inference mode
-becomes a multiply and an add. A chain of such steps counts as one. Multiply and add with a constant per channel, without
-batch_norm, are folded likewise, but never split or merged. batch_norm in training mode or with variable parameters stays.
+and, before a layer, conv2d(batch_norm(x)[0], w) -> add(conv2d(x, w * s), sum of w * shift). The layer is a
+convolution or transposed convolution of one to three dimensions, grouped or not, in any plain layout (NHWC too), or a
+matmul with a constant matrix; nobody else may read what lies between. Before a layer that pads (or is transposed) a
+shift is not the same everywhere, so there only a batch_norm without shift is folded. Every other batch_norm in
+inference mode becomes a multiply and an add. A chain of such steps counts as one. Multiply and divide by a constant
+per channel, without batch_norm, are folded likewise, but stay as they are where no layer takes them. A batch_norm in
+training mode or with parameters that are not constant stays.
 
 Accuracy: weights and bias are computed in float64 and rounded once. With u = 2^-24 (float32), n products per output
-element, and A = |s| (|w| * |x| + |bias| + |mean|) + |beta| (* the layer): the layer's sum is off by at most n u A, its
-rounded weights and bias by u A each, batch_norm's six operations by 6 u A, each to first order. Both modules together:
-|new - old| <= 2 (n + 8) u A.
+element, and A = |s| (|w| * |x| + |bias| + |mean|) + |beta| (`*` is the layer; before a layer, A = |w| * (|s| (|x| +
+|mean|) + |beta|)): to first order the layer's sum is off by at most n u A, weights and bias rounded once by u A each,
+batch_norm's six operations by 6 u A. Both modules together: |new - old| <= 2 (n + 8) u A.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import tvm
 from tvm import relax
-
-from tvm_split.passes.affine import Chain, affine_chain, next_step
+from tvm_split.passes.affine import Chain, affine_chain, chain_end, next_step
 from tvm_split.passes.bindings import Scope, constant, operator, rewrite
 
 CONVOLUTIONS = {f"relax.nn.conv{n}d" for n in (1, 2, 3)}
@@ -34,7 +34,7 @@ TRANSPOSED = {f"relax.nn.conv{n}d_transpose" for n in (1, 2, 3)}
 @tvm.transform.module_pass(opt_level=0, name="FoldBatchNorm")
 @dataclass(frozen=True)
 class FoldBatchNorm:
-    """Leave no inference batch_norm: into the weights beside it, else a multiply and an add; see the file's docstring."""
+    """Leave no inference batch_norm: into weights, else a multiply and an add; see the file's docstring."""
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         return rewrite(mod, "FoldBatchNorm", _visit, "inference batch_norm, or constant scale beside a layer,")
@@ -69,9 +69,19 @@ class Layer:
         o, i = self.kernel_layout.index("O"), self.kernel_layout.index("I")
         array = blocks.swapaxes(0, 1) if self.transposed else blocks
         moved = np.moveaxis(self.weight, (o, i), (0, 1)).shape
-        with np.errstate(over="ignore"):
-            rounded = array.reshape(moved).astype(self.weight.dtype)
+        rounded = array.reshape(moved).astype(self.weight.dtype)
         return np.ascontiguousarray(np.moveaxis(rounded, (0, 1), (o, i)))
+
+    def holds(self, before: Chain | None, after: Chain | None) -> bool:
+        """Whether the folded weights and bias fit their type, whatever weight meets whatever scale."""
+        largest = float(np.abs(self.weight).max(initial=0))
+        scale, bias = largest, 0.0
+        if before is not None:
+            terms = self.weight.size // self.weight.shape[self.kernel_layout.index("O")]
+            scale, bias = scale * _peak(before.scale), terms * largest * _peak(before.shift)
+        if after is not None:
+            scale, bias = scale * _peak(after.scale), bias * _peak(after.scale) + _peak(after.shift)
+        return max(scale, bias) <= float(np.finfo(self.weight.dtype).max)
 
     def spreads_shift(self) -> bool:
         """Whether a constant added to the input reaches every output element alike."""
@@ -84,6 +94,10 @@ class Layer:
             return True
         kernel = [size for size, axis in zip(self.weight.shape, self.kernel_layout, strict=True) if axis not in "OI"]
         return all(int(v) == 1 for v in (*kernel, *attrs.strides)) and not any(int(p) for p in attrs.output_padding)
+
+
+def _peak(array: np.ndarray) -> float:
+    return float(np.abs(array).max(initial=0))
 
 
 def _layer(value: relax.Expr | None) -> Layer | None:
@@ -110,22 +124,20 @@ def _visit(scope: Scope, binding: relax.VarBinding) -> relax.Expr | None:
         return None
     chain = affine_chain(scope, var)
     if chain is not None:
-        following = next_step(scope, var)
-        after = affine_chain(scope, following) if following is not None else None
-        if after is not None and var in after.members:
+        end = chain_end(scope, var)
+        if end is not None and var in affine_chain(scope, end).members:
             return None
-        folded = _fold_after(scope, var, chain)
-        if folded is None and chain.norm and _reader_before(scope, var) is None:
-            return _decompose(scope, var, chain)
-        return folded
-    layer, before = _layer(value), _before(scope, var)
-    if layer is None or before is None:
+        if (after := _after(scope, var, chain)) is not None:
+            return _folded(scope, var, *after, chain, chain.root.name)
+        return _decompose(scope, var, chain) if chain.norm and _taken_by(scope, var) is None else None
+    before, end = _before(scope, var), chain_end(scope, var)
+    if before is None or (end is not None and _after(scope, end, affine_chain(scope, end)) is not None):
         return None
-    return _folded(scope, var, layer, before, None, var.name + "_scaled")
+    return _folded(scope, var, _layer(value), before, None, f"{var.name}_unbiased")
 
 
-def _fold_after(scope: Scope, var: relax.Var, chain: Chain) -> relax.Expr | None:
-    """The layer at the chain's root with the chain in its weights."""
+def _after(scope: Scope, var: relax.Var, chain: Chain) -> tuple[Layer, Chain | None] | None:
+    """The layer at the chain's root if it can take the chain, and what it takes from before."""
     layer = _layer(scope.original.get(chain.root))
     if layer is None or next_step(scope, chain.root) != chain.members[0]:
         return None
@@ -135,32 +147,38 @@ def _fold_after(scope: Scope, var: relax.Var, chain: Chain) -> relax.Expr | None
     if chain.axis not in (None, layer.out_axis):
         scope.skip(var, f"it scales axis {chain.axis}, the layer's channels are axis {layer.out_axis}")
         return None
-    return _folded(scope, var, layer, before, chain, chain.root.name)
+    if not layer.holds(before, chain):
+        scope.skip(var, f"the folded weights may overflow {layer.weight.dtype}")
+        return None
+    return layer, before
 
 
 def _before(scope: Scope, var: relax.Var) -> Chain | None:
-    """The chain that ends in the data of the layer `var` and that the layer can take."""
+    """The chain that ends in the data of the layer `var`, if the layer can take it."""
     layer = _layer(scope.original.get(var))
     data = layer.call.args[0] if layer is not None else None
     chain = affine_chain(scope, data) if isinstance(data, relax.Var) else None
     if chain is None or not chain.scales or scope.readers.get(data) != [var]:
         return None
-    if chain.axis not in (None, layer.in_axis) or _fold_after(scope, data, chain) is not None:
+    if chain.axis not in (None, layer.in_axis) or _after(scope, data, chain) is not None:
         return None
     if chain.shift.any() and not layer.spreads_shift():
         scope.skip(data, f"its shift is not the same everywhere after '{var.name}', which pads or is transposed")
         return None
-    return chain if _weights(layer, chain, None) is not None else None
+    return chain if layer.holds(chain, None) else None
 
 
-def _reader_before(scope: Scope, var: relax.Var) -> relax.Var | None:
+def _taken_by(scope: Scope, var: relax.Var) -> relax.Var | None:
     """The layer that takes the chain which ends in `var`."""
     readers = scope.readers.get(var, [])
-    return readers[0] if len(readers) == 1 and readers[0] is not None and _before(scope, readers[0]) is not None else None
+    reader = readers[0] if len(readers) == 1 else None
+    return reader if reader is not None and _before(scope, reader) is not None else None
 
 
-def _weights(layer: Layer, before: Chain | None, after: Chain | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """Weights and bias of `layer` between the chains; None where one is too large for its type."""
+def _folded(
+    scope: Scope, var: relax.Var, layer: Layer, before: Chain | None, after: Chain | None, name: str
+) -> relax.Expr:
+    """The layer with both chains in its weights, and an add where there is a bias."""
     blocks = layer.blocks()
     groups, rows, columns = blocks.shape[:3]
     bias = np.zeros(groups * rows)
@@ -172,29 +190,15 @@ def _weights(layer: Layer, before: Chain | None, after: Chain | None) -> tuple[n
         scale = np.broadcast_to(after.scale, bias.shape)
         bias = bias * scale + after.shift
         blocks = blocks * scale.reshape(groups, rows, 1, 1)
-    weight = layer.from_blocks(blocks)
-    with np.errstate(over="ignore"):
-        bias = bias.astype(layer.weight.dtype)
-    return (weight, bias) if np.isfinite(weight).all() and np.isfinite(bias).all() else None
-
-
-def _folded(
-    scope: Scope, var: relax.Var, layer: Layer, before: Chain | None, after: Chain | None, name: str
-) -> relax.Expr | None:
-    found = _weights(layer, before, after)
-    if found is None:
-        scope.skip(var, f"the folded weights overflow {layer.weight.dtype}")
-        return None
-    weight, bias = found
     data = before.root if before is not None else layer.call.args[0]
     dtype = str(layer.weight.dtype)
-    call = relax.Call(layer.call.op, [data, relax.const(weight, dtype)], layer.call.attrs)
+    call = relax.Call(layer.call.op, [data, relax.const(layer.from_blocks(blocks), dtype)], layer.call.attrs)
     if not bias.any():
         return call
     shape = [1] * int(var.ty.ndim)
     shape[layer.out_axis] = bias.size
     bias = bias if operator(layer.call) == "relax.matmul" else bias.reshape(shape)
-    return relax.op.add(scope.emit(call, name), relax.const(bias, dtype))
+    return relax.op.add(scope.emit(call, name), relax.const(bias.astype(dtype), dtype))
 
 
 def _decompose(scope: Scope, var: relax.Var, chain: Chain) -> relax.Expr | None:

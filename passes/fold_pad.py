@@ -21,7 +21,6 @@ from typing import NamedTuple
 import tvm
 import tvm_ffi
 from tvm import relax, tirx, topi
-
 from tvm_split.passes.bindings import Scope, is_te, operator, rewrite, scalar, static_shape
 
 CONVOLUTIONS = {f"relax.nn.conv{n}d": getattr(relax.op.nn, f"conv{n}d") for n in (1, 2, 3)}
@@ -68,8 +67,9 @@ def _visit(scope: Scope, binding: relax.VarBinding) -> relax.Expr | None:
             scope.skip(binding.var, f"the pad before it fills with {pad.value}, expected 0")
             return None
         return CONVOLUTIONS[name](
-            pad.data, call.args[1], strides=attrs.strides, padding=new, dilation=attrs.dilation, groups=attrs.groups,
-            data_layout=layout, kernel_layout=attrs.kernel_layout, out_layout=attrs.out_layout, out_dtype=attrs.out_dtype,
+            pad.data, call.args[1], strides=attrs.strides, padding=new, dilation=attrs.dilation,
+            groups=attrs.groups, data_layout=layout, kernel_layout=attrs.kernel_layout,
+            out_layout=attrs.out_layout, out_dtype=attrs.out_dtype,
         )  # fmt: skip
     reason = _average(pad, attrs, old) if name in AVERAGES else _maximum(scope, pad, attrs, old)
     if reason:

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 
 import tvm
 from tvm import relax
-
 from tvm_split.passes.bindings import Scope, constant, operator, rewrite, same_type
 
 #: operators that change nothing where the types of operand and result are the same
-SHAPING = tuple(f"relax.{n}" for n in ("reshape", "flatten", "astype", "broadcast_to", "expand_dims", "squeeze", "split"))
+SHAPING = tuple(f"relax.{n}" for n in "reshape flatten astype broadcast_to expand_dims squeeze split".split())
 #: operator -> the constant that leaves the other operand as it is, and whether the constant may come first
 NEUTRAL = {
     "relax.add": (0, True), "relax.subtract": (0, False), "relax.multiply": (1, True), "relax.divide": (1, False),
