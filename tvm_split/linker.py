@@ -1,10 +1,11 @@
 """Find a program that links shared libraries for an architecture, and wrap it for `export_library(fcompile=...)`.
 
     find_linker("aarch64")   TVM_SPLIT_AARCH64_CC, else aarch64-linux-gnu-gcc on PATH, else ziglang from PyPI
-    find_linker("x86_64")    TVM_SPLIT_X86_64_CC, else cc, gcc or clang on an x86_64 host, else x86_64-linux-gnu-gcc, else ziglang
+    find_linker("x86_64")    TVM_SPLIT_X86_64_CC, else x86_64-linux-gnu-gcc on PATH, else ziglang from PyPI
 
-The same objects give the same bytes with the same linker: no build id, no debug sections, no paths. A library that a Debian
-compiler linked may ask for that Debian's C library; one that zig linked runs on every system with glibc 2.28 or newer.
+For the machine it runs on, cc, gcc and clang come before the cross compiler.
+The same objects give the same bytes with the same linker: no build id, no debug sections, no paths. A library linked by
+a Debian compiler may ask for that Debian's C library; one that zig linked runs on any system with glibc 2.28 or newer.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Linker:
         return f"{self.arch}-linux-gnu"
 
     def __call__(self, output: str | Path, objects: str | Sequence[str], options: Sequence[str] | None = None) -> None:
-        """Link `objects` (object files or C sources) into `output`. BuildError when the command fails; then no output is left."""
+        """Link `objects` (object files, C sources) into `output`. BuildError, and no output, when the command fails."""
         files = [objects] if isinstance(objects, str) else list(objects)
         command = [*self.command, *FLAGS, *(options or ()), "-o", str(output), *files, "-lm"]
         try:
@@ -58,15 +59,17 @@ class Linker:
             Path(output).unlink(missing_ok=True)
             tail = "\n".join((done.stderr or done.stdout).splitlines()[-TAIL_LINES:])
             raise BuildError(
-                f"linking {output} for {self.arch} failed with exit status {done.returncode}:\n  {shlex.join(command)}\n{tail}"
-                + self._advice(tail)
+                f"linking {output} for {self.arch} failed with exit status {done.returncode}:\n  "
+                f"{shlex.join(command)}\n{tail}{self._advice(tail)}"
             )
 
     def _advice(self, tail: str) -> str:
         if "crti.o" not in tail:
             return ""
         package = f"libc6-dev-{'arm64' if self.arch == 'aarch64' else 'amd64'}-cross"
-        return f"\nThe compiler lacks its C library: `apt-get install {package}`, or set {variable(self.arch)} to another compiler"
+        return (
+            f"\nThe compiler lacks its C library: `apt-get install {package}`, or set {variable(self.arch)} to another"
+        )
 
 
 def variable(arch: str) -> str:
@@ -97,7 +100,7 @@ def find_linker(arch: str) -> Linker:
         return Linker(arch, command, (("ZIG_GLOBAL_CACHE_DIR", cache), ("ZIG_LOCAL_CACHE_DIR", cache)))
     raise BuildError(
         f"nothing here links for {arch}: tried {', '.join(_compilers(arch))} on PATH and the ziglang package; "
-        f"`apt-get install {PACKAGES[arch]}` or `pip install 'tvm-split[arm]'` gets one, or set {variable(arch)} to a compiler"
+        f"`apt-get install {PACKAGES[arch]}` or `pip install 'tvm-split[arm]'` gets one, or set {variable(arch)}"
     )
 
 
@@ -108,8 +111,8 @@ def _given(arch: str, given: str) -> tuple[str, ...]:
         raise BuildError(f"{variable(arch)}={given!r} is not a command line: {error}") from error
     if not words or shutil.which(words[0]) is None:
         raise BuildError(
-            f"{variable(arch)}={given!r}: {words[0] if words else 'nothing'} is not a program on PATH; expected a compiler "
-            "and its first arguments, e.g. 'aarch64-linux-gnu-gcc'. Correct it or unset it"
+            f"{variable(arch)}={given!r}: {words[0] if words else 'nothing'} is not a program on PATH; expected a "
+            "compiler and its first arguments, e.g. 'aarch64-linux-gnu-gcc'. Correct it or unset it"
         )
     return tuple(words)
 
@@ -121,7 +124,7 @@ def _compilers(arch: str) -> Iterator[str]:
 
 
 def _zig_cache() -> Path:
-    """A folder that zig may fill (it builds the C library's stubs there once): ZIG_GLOBAL_CACHE_DIR, ours, or a temporary one."""
+    """A folder that zig may fill (with the C library's stubs, once): ZIG_GLOBAL_CACHE_DIR, ours, or a temporary one."""
     if given := os.environ.get("ZIG_GLOBAL_CACHE_DIR"):
         return Path(given)
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())

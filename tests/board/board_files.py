@@ -4,8 +4,8 @@
     root/   Debian bookworm's python3.11:arm64 and the libraries it loads, unpacked
     site/   aarch64 wheels of TVM's runtime and of what its RPC server imports
 
-apt-get runs on lists, status and cache inside the folder, for both architectures, so that `dpkg --add-architecture` is not
-needed. Every part is made beside its place and renamed when whole: an interrupted run goes on with the first part missing.
+apt-get runs on lists, status and cache inside the folder, for both architectures, so `dpkg --add-architecture` is not
+needed. Every part is made beside its place and renamed when whole: an interrupted run goes on with the first missing.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 CODENAME = "bookworm"
 QEMU = "qemu-user-static"
 DEBIAN = (
-    "libc6 libstdc++6 libgcc-s1 libgomp1 python3.11 python3.11-minimal libpython3.11-minimal libpython3.11-stdlib zlib1g "
-    "libssl3 libffi8 libexpat1 liblzma5 libbz2-1.0 libsqlite3-0 libncursesw6 libtinfo6 libreadline8 libuuid1 libcrypt1"
+    "libc6 libstdc++6 libgcc-s1 libgomp1 python3.11 python3.11-minimal libpython3.11-minimal libpython3.11-stdlib "
+    "zlib1g libssl3 libffi8 libexpat1 liblzma5 libbz2-1.0 libsqlite3-0 libncursesw6 libtinfo6 libreadline8 "
+    "libuuid1 libcrypt1"
 ).split()
 WHEELS = (
     "apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1 numpy==2.4.6 ml_dtypes==0.6.0 typing_extensions==4.16.0 "
@@ -95,7 +96,7 @@ def _download(folder: Path, packages: list[str]) -> list[Path]:
         "APT::Architectures::": "arm64",
     }
     options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-    # A source that this machine lists may fail without harm to the others: what counts is whether the download finds the packages.
+    # One of this machine's sources may fail without harm: what counts is whether the packages are found afterwards.
     update = subprocess.run(
         ["apt-get", *options, "update"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

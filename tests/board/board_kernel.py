@@ -45,8 +45,8 @@ def enable(folder: Path, probe: list[str], env: dict[str, str]) -> bool:
     if own not in ours:
         if os.geteuid() != 0:
             raise BoardError(
-                "this kernel does not run aarch64 programs yet, and only root may register qemu with binfmt_misc: run as root, or "
-                "have an administrator `apt-get install qemu-user-static binfmt-support`, and run this again"
+                "this kernel does not run aarch64 programs yet, and only root may register qemu with binfmt_misc: run "
+                "as root, or have an administrator `apt-get install qemu-user-static binfmt-support`"
             )
         if not (BINFMT / "register").exists():
             call(["mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)], "mounting binfmt_misc")

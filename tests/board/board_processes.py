@@ -1,8 +1,8 @@
 """Start processes that outlive this script, and end those and no others.
 
-A process is known by its id, its start time (ticks since boot, from /proc) and the boot id, so a number used again by another
-program is never taken for ours. Every process also carries a random token in its environment, which finds the children
-of a server that died before them.
+A process is known by its id, its start time (ticks since boot, from /proc) and the boot id, so a number used again by
+another program is never taken for ours. Every process also carries a random token in its environment, which finds the
+children of a server that died before them.
 """
 
 from __future__ import annotations

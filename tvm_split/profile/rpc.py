@@ -1,0 +1,241 @@
+"""Run and time a compiled half on a board, over TVM's RPC tracker.
+
+    with connect("127.0.0.1:9190", "rasp4b", timeout_s=60) as session:
+        half = remote_vm(session, "bundle/edge.so")
+        outputs = half.run([image])
+        seconds = half.time([image], repeats=20)
+
+TVM's RPC has no authentication and runs what it is sent: lab networks only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax, rpc
+from tvm.rpc import base
+
+from tvm_split.errors import BundleError, LinkDownError
+
+MAIN = "main"
+
+
+class BoardSession(rpc.RPCSession):  # type: ignore[misc]  # TVM has no types
+    """A board held for us until the session is closed, by `close`, a with-statement, or the last reference to it."""
+
+    def close(self) -> None:
+        """Give the board back at once; what was loaded on it can no longer be used. May be repeated."""
+        with contextlib.suppress(RuntimeError):  # a session that the board ended cannot be ended again
+            self.get_function("CloseRPCConnection")()
+
+    def __enter__(self) -> BoardSession:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.close()
+
+
+def connect(tracker: str, key: str, timeout_s: float) -> BoardSession:
+    """A session on a board with `key`, waiting at most `timeout_s` for a busy one.
+
+    LinkDownError when the tracker cannot be reached, has no board with that key, or none is free and answers in time.
+    """
+    host, port = _address(tracker)
+    deadline = time.monotonic() + timeout_s
+    refusal: LinkDownError | None = None
+    with _tracker(host, port, timeout_s) as link:
+        count = _count(_ask(link, host, port, [base.TrackerCode.SUMMARY]), tracker, key)
+        while True:
+            link.settimeout(_left(deadline))
+            try:
+                question = [base.TrackerCode.REQUEST, key, "", 1]
+                address, server_port, match = _ask(link, host, port, question, may_wait=True)
+            except TimeoutError as error:
+                raise refusal or LinkDownError(
+                    f"no board with key {key!r} became free within {timeout_s:g} s ({count} at {tracker}, all in use): "
+                    f"end the session that holds it, or wait longer; {_check(host, port)} shows the queue"
+                ) from error
+            try:
+                _knock(address, server_port, _left(deadline))
+                return BoardSession(rpc.connect(address, server_port, match)._sess)
+            except (OSError, RuntimeError) as error:
+                refusal = LinkDownError(
+                    f"the board {key!r} at {address}:{server_port}, listed by the tracker at {tracker}, opened no "
+                    f"session within {timeout_s:g} s ({_last_line(error)}). Restart its RPC server, with "
+                    f"`--custom-addr` when {address} is not its address as seen from here"
+                )
+                if time.monotonic() >= deadline:
+                    raise refusal from error
+                time.sleep(min(1.0, _left(deadline)))
+
+
+def upload(session: rpc.RPCSession, path: str | Path) -> tvm.runtime.Module:
+    """Copy a library to the board and load it there. Two files of one name do not overwrite each other."""
+    path = Path(path)
+    if not path.is_file():
+        raise BundleError(f"{path} is no file: expected a library made by `tvm-split compile` or export_library")
+    target = f"{uuid.uuid4().hex[:12]}-{path.name}"
+    with _on_the_board(session, f"sending {path}"):
+        session.upload(str(path), target=target)
+    with _on_the_board(session, f"loading {path}", "compile it for the board's own architecture and TVM version"):
+        return session.load_module(target)
+
+
+def remote_vm(session: rpc.RPCSession, lib_path: str | Path) -> RemoteHalf:
+    """Upload a compiled Relax module and start a virtual machine for it on the board."""
+    return RemoteHalf(session, upload(session, lib_path), str(lib_path))
+
+
+class RemoteHalf:
+    """The function `main` of a compiled module, on a board. Inputs and outputs stand in the function's order."""
+
+    def __init__(self, session: rpc.RPCSession, module: tvm.runtime.Module, name: str) -> None:
+        self._session, self._name = session, name
+        self._device = session.cpu()
+        with _on_the_board(session, f"starting {name}", "it must be a Relax module with a function main"):
+            self._vm = relax.VirtualMachine(module, self._device)
+            self._arity = int(self._vm.module["get_function_arity"](MAIN))
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The outputs of one call; nested tuples are flattened."""
+        with self._called(inputs, "running"):
+            self._vm.invoke_stateful(MAIN)
+            return list(_arrays(self._vm.get_outputs(MAIN)))
+
+    def time(self, inputs: Sequence[np.ndarray], repeats: int) -> list[float]:
+        """Seconds of each of `repeats` calls after an uncounted first, timed on the board: no network is in them."""
+        if repeats < 1:
+            raise ValueError(f"repeats is {repeats}; expected 1 or more")
+        with self._called(inputs, "timing"):
+            evaluate = self._vm.time_evaluator("invoke_stateful", self._device, number=1, repeat=repeats)
+            return [float(seconds) for seconds in evaluate(MAIN).results]
+
+    @contextlib.contextmanager
+    def _called(self, inputs: Sequence[np.ndarray], what: str) -> Iterator[None]:
+        if len(inputs) != self._arity:
+            raise BundleError(f"{self._name}: main takes {self._arity} inputs, {len(inputs)} were given")
+        shapes = ", ".join(f"{array.dtype}{list(array.shape)}" for array in inputs)
+        with _on_the_board(self._session, f"{what} {self._name} on ({shapes})", "compare with the bundle's manifest"):
+            sent = [tvm.runtime.tensor(np.ascontiguousarray(array), self._device) for array in inputs]
+            self._vm.set_input(MAIN, *sent)
+            yield
+
+
+def _arrays(output: Any) -> Iterator[np.ndarray]:
+    if isinstance(output, tvm.runtime.Tensor):
+        yield output.numpy()
+        return
+    for part in output:
+        yield from _arrays(part)
+
+
+@contextlib.contextmanager
+def _on_the_board(session: rpc.RPCSession, what: str, advice: str = "") -> Iterator[None]:
+    """Turn what TVM raises into BundleError when the board still answers, and LinkDownError when it does not."""
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError, TypeError, AttributeError) as error:
+        reason = _last_line(error)
+        try:
+            session.get_function("tvm.rpc.server.workpath")
+        except Exception:
+            raise LinkDownError(
+                f"{what}: the board ended the session ({reason}). Look at its RPC server's output: a module "
+                "that crashes ends the server as well; start it again"
+            ) from error
+        raise BundleError(f"{what} failed on the board: {reason}" + (f"; {advice}" if advice else "")) from error
+
+
+def _address(tracker: str) -> tuple[str, int]:
+    host, _, port = tracker.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise LinkDownError(f"tracker {tracker!r}: expected HOST:PORT, for example 127.0.0.1:9190")
+    return host, int(port)
+
+
+def _check(host: str, port: int) -> str:
+    return f"`python3 -m tvm.exec.query_rpc_tracker --host {host} --port {port}`"
+
+
+@contextlib.contextmanager
+def _tracker(host: str, port: int, timeout_s: float) -> Iterator[socket.socket]:
+    """A connection to the tracker. TVM's own client would try a closed port again for a minute."""
+    try:
+        link = socket.create_connection((host, port), timeout=timeout_s)
+    except OSError as error:
+        raise LinkDownError(
+            f"the RPC tracker at {host}:{port} cannot be reached ({error}): check it with {_check(host, port)}; "
+            f"start one with `python3 -m tvm.exec.rpc_tracker --host 0.0.0.0 --port {port}`"
+        ) from error
+    with link:
+        try:
+            link.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
+            (magic,) = struct.unpack("<i", base.recvall(link, 4))
+        except OSError as error:
+            raise _stranger(host, port, error) from error
+        if magic != base.RPC_TRACKER_MAGIC:
+            raise _stranger(host, port, f"it said {magic:#x}")
+        yield link
+
+
+def _stranger(host: str, port: int, why: object) -> LinkDownError:
+    return LinkDownError(
+        f"{host}:{port} is no RPC tracker, or a broken one ({why}): check it with {_check(host, port)}"
+    )
+
+
+def _ask(link: socket.socket, host: str, port: int, question: list[Any], may_wait: bool = False) -> Any:
+    """The tracker's answer. Too late: TimeoutError when the question may have to wait, else LinkDownError."""
+    try:
+        base.sendjson(link, question)
+        code, answer = base.recvjson(link)
+    except (OSError, ValueError, TypeError) as error:
+        if may_wait and isinstance(error, TimeoutError):
+            raise
+        raise _stranger(host, port, error) from error
+    if code != base.TrackerCode.SUCCESS:
+        raise _stranger(host, port, f"it refused with code {code}")
+    return answer
+
+
+def _count(summary: dict[str, Any], tracker: str, key: str) -> int:
+    """How many boards with `key` the tracker lists. LinkDownError with the keys there are when there is none."""
+    keys = [item["key"].removeprefix("server:") for item in summary["server_info"]]
+    if key not in keys:
+        there = ", ".join(f"{name} ({keys.count(name)})" for name in sorted(set(keys))) or "none at all"
+        raise LinkDownError(
+            f"the tracker at {tracker} has no board with key {key!r}; it has: {there}. Start one on the "
+            f"board: `python3 -m tvm.exec.rpc_server --tracker {tracker} --key {key}`"
+        )
+    return keys.count(key)
+
+
+def _knock(address: str, port: int, timeout_s: float) -> None:
+    """OSError unless an RPC server answers in time: TVM's own connect has no timeout, and a dead board is silent.
+
+    A key that the server does not know is turned away at once, and leaves it waiting for the right one.
+    """
+    with socket.create_connection((address, port), timeout=timeout_s) as link:
+        key = b"client:tvm-split-knock"
+        link.sendall(struct.pack("<ii", base.RPC_MAGIC, len(key)) + key)
+        (code,) = struct.unpack("<i", base.recvall(link, 4))
+    if code != base.RPC_CODE_MISMATCH:
+        raise OSError(f"it answers {code:#x}, which no RPC server says to an unknown key")
+
+
+def _left(deadline: float) -> float:
+    return max(deadline - time.monotonic(), 0.001)
+
+
+def _last_line(error: Exception) -> str:
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
