@@ -35,3 +35,7 @@ class BuildError(SplitError):
 
 class LinkDownError(SplitError):
     """A process, tracker or board on the other side cannot be reached."""
+
+
+class DataError(SplitError):
+    """Calibration or test data cannot be read, or does not fit the network's inputs."""

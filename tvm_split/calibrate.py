@@ -1,0 +1,129 @@
+"""The range of each tensor on the user's data, and the quantisers that follow from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tvm_split import extract, lower
+from tvm_split.data import Batch, in_order
+from tvm_split.errors import BuildError, DataError, ModelError, PlanError
+from tvm_split.graph import DTYPE_BITS, Graph
+from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.passes.return_tensors import ReturnTensors
+from tvm_split.plan.problem import Candidate
+from tvm_split.targets.load import load_target
+from tvm_split.tvm_target import resolve
+
+#: lowest and highest value of a tensor
+Range = tuple[float, float]
+
+
+class HostModule:
+    """A module of layers compiled for this machine (or for `target`, which must run here).
+
+    Calling it takes and gives arrays in the order of main's parameters and results. BuildError when TVM cannot compile.
+    """
+
+    def __init__(self, mod: tvm.IRModule, target: tvm.target.Target | None = None) -> None:
+        target = resolve(load_target("host")) if target is None else tvm.target.Target(target)
+        try:
+            built = tvm.compile(mod, target=target, relax_pipeline=lower.pipeline(target))
+        except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise BuildError(f"the network cannot be compiled for {target}: {reason}") from error
+        self._main = relax.VirtualMachine(built, tvm.cpu())["main"]
+
+    def __call__(self, arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
+        result = self._main(*[tvm.runtime.tensor(np.ascontiguousarray(array)) for array in arrays])
+        return [part.numpy() for part in ([result] if isinstance(result, tvm.runtime.Tensor) else result)]
+
+
+def ranges(
+    mod: tvm.IRModule, tensors: Iterable[str], batches: Sequence[Mapping[str, np.ndarray]],
+    target: tvm.target.Target | None = None,
+) -> dict[str, Range]:  # fmt: skip
+    """Lowest and highest value of each named tensor of a module of layers over all batches.
+
+    A batch is one run: input name -> array of the input's shape and dtype. Only one run's tensors are in memory at
+    once. A tensor that never varies gets (c, c). DataError: no batches, or one that does not fit the inputs.
+    ModelError: an unknown or empty tensor, or one with a value that is not finite; the message names the tensor and the batch.
+    """
+    names = tuple(dict.fromkeys(tensors))
+    if not batches:
+        raise DataError("there are no batches to calibrate on; at least 1 is needed, and 16 or more are better")
+    if not names:
+        return {}
+    graph = extract.graph(mod)
+    looking = ReturnTensors(names)(mod)  # before reading `graph.tensor`: it says which names there are
+    for name in names:
+        if graph.tensor[name].elements == 0:
+            raise ModelError(f"tensor '{name}' has shape {graph.tensor[name].shape}, so no elements and no range")
+    samples = [in_order(batch, graph, number) for number, batch in enumerate(batches)]  # refuses before compiling
+    run = HostModule(looking, target)
+    low, high = dict.fromkeys(names, math.inf), dict.fromkeys(names, -math.inf)
+    for number, sample in enumerate(samples):
+        for name, array in zip(names, run(sample), strict=True):
+            least, most = float(array.min()), float(array.max())
+            if not (math.isfinite(least) and math.isfinite(most)):
+                raise ModelError(
+                    f"tensor '{name}' has values from {least} to {most} on batch {number}; expected finite ones. "
+                    "Check that batch, the preprocessing and the weights"
+                )
+            low[name], high[name] = min(low[name], least), max(high[name], most)
+    return {name: (low[name], high[name]) for name in names}
+
+
+def random_batches(graph: Graph, count: int, seed: int) -> list[Batch]:
+    """`count` made-up runs, for a user without data: ranges from them are a guess, which the caller must say.
+
+    Float inputs are standard normal; integers uniform from 0 to 255, or to their dtype's largest value if that is less;
+    bool is 0 or 1. The same seed gives the same batches. DataError when count < 1 or NumPy has no such dtype.
+    """
+    if count < 1:
+        raise DataError(f"{count} random batches were asked for; expected 1 or more")
+    random = np.random.default_rng(seed)
+    return [{name: _random(graph, name, random) for name in graph.inputs} for _ in range(count)]
+
+
+def _random(graph: Graph, name: str, random: np.random.Generator) -> np.ndarray:
+    tensor = graph.tensor[name]
+    if tensor.is_float:
+        try:
+            return random.standard_normal(tensor.shape).astype(tensor.dtype)
+        except TypeError:
+            raise DataError(f"NumPy has no dtype '{tensor.dtype}', which input '{name}' needs") from None
+    top = 1 if tensor.dtype == "bool" else min(255, np.iinfo(tensor.dtype).max)
+    return random.integers(0, top, tensor.shape, endpoint=True).astype(tensor.dtype)
+
+
+def quantizers_for(candidate: Candidate, graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Quantizer]:
+    """The quantiser of each crossing tensor that the candidate sends narrower than its dtype.
+
+    Network inputs, integer tensors, and tensors at 32 bits or their dtype's own width have none. PlanError: such a
+    tensor has no range or one that is not finite, or was constant on the data, so that no width follows from it.
+    """
+    quantizers = {}
+    for part in candidate.crossing:
+        tensor = graph.tensor.get(part.tensor)
+        if tensor is None:
+            raise PlanError(f"the candidate sends '{part.tensor}', but network '{graph.name}' has no such tensor")
+        if not tensor.is_float or tensor.name in graph.inputs or part.bits >= DTYPE_BITS[tensor.dtype]:
+            continue
+        if tensor.name not in ranges:
+            raise PlanError(
+                f"crossing tensor '{tensor.name}' is to be sent at {part.bits} bits but has no calibrated range; "
+                "add it to the tensors given to calibrate.ranges()"
+            )
+        low, high = ranges[tensor.name]
+        if low == high:
+            raise PlanError(
+                f"crossing tensor '{tensor.name}' is to be sent at {part.bits} bits but was {low:g} everywhere on the "
+                "calibration data; give data on which it varies, or send it at 32 bits"
+            )
+        quantizers[tensor.name] = Quantizer.of_range(part.bits, low, high)
+    return quantizers
