@@ -280,7 +280,7 @@ def build_halves(
     result: PlanResult, candidate: Candidate, folder: Path, progress: Progress
 ) -> tuple[dict[str, Any], list[str]]:
     """Compile edge, host twin and cloud into the folder; return the manifest's facts about them and the files' names."""
-    from tvm_split.build import compile_half, weights_digest, with_fingerprint
+    from tvm_split.compile_half import compile_half, weights_digest, with_fingerprint
     from tvm_split.passes.pack_cut import read_layout
 
     edge_only = candidate.kind == "edge-only"

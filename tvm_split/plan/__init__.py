@@ -1,6 +1,10 @@
 """Planners: from a Problem to Candidates, soonest first. Pure functions on frozen data; one planner a file."""
 
+import sys
 from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Any
 
 from tvm_split.plan.auto_split import plan_auto_split
 from tvm_split.plan.exhaustive import plan_exhaustive
@@ -17,3 +21,13 @@ PLANNERS: dict[str, Callable[[Problem], tuple[Candidate, ...]]] = {
     "neurosurgeon": plan_neurosurgeon,
     "qdmp": plan_qdmp,
 }
+
+
+class _Callable(ModuleType):
+    """`tvm_split.plan` is both: the package of planners (design) and the function for build scripts (README)."""
+
+    def __call__(self, model: Any, **options: Any) -> Any:
+        return import_module("tvm_split.api").plan(model, **options)
+
+
+sys.modules[__name__].__class__ = _Callable
