@@ -27,7 +27,7 @@ from tvm import relax
 from tvm_split.errors import ModelError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 
-ModelError = tvm_ffi.register_error(ModelError)  # else it leaves a pass as RuntimeError
+tvm_ffi.register_error(ModelError)  # else it leaves a pass as RuntimeError
 
 
 @tvm.transform.module_pass(opt_level=0, name="Preprocess")

@@ -152,6 +152,11 @@ def test_weights_that_are_no_numbers_are_named(small, value):
         load(small(weight=weight))
 
 
+def test_an_infinite_bound_is_no_damaged_weight(run):
+    mod = load(one_node("Min", constants=[("bound", np.array([np.inf, 0, 0, 0, 0, 0, 0, 0], np.float32))]))
+    np.testing.assert_array_equal(run(mod, X)[0][..., 0], X[..., 0])
+
+
 def test_what_is_not_a_model_is_refused(small, tmp_path):
     whole = small().SerializeToString()
     for name, content in [("text", b"this is no model\n" * 9), ("cut", whole[: len(whole) // 2]), ("empty", b"")]:

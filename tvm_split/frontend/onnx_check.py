@@ -12,6 +12,8 @@ from tvm.relax.frontend.onnx import onnx_frontend
 from tvm_split.errors import ModelError
 
 STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+MAY_READ_INFINITY = {"Add", "Where", "Clip", "Min", "Max", "Pad"}
 HANDLED_OUTSIDE_THE_MAP = {"If", "Constant"}
 
 
@@ -45,24 +47,23 @@ def check_operators(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def check_weights(model: onnx.ModelProto, name: str) -> None:
-    """Raise ModelError naming each float initializer that holds NaN or infinity in more than one element.
+    """Raise ModelError naming each float initializer that holds NaN, or infinity where it is no bound or mask.
 
-    A single infinite element is left alone: masks and clip bounds are such constants.
+    A bound or a mask is an initializer that only the operators of `MAY_READ_INFINITY` read.
     """
+    readers: dict[str, set[str]] = {}
+    for _, node in nodes_of(model.graph):
+        for source in node.input:
+            readers.setdefault(source, set()).add(node.op_type)
     bad = []
     for initializer in model.graph.initializer:
-        if initializer.data_type not in (
-            onnx.TensorProto.FLOAT,
-            onnx.TensorProto.FLOAT16,
-            onnx.TensorProto.DOUBLE,
-        ):
+        if initializer.data_type not in FLOATS:
             continue
         array = numpy_helper.to_array(initializer)
-        finite = np.isfinite(array)
-        if array.size > 1 and not finite.all():
-            bad.append(f"{initializer.name} ({np.count_nonzero(~finite)} of {array.size})")
-        elif np.isnan(array).any():
-            bad.append(f"{initializer.name} (NaN)")
+        may_be_infinite = readers.get(initializer.name, set()) <= MAY_READ_INFINITY
+        wrong = np.count_nonzero(np.isnan(array) if may_be_infinite else ~np.isfinite(array))
+        if wrong:
+            bad.append(f"{initializer.name} ({wrong} of {array.size})")
     if bad:
         raise ModelError(
             f"{name}: NaN or infinite values in the weights {', '.join(bad)}; train again or copy the file again"

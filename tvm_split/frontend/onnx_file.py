@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 import tvm
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from tvm_split.errors import ModelError
 from tvm_split.frontend.onnx_check import check_operators, check_weights

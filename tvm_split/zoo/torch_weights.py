@@ -22,7 +22,7 @@ import numpy as np
 
 from tvm_split.errors import ModelError
 
-STORAGE_TYPES = {
+STORAGE_TYPES: dict[str, np.dtype[Any]] = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),
