@@ -42,7 +42,8 @@ def _visit(scope: Scope, binding: relax.VarBinding) -> relax.Expr | None:
         return None
     fields, axis = scope.value(stack.args[0]), int(stack.attrs.axis or 0)
     if axis != 0 or [int(a) for a in reduce.attrs.axis or ()] != [0] or reduce.attrs.keepdims:
-        scope.skip(var, f"it reduces axes {reduce.attrs.axis} of a stack on axis {axis}, expected both to be 0")
+        found = f"reduces axes {reduce.attrs.axis} of a stack on axis {axis}, keepdims {bool(reduce.attrs.keepdims)}"
+        scope.skip(var, f"it {found}; expected 0, 0 and False")
         return None
     if not isinstance(fields, relax.Tuple):
         scope.skip(var, "the tensors of its stack are not known one by one")
