@@ -22,9 +22,10 @@ OPSET = 13
 def with_random_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return `model` with weights drawn afresh, the same ones on every machine, and its nodes named readably.
 
-    Convolution and matrix weights: normal with variance 2 / fan-in. Biases: zero. Batch norm: scale near 1, shift near
-    0, mean near 0, variance near 1. A weight's values depend on its name and shape only. Inputs that were weights are
-    inputs no longer. The opset becomes 13.
+    Convolution and matrix weights: normal with variance 2 / fan-in. Biases: zero. Batch norm: scale near 1, shift 0,
+    mean near 0, variance near 1; where a batch norm feeds an addition its scale is near 1/2, else a residual network's
+    variance would double in each block and its softmax saturate. A weight's values depend on its name and shape only.
+    Inputs that were weights are inputs no longer. The opset becomes 13.
     """
     model = version_converter.convert_version(model, OPSET)  # now, while the weights are small
     graph = model.graph
@@ -53,11 +54,12 @@ def _roles(nodes: Sequence[onnx.NodeProto]) -> dict[str, str]:
     """Return weight name -> role, in the order of use: 'weight', or which input of its node it is."""
     roles: dict[str, str] = {}
     reshaped = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Reshape"}
+    added = {name for node in nodes if node.op_type == "Sum" for name in node.input}
     for node in nodes:
         kinds = {
             "Conv": ("weight", "bias"),
             "Gemm": ("weight", "bias"),
-            "BatchNormalization": ("scale", "bias", "mean", "variance"),
+            "BatchNormalization": ("added" if node.output[0] in added else "scale", "bias", "mean", "variance"),
         }.get(node.op_type, ())
         for name, kind in zip(node.input[1:], kinds, strict=False):
             roles.setdefault(reshaped.get(name, name), kind)
@@ -72,6 +74,8 @@ def _draw(name: str, role: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         return values
     if role in ("scale", "variance"):
         return random.uniform(0.8, 1.2, shape).astype(np.float32)
+    if role == "added":
+        return random.uniform(0.4, 0.6, shape).astype(np.float32)
     return np.zeros(shape, np.float32) if role == "bias" else random.uniform(-0.1, 0.1, shape).astype(np.float32)
 
 
