@@ -108,6 +108,7 @@ class Board:
             "cpu": cpu,
             "token": secrets.token_hex(16),
             "mounted": state.get("mounted", False),
+            "port": board_processes.free_port(state.get("port", 0)),
         }
         self.save(state)
         interpreter = str(self.folder / "root/usr/bin/python3.11")
@@ -123,10 +124,10 @@ class Board:
         return state
 
     def start_tracker(self, state: dict[str, Any]) -> None:
-        """Start the tracker on a free port; another one when somebody takes that port first."""
+        """Start the tracker on the port it had, so that exports stay true, or on a free one when somebody has taken it."""
         env = {**os.environ, board_processes.TOKEN: state["token"]}
         for last in (False, False, True):
-            state["port"] = port = board_processes.free_port()
+            port = state["port"]
             command = [sys.executable, "-m", "tvm.exec.rpc_tracker", "--host", "127.0.0.1", "--port", str(port)]
             command += ["--port-end", str(port + 1)]
             state["processes"]["tracker"] = board_processes.start(command, env, self.folder / "tracker.log")
@@ -136,6 +137,7 @@ class Board:
             except BoardError:
                 if last:
                     raise
+                state["port"] = board_processes.free_port()
 
     def answers(self, state: dict[str, Any]) -> bool:
         with contextlib.suppress(OSError):

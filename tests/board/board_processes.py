@@ -86,7 +86,12 @@ def _signal(processes: dict[int, int], number: int) -> None:
                 continue
 
 
-def free_port() -> int:
+def free_port(wished: int = 0) -> int:
+    """The wished port when it is free, else any."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wished))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
