@@ -1,0 +1,163 @@
+"""Options that several commands share, their types, and the Request they make."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from tvm_split.workflow import Request
+
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class Size(click.ParamType):
+    """Bytes: 8MiB, 8MB, 1.5GiB, 65536."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Z]*)\s*", value)
+        if match is None or match[2].lower() not in UNITS:
+            self.fail(
+                f"{value!r} is not a size; write bytes, or a unit: 8MiB (2^20), 8MB (10^6), 512KiB, 1GiB", param, ctx
+            )
+        size = math.floor(float(match[1]) * UNITS[match[2].lower()])
+        if size < 1:
+            self.fail(f"{value!r} is less than one byte; leave the option out for no limit", param, ctx)
+        return size
+
+
+class Widths(click.ParamType):
+    """Numbers with commas between them: 2,4,8. Which widths exist, the planner knows."""
+
+    name = "bits"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in value.split(",")]
+        if not all(word.isdecimal() for word in words):
+            self.fail(f"{value!r} is not a list of bits; write numbers with commas, e.g. 2,4,8", param, ctx)
+        return tuple(dict.fromkeys(int(word) for word in words))
+
+
+class Pair(click.ParamType):
+    """NAME=VALUE, split at the last '=': names of nodes may hold anything."""
+
+    def __init__(self, name: str, example: str, convert: Callable[[str], Any]) -> None:
+        self.name, self._example, self._convert = name, example, convert
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = value.rpartition("=")
+        try:
+            if not (key and equals):
+                raise ValueError
+            return key, self._convert(text)
+        except ValueError:
+            self.fail(f"{value!r} is not of the form {self.name}; an example: {self._example}", param, ctx)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    shape = tuple(int(extent) for extent in text.lower().split("x"))
+    if min(shape) < 1:
+        raise ValueError
+    return shape
+
+
+def _side(text: str) -> str:
+    if text not in ("edge", "cloud"):
+        raise ValueError
+    return text
+
+
+class CostsSource(click.ParamType):
+    """'roofline', 'measured', or the two files of edge and cloud."""
+
+    name = "roofline|measured|edge.json,cloud.json"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str | tuple[Path, Path]:
+        if value in ("roofline", "measured") or isinstance(value, tuple):
+            return value
+        files = [part.strip() for part in value.split(",")]
+        if len(files) != 2 or not all(files):
+            self.fail(f"{value!r}: give roofline, measured, or two files as edge.json,cloud.json", param, ctx)
+        for name in files:
+            if not Path(name).is_file():
+                self.fail(
+                    f"costs file {name!r}: there is no such file; `plan --save-costs FOLDER` writes both", param, ctx
+                )
+        return Path(files[0]), Path(files[1])
+
+
+SHAPE = Pair("NAME=1x3x224x224", "--shape image=1x3x320x320", _shape)
+PIN = Pair("GLOB=edge|cloud", "--pin 'stem*=edge'", _side)
+BITS = Pair("GLOB=BITS", "--bits 'block3_*=4'", int)
+
+REQUEST = (
+    click.argument("model"),
+    click.option("--edge", default="raspberry-pi-4", show_default=True, metavar="TARGET",
+                 help="The edge device: a name of `tvm-split targets`, or a .toml file."),
+    click.option("--cloud", default="c5.xlarge", show_default=True, metavar="TARGET",
+                 help="The cloud machine: a name of `tvm-split targets`, or a .toml file."),
+    click.option("--link", default="4g", show_default=True, metavar="LINK",
+                 help="The network between them: a name of `tvm-split links`, a .toml file, or a rate such as 3mbit or "
+                      "3mbit/10mbit/20ms (up/down/round trip)."),
+    click.option("--data", type=click.Path(path_type=Path), metavar="FILE|FOLDER",
+                 help="Samples that calibrate the crossing tensors and check accuracy: .npz with one array for each input, "
+                      ".npy, a picture, or a folder of pictures. Without it, random numbers are used, with a warning."),
+    click.option("--shape", "shapes", type=SHAPE, multiple=True, metavar="NAME=1x3x224x224",
+                 help="Fix an input whose shape the model leaves open. May be repeated."),
+    click.option("--preprocess", metavar="NAME|FILE.toml",
+                 help="Put mean and scale into the network, so that it begins at the raw uint8 frame (1, H, W, 3): "
+                      "imagenet, efficientnet-lite0, plate, ..., or a .toml file with mean, std, scale, channels, layout."),
+    click.option("--memory", "memory_bytes", type=Size(), metavar="SIZE",
+                 help="What the edge half may take: weights, live activations, payload. 8MiB, 8MB or bytes; no limit if absent."),
+    click.option("--cut-bits", type=Widths(), default="2,4,8", show_default=True, metavar="BITS",
+                 help="Widths that a crossing tensor may be sent at: 1 to 8, 16, 32 (32 is unquantised)."),
+    click.option("--bits", "tensor_bits", type=BITS, multiple=True, metavar="GLOB=BITS",
+                 help="Send tensors with such a name at this width, whatever --cut-bits says. May be repeated."),
+    click.option("--pin", "pins", type=PIN, multiple=True, metavar="GLOB=edge|cloud",
+                 help="Keep layers with such a name on one side, e.g. 'stem*=edge'. May be repeated."),
+    click.option("--strategy", default="auto-split", show_default=True, metavar="PLANNER",
+                 help="How cuts are searched for: a name of `tvm-split planners`."),
+    click.option("--result-at", type=click.Choice(["edge", "cloud"]), default="edge", show_default=True,
+                 help="Where the outputs are wanted."),
+    click.option("--costs", type=CostsSource(), default="roofline", show_default=True, metavar=CostsSource.name,
+                 help="Where layer times come from: the targets' data sheets, this machine's clock scaled to the targets, "
+                      "or two files."),
+    click.option("--min-agreement", type=click.FloatRange(0, 1), default=0.95, show_default=True, metavar="SHARE",
+                 help="Smallest share of samples on which a split must give the float network's first class."),
+    click.option("--samples", type=click.IntRange(1), default=8, show_default=True,
+                 help="How many samples of --data to use at most."),
+)  # fmt: skip
+
+OUTPUT = (
+    click.option("--top", type=click.IntRange(1), default=8, show_default=True,
+                 help="How many splits the table shows; --json holds them all."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."),
+    click.option("--explain", is_flag=True, help="Print on stderr what each pass found, and why it left things alone."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
+)  # fmt: skip
+
+
+def shared(options: tuple[Callable[[Any], Any], ...]) -> Callable[[Any], Any]:
+    """Decorate with all the options, in the order of the tuple."""
+    return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
+
+
+def request_of(given: dict[str, Any]) -> Request:
+    """The Request of the options of REQUEST. A pattern that is given twice counts as given last."""
+    from tvm_split.workflow import Request
+
+    return Request(**{**given, **{name: dict(given[name]) for name in ("shapes", "pins", "tensor_bits")}})

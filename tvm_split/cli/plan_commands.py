@@ -1,0 +1,97 @@
+"""`tvm-split plan` and `tvm-split compile`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tvm_split.cli.command import Progress, SplitCommand, log_to_stderr
+from tvm_split.cli.options import OUTPUT, REQUEST, request_of, shared
+
+if TYPE_CHECKING:
+    from tvm_split.workflow import PlanResult
+
+MODEL_HELP = """MODEL is an .onnx, .tflite or .pt2 file, or zoo:NAME (see `tvm-split zoo`)."""
+
+
+@click.command(cls=SplitCommand, epilog=MODEL_HELP, short_help="Show the table of answers; build nothing.")
+@shared(REQUEST)
+@click.option("--save-costs", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+              help="Write the layer times used as edge.json and cloud.json, to edit and give to --costs.")  # fmt: skip
+@shared(OUTPUT)
+def plan(save_costs: Path | None, top: int, as_json: bool, explain: bool, quiet: bool, **given: Any) -> None:
+    """Price edge-only, cloud-only and the best splits of MODEL in one table, and say which is soonest and why.
+
+    Nothing is built. Times are predictions; `measure` and `run` tell the true ones.
+    """
+    if explain:
+        log_to_stderr()
+    from tvm_split import workflow
+
+    result = workflow.plan(request_of(given), Progress(quiet))
+    if save_costs is not None:
+        save_costs.mkdir(parents=True, exist_ok=True)
+        for name, costs in (("edge", result.problem.edge), ("cloud", result.problem.cloud)):
+            (save_costs / f"{name}.json").write_text(json.dumps(costs.to_json(), indent=1) + "\n")
+    show(result, top, as_json)
+
+
+@click.command(
+    "compile", cls=SplitCommand, epilog=MODEL_HELP, short_help="Choose the best answer and compile its halves."
+)
+@shared(REQUEST)
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="BUNDLE",
+    help="The folder to write: two libraries, manifest.json, plan.json. It appears only when complete.",
+)
+@click.option("--force", is_flag=True, help="Replace a bundle that is there already.")  # fmt: skip
+@shared(OUTPUT)
+def compile_command(out: Path, force: bool, top: int, as_json: bool, explain: bool, quiet: bool, **given: Any) -> None:
+    """Plan MODEL as `plan` does, then compile the chosen answer's halves into the folder BUNDLE."""
+    if explain:
+        log_to_stderr()
+    if out.exists() and not force:
+        raise click.UsageError(f"{out} exists already; give another -o, or --force to replace the bundle")
+    from tvm_split import workflow
+
+    made = workflow.compile(request_of(given), out, Progress(quiet), force=force)
+    show(made.plan, top, as_json)
+    if not as_json:
+        click.echo(f"\nwrote {made.bundle.path}:")
+        for line in files_of(made.bundle.path):
+            click.echo(f"  {line}")
+        click.echo(f"try it here: tvm-split run {made.bundle.path} --input FILE")
+
+
+def show(result: PlanResult, top: int, as_json: bool) -> None:
+    """The result on stdout, as JSON or as table and sentences; warnings on stderr."""
+    for warning in result.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if as_json:
+        from tvm_split.plan_json import to_json
+
+        click.echo(json.dumps(to_json(result), indent=1, allow_nan=False))
+        return
+    from tvm_split import report
+
+    out = report.console()
+    out.print(report.answers(result, top))
+    out.print(report.reason(result))
+    if result.spans:
+        out.print("\nBest answer by uplink rate, as predicted:")
+        for line in report.bandwidths(result.spans):
+            out.print(f"  {line}")
+
+
+def files_of(folder: Path) -> list[str]:
+    """Name and size of each file of a bundle."""
+    from tvm_split.report import size
+
+    return [f"{path.name}  {size(path.stat().st_size)}" for path in sorted(folder.iterdir())]

@@ -1,0 +1,81 @@
+"""The tables behind `tvm-split targets | links | planners | passes | zoo`."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from tvm_split.report import rate, seconds, size, table
+
+if TYPE_CHECKING:
+    from tvm_split.plan.problem import Link
+    from tvm_split.targets import TargetSpec
+    from tvm_split.zoo import Entry
+
+
+def targets_table(specs: Sequence[TargetSpec]) -> Table:
+    rows = [
+        (
+            spec.name, spec.description, spec.kind, spec.arch, str(spec.cores),
+            "unknown" if spec.memory_bytes is None else size(spec.memory_bytes),
+            f"{spec.peak_flops_per_s / 1e9:,.0f}",
+        )
+        for spec in specs
+    ]  # fmt: skip
+    return table("", ("target", "what it is", "side", "architecture", "cores", "memory", "peak GFLOP/s"), rows, left=4)
+
+
+def links_table(links: Sequence[Link]) -> Table:
+    rows = [(link.name, rate(link.up_bytes_per_s), rate(link.down_bytes_per_s), seconds(link.rtt_s), _watts(link.up_w),
+             _watts(link.down_w)) for link in links]  # fmt: skip
+    return table("", ("link", "up", "down", "round trip", "radio, sending", "radio, receiving"), rows)
+
+
+def _watts(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g} W"
+
+
+def planners_table() -> Table:
+    from tvm_split.plan import PLANNERS
+
+    rows = []
+    for name, planner in sorted(PLANNERS.items()):
+        module = inspect.getmodule(planner)
+        rows.append((name, first_sentence((module and module.__doc__) or planner.__doc__ or "")))
+    return table("", ("planner", "how it searches"), rows, left=2)
+
+
+def passes_table() -> Table:
+    from tvm_split.passes import PASSES
+
+    return table("", ("pass", "what it does"), [(name, pass_summary(name)) for name in PASSES], left=2)
+
+
+def pass_summary(name: str) -> str:
+    """The first sentence of the pass's file, read without importing it: its import would bring in TVM."""
+    spec = importlib.util.find_spec(f"tvm_split.passes.{name.replace('-', '_')}")
+    if spec is None or spec.origin is None:
+        raise ImportError(f"pass '{name}' has no file passes/{name.replace('-', '_')}.py")
+    return first_sentence(ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "")
+
+
+def first_sentence(text: str) -> str:
+    """The first paragraph up to its first full stop, on one line."""
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    return paragraph.split(". ")[0].rstrip(".")
+
+
+def zoo_table(entries: Sequence[Entry]) -> Table:
+    rows = []
+    for entry in entries:
+        shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in entry.inputs.items())
+        rows.append(
+            (f"zoo:{entry.name}", entry.description, shapes, entry.preprocess or "none", entry.package, entry.licence)
+        )
+    return table("", ("model", "what it is", "input", "--preprocess", "package", "licence"), rows, left=6)
