@@ -149,7 +149,7 @@ class _Halves:
         return dict(zip(self._made, self._edge(sample), strict=True))
 
     def outputs(self, made: Mapping[str, np.ndarray], quantizers: Mapping[str, Quantizer]) -> list[np.ndarray]:
-        """The network's outputs when the cloud reads `made` through the quantisers; the edge's outputs stay as they are."""
+        """The network's outputs when the cloud reads `made` through the quantisers; the edge's own stay."""
         sent = [
             quantize_dequantize(made[name], quantizers[name]) if name in quantizers else made[name]
             for name in self._crossing

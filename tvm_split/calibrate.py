@@ -26,17 +26,22 @@ Range = tuple[float, float]
 class HostModule:
     """A module of layers compiled for this machine (or for `target`, which must run here).
 
-    Calling it takes and gives arrays in the order of main's parameters and results. BuildError when TVM cannot compile.
+    Calling it takes and gives arrays in the order of main's parameters and results. BuildError when the target is no
+    CPU or TVM cannot compile the module for it.
     """
 
     def __init__(self, mod: tvm.IRModule, target: tvm.target.Target | None = None) -> None:
         target = resolve(load_target("host")) if target is None else tvm.target.Target(target)
+        if target.kind.name != "llvm":
+            raise BuildError(
+                f"the target is '{target.kind.name}', but samples run on this machine's CPU; give an llvm target"
+            )
         try:
             built = tvm.compile(mod, target=target, relax_pipeline=lower.pipeline(target))
+            self._main = relax.VirtualMachine(built, tvm.cpu())["main"]
         except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise BuildError(f"the network cannot be compiled for {target}: {reason}") from error
-        self._main = relax.VirtualMachine(built, tvm.cpu())["main"]
 
     def __call__(self, arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
         result = self._main(*[tvm.runtime.tensor(np.ascontiguousarray(array)) for array in arrays])
@@ -51,7 +56,7 @@ def ranges(
 
     A batch is one run: input name -> array of the input's shape and dtype. Only one run's tensors are in memory at
     once. A tensor that never varies gets (c, c). DataError: no batches, or one that does not fit the inputs.
-    ModelError: an unknown or empty tensor, or one with a value that is not finite; the message names the tensor and the batch.
+    ModelError: an unknown or empty tensor, or one with a value that is not finite, named with its batch.
     """
     names = tuple(dict.fromkeys(tensors))
     if not batches:

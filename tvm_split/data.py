@@ -76,9 +76,10 @@ def in_order(batch: Mapping[str, np.ndarray], graph: Graph, number: int) -> list
 
 def _from_npz(path: Path, graph: Graph) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a bare array; name it .npy")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a bare array; name it .npy")
+        with loaded as archive:
             found = list(archive.files)
             keys = {name: name for name in graph.inputs}
             if found == ["arr_0"] and len(graph.inputs) == 1:
@@ -108,7 +109,7 @@ def _batches(arrays: Mapping[str, np.ndarray], graph: Graph, path: Path) -> list
 
 def _samples(array: np.ndarray, tensor: Tensor, path: Path) -> np.ndarray:
     """The array as (N, *tensor.shape) in the tensor's dtype."""
-    shape = tensor.shape
+    shape, given = tensor.shape, array.shape
     if array.shape == shape:
         array = array[np.newaxis]
     elif shape[:1] == (1,) and array.ndim == len(shape) and array.shape[1:] == shape[1:]:
@@ -126,7 +127,7 @@ def _samples(array: np.ndarray, tensor: Tensor, path: Path) -> np.ndarray:
         raise DataError(f"{path}: NumPy has no dtype '{tensor.dtype}', which input '{tensor.name}' needs") from None
     if not lossless:
         raise DataError(
-            f"{path}: the array for input '{tensor.name}', of shape {array.shape}, is {array.dtype}; expected "
+            f"{path}: the array for input '{tensor.name}', of shape {given}, is {array.dtype}; expected "
             f"{tensor.dtype}, and not every {array.dtype} is one. Convert it: array.astype('{tensor.dtype}')"
         )
     return array.astype(wanted, copy=False)
