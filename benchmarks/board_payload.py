@@ -19,16 +19,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-
-from tvm_split import calibrate, pipeline
-from tvm_split.compile_half import compile_half
 from tvm_split.passes.pack_cut import read_layout
 from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.targets import load_target
+
+from tvm_split import calibrate, pipeline
+from tvm_split.assemble import versions
+from tvm_split.compile_half import compile_half
 from tvm_split.profile.rpc import connect, remote_vm
 from tvm_split.runtime.executor import Half
 from tvm_split.runtime.payload import unpack
-from tvm_split.targets import load_target
-from tvm_split.workflow import Request, prepare, versions
+from tvm_split.workflow import Request, prepare
 
 NETWORKS = {"efficientnet-lite0": "efficientnet-lite0", "yolox": None, "plate-detector": "plate"}
 
@@ -79,7 +80,9 @@ def main() -> int:
         print('no board: eval "$(python tests/board/emulated_board.py up)" makes one', file=sys.stderr)
         return 2
     rows = [
-        row for name in args.networks or NETWORKS for row in compare(name, NETWORKS[name], args.cuts, args.bits, tracker, key)
+        row
+        for name in args.networks or NETWORKS
+        for row in compare(name, NETWORKS[name], args.cuts, args.bits, tracker, key)
     ]
     worst = max(row["largest_step"] for row in rows)
     equal = sum(row["bytes_different"] == 0 for row in rows)

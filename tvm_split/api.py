@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_split import pipeline, workflow
+from tvm_split.assemble import compile_plan
 from tvm_split.bundle import Bundle
 from tvm_split.calibrate import quantizers_for
 from tvm_split.errors import GraphError
@@ -30,15 +31,15 @@ def plan(model: Any, **options: Any) -> PlanResult:
 def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IRModule]:
     """Cut `mod` where the plan says: the edge module, which ends in the packed payload, and the cloud module.
 
-    `mod` is the network that was planned (`plan.module`), or the same network before the layer passes. The edge's `main`
-    returns (payload: uint8[bytes], outputs made there...), the cloud's takes the payload and returns its outputs. For
+    `mod` is the network that was planned (`plan.module`), or the same network before the layer passes. The edge's
+    `main` returns (payload: uint8[bytes], outputs made there...), the cloud's takes the payload and returns its outputs. For
     edge-only the payload is missing and the cloud's module is empty. GraphError when the plan is for another network.
     """
     layered = pipeline.layers()(mod)
     if extract_graph(layered, plan.graph.name) != plan.graph:
         raise GraphError(
-            f"the plan was made for '{plan.graph.name}' with {len(plan.graph.layers)} layers, and this module has other layers "
-            "or shapes; pass plan.module, or plan this module"
+            f"the plan was made for '{plan.graph.name}' with {len(plan.graph.layers)} layers, and this module has other "
+            "layers or shapes; pass plan.module, or plan this module"
         )
     candidate = plan.chosen.candidate
     quantizers = quantizers_for(candidate, plan.graph, plan.ranges)
@@ -47,5 +48,5 @@ def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IR
 
 
 def build(plan: PlanResult, out: str | Path, *, force: bool = False) -> Bundle:
-    """Compile the plan's halves for its targets into the folder `out`. BundleError, BuildError: see `workflow`."""
-    return workflow.compile_plan(plan, Path(out), force=force).bundle
+    """Compile the plan's halves for its targets into the folder `out`. BundleError, BuildError: see `assemble`."""
+    return compile_plan(plan, Path(out), force=force)

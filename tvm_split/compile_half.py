@@ -53,7 +53,9 @@ def compile_half(mod: tvm.IRModule, spec: TargetSpec, path: Path) -> None:
     times the weights.
     """
     if spec.simulated:
-        raise BuildError(f"target '{spec.name}' is simulated and runs no code; plan for it, or compile for another target")
+        raise BuildError(
+            f"target '{spec.name}' is simulated and runs no code; plan for it, or compile for another target"
+        )
     linker = find_linker(spec.arch)
     target = resolve(spec)
     try:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_split import accuracy, calibrate, data, frontend, pipeline
 from tvm_split.accuracy import Accuracy
-from tvm_split.bundle import PLAN, Bundle, canonical_json, new_folder, write_json, write_manifest
+from tvm_split.bundle import Bundle
 from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.extract import graph as extract_graph
@@ -91,7 +90,7 @@ class CompileResult:
     bundle: Bundle
 
 
-def _quiet(_text: str) -> None:
+def quiet(_text: str) -> None:
     """No progress wanted."""
 
 
@@ -116,14 +115,14 @@ def costs_of(request: Request, graph: Graph, mod: tvm.IRModule) -> tuple[Costs, 
     edge, cloud = load_target(request.edge), load_target(request.cloud)
     if request.costs == "roofline":
         return roofline(graph, edge), roofline(graph, cloud), [
-            "Times are predicted from the targets' data sheets (roofline), not measured; expect them to be off by a factor."
+            "Times are predicted from the targets' data sheets (roofline), not measured; they may be off by a factor."
         ]  # fmt: skip
     if request.costs == "measured":
         from tvm_split.profile.measured import measure_layers
 
         here = measure_layers(mod, graph, load_target("host"))
         return _scaled(here, graph, edge), _scaled(here, graph, cloud), [
-            "Times were measured on this machine and scaled to each target by its peak; measure on the board to be sure."
+            "Times were measured on this machine and scaled to each target by its roofline; measure on the board."
         ]  # fmt: skip
     edge_path, cloud_path = request.costs
     return Costs.load(Path(edge_path)), Costs.load(Path(cloud_path)), []
@@ -136,7 +135,7 @@ def _scaled(here: Costs, graph: Graph, spec: TargetSpec) -> Costs:
     return Costs(spec.name, "measured on the host, scaled by roofline", scaled, here.provenance)
 
 
-def plan(request: Request, progress: Progress = _quiet) -> PlanResult:
+def plan(request: Request, progress: Progress = quiet) -> PlanResult:
     """Plan the request: every kind of answer priced in one table, the finalists' accuracy measured, one chosen.
 
     PlanError when the planner is unknown or nothing satisfies memory and pins; ModelError, TargetError, CostError and
@@ -178,7 +177,9 @@ def plan(request: Request, progress: Progress = _quiet) -> PlanResult:
 
 def _no_split(problem: Problem) -> list[str]:
     """Why there is no split, when memory is the reason."""
-    if problem.memory_bytes is None or "edge" not in {problem.pinned().get(x.name, "edge") for x in problem.graph.layers}:
+    if problem.memory_bytes is None or "edge" not in {
+        problem.pinned().get(x.name, "edge") for x in problem.graph.layers
+    }:
         return []
     needed = smallest_split_bytes(problem)
     if needed <= problem.memory_bytes:
@@ -245,70 +246,15 @@ def _choose(scored: list[Scored], min_agreement: float) -> Scored:
     if not allowed:
         best = max((s.accuracy.top1_agreement or 0.0 for s in scored if s.accuracy), default=0.0)
         raise PlanError(
-            f"no candidate agrees with the float network on {min_agreement:.0%} of the samples (the best does on {best:.0%}) "
+            f"no candidate agrees with the float network on {min_agreement:.0%} of the samples (best: {best:.0%}) "
             "and pins forbid edge-only and cloud-only; allow more bits (--cut-bits) or less agreement (--min-agreement)"
         )
     return min(allowed, key=lambda item: (item.candidate.predicted.total_s, item.label))
 
 
-def compile_plan(result: PlanResult, out: Path, progress: Progress = _quiet, force: bool = False) -> CompileResult:
-    """Build the chosen candidate's halves into the bundle `out`. Nothing is left under that name unless all went well."""
-    from tvm_split.plan_json import to_json
+def compile(request: Request, out: Path, progress: Progress = quiet, force: bool = False) -> CompileResult:
+    """`plan`, then `assemble.compile_plan`."""
+    from tvm_split.assemble import compile_plan
 
-    candidate, graph, problem = result.chosen.candidate, result.graph, result.problem
-    with new_folder(out, force) as folder:
-        facts, names = build_halves(result, candidate, folder, progress)
-        write_json(folder / PLAN, to_json(result))
-        names.append(PLAN)
-        at_edge = set(candidate.edge_layers)
-        outputs = [
-            {"name": name, "shape": list(graph.tensor[name].shape), "dtype": graph.tensor[name].dtype,
-             "made_at": "edge" if graph.producer[name] is None or graph.producer[name] in at_edge else "cloud"}
-            for name in dict.fromkeys(graph.outputs)
-        ]  # fmt: skip
-        inputs = [{"name": n, "shape": list(graph.tensor[n].shape), "dtype": graph.tensor[n].dtype} for n in graph.inputs]
-        facts |= {
-            "model": graph.name, "kind": candidate.kind, "inputs": inputs, "outputs": outputs,
-            "result_at": problem.result_at, "targets": {"edge": result.request.edge, "cloud": result.request.cloud},
-            "versions": versions(),
-        }  # fmt: skip
-        write_manifest(folder, facts, problem.link, names)
-    return CompileResult(result, Bundle.open(out))
-
-
-def build_halves(
-    result: PlanResult, candidate: Candidate, folder: Path, progress: Progress
-) -> tuple[dict[str, Any], list[str]]:
-    """Compile edge, host twin and cloud into the folder; return the manifest's facts about them and the files' names."""
-    from tvm_split.compile_half import compile_half, weights_digest, with_fingerprint
-    from tvm_split.passes.pack_cut import read_layout
-
-    edge_only = candidate.kind == "edge-only"
-    quantizers = calibrate.quantizers_for(candidate, result.graph, result.ranges)
-    marked = pipeline.at_cut(candidate.edge_layers, quantizers, pack=not edge_only)(result.module)
-    parts = [asdict(part) | {"shape": list(part.shape)} for part in read_layout(marked)]
-    identity = {"graph": result.graph.to_json(), "edge": list(candidate.edge_layers), "parts": parts,
-                "weights": weights_digest(result.module), "versions": versions()}  # fmt: skip
-    fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
-    edge, cloud = (with_fingerprint(half, fingerprint) for half in pipeline.halves(marked))
-    jobs = [("edge", edge, load_target(result.request.edge)), ("edge_host", edge, load_target("host"))]
-    if not edge_only:
-        jobs.append(("cloud", cloud, load_target(result.request.cloud)))
-    halves = {}
-    for role, mod, spec in jobs:
-        progress(f"compiling the {role.replace('_', ' ')} half for {spec.name}")
-        halves[role] = f"{role}.so"
-        compile_half(mod, spec, folder / halves[role])
-    payload = {"bytes": sum(part["size_bytes"] for part in parts), "parts": parts}
-    return {"fingerprint": fingerprint, "payload": payload, "halves": halves}, list(halves.values())
-
-
-def compile(request: Request, out: Path, progress: Progress = _quiet, force: bool = False) -> CompileResult:
-    """`plan`, then `compile_plan`."""
-    return compile_plan(plan(request, progress), out, progress, force)
-
-
-def versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("tvm-split", "apache-tvm", "apache-tvm-ffi")}
+    result = plan(request, progress)
+    return CompileResult(result, compile_plan(result, out, progress, force))

@@ -1,0 +1,77 @@
+"""A plan -> a bundle: cut, quantise, pack, partition, compile both halves, write the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tvm_split import calibrate, pipeline
+from tvm_split.bundle import PLAN, Bundle, canonical_json, new_folder, write_json, write_manifest
+from tvm_split.compile_half import compile_half, weights_digest, with_fingerprint
+from tvm_split.graph import Tensor
+from tvm_split.passes.pack_cut import read_layout
+from tvm_split.plan.problem import Candidate
+from tvm_split.plan_json import to_json
+from tvm_split.targets import load_target
+from tvm_split.workflow import PlanResult, Progress, quiet
+
+
+def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, force: bool = False) -> Bundle:
+    """Build the chosen candidate's halves into the bundle `out`; nothing is left under that name unless all went well.
+
+    BundleError when `out` exists (and `force` does not replace it) or cannot be written; BuildError as `compile_half`.
+    """
+    candidate, graph, problem = result.chosen.candidate, result.graph, result.problem
+    with new_folder(out, force) as folder:
+        facts, names = build_halves(result, candidate, folder, progress)
+        write_json(folder / PLAN, to_json(result))
+        names.append(PLAN)
+        outputs = [
+            _facts(graph.tensor[name])
+            | {"made_at": "edge" if graph.producer[name] in (None, *candidate.edge_layers) else "cloud"}
+            for name in dict.fromkeys(graph.outputs)
+        ]
+        inputs = [_facts(graph.tensor[name]) for name in graph.inputs]
+        facts |= {
+            "model": graph.name, "kind": candidate.kind, "inputs": inputs, "outputs": outputs,
+            "result_at": problem.result_at, "targets": {"edge": result.request.edge, "cloud": result.request.cloud},
+            "versions": versions(),
+        }  # fmt: skip
+        write_manifest(folder, facts, problem.link, names)
+    return Bundle.open(out)
+
+
+def build_halves(
+    result: PlanResult, candidate: Candidate, folder: Path, progress: Progress
+) -> tuple[dict[str, Any], list[str]]:
+    """Compile edge, host twin and cloud; return the manifest's facts about them and the files' names."""
+    edge_only = candidate.kind == "edge-only"
+    quantizers = calibrate.quantizers_for(candidate, result.graph, result.ranges)
+    marked = pipeline.at_cut(candidate.edge_layers, quantizers, pack=not edge_only)(result.module)
+    parts = [asdict(part) | {"shape": list(part.shape)} for part in read_layout(marked)]
+    identity = {"graph": result.graph.to_json(), "edge": list(candidate.edge_layers), "parts": parts,
+                "weights": weights_digest(result.module), "versions": versions()}  # fmt: skip
+    fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+    edge, cloud = (with_fingerprint(half, fingerprint) for half in pipeline.halves(marked))
+    jobs = [("edge", edge, load_target(result.request.edge)), ("edge_host", edge, load_target("host"))]
+    if not edge_only:
+        jobs.append(("cloud", cloud, load_target(result.request.cloud)))
+    halves = {}
+    for role, mod, spec in jobs:
+        progress(f"compiling the {role.replace('_', ' ')} half for {spec.name}")
+        halves[role] = f"{role}.so"
+        compile_half(mod, spec, folder / halves[role])
+    payload = {"bytes": sum(part["size_bytes"] for part in parts), "parts": parts}
+    return {"fingerprint": fingerprint, "payload": payload, "halves": halves}, list(halves.values())
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a compiled half depends on."""
+    return {name: version(name) for name in ("tvm-split", "apache-tvm", "apache-tvm-ffi")}
+
+
+def _facts(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
