@@ -1,0 +1,47 @@
+"""A half on this machine: its outputs, its threads, its errors."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tvm_split.errors import BundleError
+from tvm_split.runtime.executor import Half
+
+
+def test_outputs_in_order(libraries, x, right):
+    codes, doubled = Half(libraries["edge"]).run([x])
+    assert codes.dtype == np.uint8 and (doubled == right["doubled"]).all()
+
+
+def test_the_half_names_its_bundle(libraries):
+    assert Half(libraries["edge"], fingerprint="ab" * 32).fingerprint() == "ab" * 32
+    with pytest.raises(BundleError, match="not to"):
+        Half(libraries["edge"], fingerprint="cd" * 32)
+
+
+@pytest.mark.parametrize("threads", [None, 1, 2])
+def test_the_pool_has_the_threads_asked_for(libraries, threads):
+    """In a process of its own: a pool that runs cannot grow."""
+    code = (
+        "import sys; from tvm_split.runtime.executor import Half; print(Half(sys.argv[1], eval(sys.argv[2])).threads)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:tvm_split", "-c", code, str(libraries["edge"]), repr(threads)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) == (threads or len(os.sched_getaffinity(0)))
+
+
+def test_wrong_calls(libraries, x, tmp_path):
+    half = Half(libraries["edge"])
+    with pytest.raises(BundleError, match="main takes 1 inputs, 2 were given"):
+        half.run([x, x])
+    with pytest.raises(BundleError, match=r"failed on \(float32\[5\]\)"):
+        half.run([x[:5]])
+    with pytest.raises(BundleError, match="is no file"):
+        Half(tmp_path / "none.so")
+    with pytest.raises(BundleError, match="threads is 0"):
+        Half(libraries["edge"], threads=0)

@@ -1,0 +1,172 @@
+"""The bytes between the two halves. No TVM, no pickle: lengths are checked before anything is allocated.
+
+    hello   'TVSP', version u16, length u8, fingerprint (ASCII)     first from the edge, then from the cloud
+    frame   number u64, kind u32, length u64, then `length` bytes    all integers little-endian
+
+    edge                                cloud
+    PAYLOAD n (payload_bytes)   ---->
+                                <----   RECEIVED n (empty), as soon as the last byte is there
+                                <----   RESULT n (two times f64, then the cloud outputs, raw, in order)
+                                        or ERROR n (UTF-8 text)
+
+The two times are when the cloud had received the payload and when it had computed, in seconds of its monotonic clock.
+WARM_UP is a PAYLOAD whose reply is not paced and not counted. Every receive has a deadline, so no peer makes it hang.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tvm_split.errors import BundleError, LinkDownError
+from tvm_split.runtime.shaper import Pacer
+
+MAGIC = b"TVSP"
+VERSION = 1
+HELLO = struct.Struct("<4sHB")
+HEADER = struct.Struct("<QIQ")
+TIMES = struct.Struct("<dd")
+
+PAYLOAD, WARM_UP, RECEIVED, RESULT, ERROR = 1, 2, 3, 4, 5
+NAMES = {PAYLOAD: "PAYLOAD", WARM_UP: "WARM_UP", RECEIVED: "RECEIVED", RESULT: "RESULT", ERROR: "ERROR"}
+MAX_ERROR_BYTES = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    number: int
+    kind: int
+    data: bytearray
+
+
+def hello(fingerprint: str) -> bytes:
+    """The greeting of a half. BundleError unless the fingerprint is 1 to 255 ASCII characters."""
+    if not (fingerprint.isascii() and 0 < len(fingerprint) < 256):
+        raise BundleError(f"fingerprint {fingerprint!r}: expected 1 to 255 ASCII characters; compile the bundle again")
+    return HELLO.pack(MAGIC, VERSION, len(fingerprint)) + fingerprint.encode("ascii")
+
+
+def frame(number: int, kind: int, data: bytes | bytearray | memoryview) -> bytes:
+    """One frame as bytes."""
+    return HEADER.pack(number, kind, len(data)) + bytes(data)
+
+
+class Channel:
+    """One connection between the halves. `peer` names the other side in errors; `timeout_s` is the deadline of one frame.
+
+    LinkDownError: the peer is gone, silent, or speaks something else. BundleError: it is another bundle's half.
+    """
+
+    def __init__(self, link: socket.socket, peer: str, timeout_s: float) -> None:
+        self._link, self._peer, self._timeout_s = link, peer, timeout_s
+        if link.family in (socket.AF_INET, socket.AF_INET6):
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the peer is a process of this machine, as far as its address tells."""
+        address = self._link.getpeername()
+        return isinstance(address, tuple) and ipaddress.ip_address(address[0]).is_loopback
+
+    def greet(self, fingerprint: str) -> None:
+        """Send our hello and read the other. BundleError naming both fingerprints when they differ."""
+        self._write(hello(fingerprint))
+        deadline = time.monotonic() + self._timeout_s
+        magic, version, length = HELLO.unpack(self._read(HELLO.size, "its hello", deadline))
+        if magic != MAGIC:
+            raise LinkDownError(
+                f"{self._peer} is no half of a tvm-split bundle: it began with {magic!r}, expected {MAGIC!r}; check the port"
+            )
+        if version != VERSION:
+            raise BundleError(
+                f"{self._peer} speaks protocol version {version}, this side {VERSION}; install one tvm-split on both"
+            )
+        theirs = bytes(self._read(length, "its fingerprint", deadline)).decode("ascii", errors="backslashreplace")
+        if theirs != fingerprint:
+            raise BundleError(
+                f"{self._peer} runs the bundle with fingerprint {theirs}, this side {fingerprint}; "
+                "the two halves must come from one `tvm-split compile`"
+            )
+
+    def send(
+        self, number: int, kind: int, data: bytes | bytearray | memoryview = b"", pacer: Pacer | None = None
+    ) -> None:
+        """Send a frame, at the pacer's rate when there is one; header and data are both paced."""
+        whole = frame(number, kind, data)
+        if pacer is None:
+            self._write(whole)
+        else:
+            pacer.send(whole, self._write)
+
+    def receive(self, lengths: Mapping[int, int], number: int | None = None) -> Frame:
+        """The next frame. `lengths`: kind -> exact length of its data; ERROR is allowed where it is named, to 16 KiB.
+
+        `number` is the expected frame number, None for any. BundleError when the length is another, LinkDownError when
+        kind or number are.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        expected = " or ".join(NAMES[kind] for kind in lengths)
+        found, kind, length = HEADER.unpack(self._read(HEADER.size, f"a {expected} frame", deadline))
+        if kind not in lengths:
+            raise LinkDownError(
+                f"{self._peer} sent a frame of kind {NAMES.get(kind, kind)}, expected {expected}; the stream is damaged"
+            )
+        if number is not None and found != number:
+            raise LinkDownError(
+                f"{self._peer} sent {NAMES[kind]} number {found}, expected {number}; the stream is damaged"
+            )
+        if kind == ERROR:
+            if length > MAX_ERROR_BYTES:
+                raise LinkDownError(
+                    f"{self._peer} announced {length} bytes of error text, at most {MAX_ERROR_BYTES} are read"
+                )
+        elif length != lengths[kind]:
+            raise BundleError(
+                f"{self._peer} announced {length} bytes of {NAMES[kind]}, this bundle's is {lengths[kind]}; "
+                "refused unread: use the same bundle on both sides"
+            )
+        return Frame(found, kind, self._read(length, f"{NAMES[kind]} {found}", deadline))
+
+    def _write(self, data: bytes | memoryview) -> None:
+        try:
+            self._link.settimeout(self._timeout_s)
+            self._link.sendall(data)
+        except OSError as error:
+            raise LinkDownError(
+                f"{self._peer} cannot be written to ({error}): see that its process still runs"
+            ) from error
+
+    def _read(self, size: int, what: str, deadline: float) -> bytearray:
+        data = bytearray(size)
+        view, done = memoryview(data), 0
+        while done < size:
+            left = deadline - time.monotonic()
+            try:
+                if left <= 0:
+                    raise TimeoutError
+                self._link.settimeout(left)
+                count = self._link.recv_into(view[done:])
+            except TimeoutError as error:
+                raise LinkDownError(
+                    f"{self._peer} did not send {what} within {self._timeout_s:g} s ({done} of {size} bytes came): "
+                    "see that its process runs, or allow more time"
+                ) from error
+            except OSError as error:
+                raise LinkDownError(f"{self._peer} ended the connection before {what} ({error})") from error
+            if not count:
+                raise LinkDownError(f"{self._peer} closed the connection in {what} ({done} of {size} bytes came)")
+            done += count
+        return data
+
+
+def is_closed(link: socket.socket, timeout_s: float) -> bool:
+    """Wait for the peer's next byte, at most `timeout_s`, without reading it; True when it closed or said nothing."""
+    try:
+        link.settimeout(timeout_s)
+        return not link.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return True
