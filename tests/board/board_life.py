@@ -124,7 +124,7 @@ class Board:
         return state
 
     def start_tracker(self, state: dict[str, Any]) -> None:
-        """Start the tracker on the port it had, so that exports stay true, or on a free one when somebody has taken it."""
+        """Start the tracker on the port it had, so that exports stay true, or on a free one."""
         env = {**os.environ, board_processes.TOKEN: state["token"]}
         for last in (False, False, True):
             port = state["port"]

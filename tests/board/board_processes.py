@@ -67,14 +67,16 @@ def carrying(token: str) -> dict[int, int]:
 
 def end_all(token: str, patience_s: float = 5.0) -> int:
     """End every process that carries the token: asked first, killed after `patience_s`. Returns how many there were."""
-    first = carrying(token)
+    ours = carrying(token)
     deadline = time.monotonic() + patience_s
-    _signal(first, signal.SIGTERM)
-    while left := carrying(token):
+    _signal(ours, signal.SIGTERM)
+    # A process that is ending loses its environment before it closes its ports: wait for the process itself.
+    while (left := carrying(token)) or any(start_ticks(pid) == ticks for pid, ticks in ours.items()):
+        ours |= left
         if time.monotonic() > deadline:
             _signal(left, signal.SIGKILL)
-        time.sleep(0.1)
-    return len(first)
+        time.sleep(0.05)
+    return len(ours)
 
 
 def _signal(processes: dict[int, int], number: int) -> None:
