@@ -20,7 +20,7 @@ class WellFormed:
 
 @pytest.fixture
 def apply() -> Callable[[tvm.transform.Pass, tvm.IRModule], tvm.IRModule]:
-    """Apply a pass inside a Sequential; the result is well formed, the input untouched, a second time changes nothing."""
+    """Apply a pass: the result is well formed, the input untouched, a second time changes nothing."""
 
     def check(step: tvm.transform.Pass, mod: tvm.IRModule) -> tvm.IRModule:
         before, text = tvm_ffi.structural_hash(mod), mod.script()

@@ -132,5 +132,3 @@ def test_same_numbers(apply, run, opset, low, high):
     mod = imported(low, high, opset)
     x = np.random.default_rng(1).uniform(-5, 5, (2, 3)).astype("float32")
     np.testing.assert_array_equal(run(mod, x), run(apply(RewriteClip(), mod), x))
-
-
