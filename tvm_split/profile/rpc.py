@@ -29,7 +29,7 @@ from tvm_split.errors import BundleError, LinkDownError
 MAIN = "main"
 
 
-class BoardSession(rpc.RPCSession):  # type: ignore[misc]  # TVM has no types
+class BoardSession(rpc.RPCSession):
     """A board held for us until the session is closed, by `close`, a with-statement, or the last reference to it."""
 
     def close(self) -> None:
