@@ -10,12 +10,14 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
-from tvm_split.errors import ModelError
+from tvm_split.errors import BuildError, CostError, GraphError, ModelError, PlanError, SplitError, TargetError
 
 #: attributes of a layer's function
 COMPOSITE, LAYER, SIDE = "Composite", "tvm_split.layer", "tvm_split.side"
 
-ModelError = tvm_ffi.register_error(ModelError)  # else it leaves a pass as RuntimeError
+# Else our errors leave a pass as RuntimeError.
+for _kind in (SplitError, ModelError, GraphError, PlanError, TargetError, CostError, BuildError):
+    tvm_ffi.register_error(_kind)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ def main_bindings(mod: tvm.IRModule) -> tuple[relax.Function, list[relax.VarBind
     for block in mod["main"].body.blocks:
         for binding in block.bindings:
             if not isinstance(binding, relax.VarBinding) or isinstance(binding.value, relax.If):
-                raise ModelError(f"'{binding.var.name}' in 'main' is no plain binding; remove control flow and match_cast")
+                raise ModelError(
+                    f"'{binding.var.name}' in 'main' is no plain binding; remove control flow and match_cast"
+                )
             bindings.append(binding)
     return mod["main"], bindings
 

@@ -32,13 +32,13 @@ def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IR
     """Cut `mod` where the plan says: the edge module, which ends in the packed payload, and the cloud module.
 
     `mod` is the network that was planned (`plan.module`), or the same network before the layer passes. The edge's
-    `main` returns (payload: uint8[bytes], outputs made there...), the cloud's takes the payload and returns its outputs. For
-    edge-only the payload is missing and the cloud's module is empty. GraphError when the plan is for another network.
+    `main` returns (payload: uint8[bytes], outputs made there...), the cloud's takes the payload and returns its
+    outputs. For edge-only the payload is missing and the cloud's module is empty. GraphError when the plan is for another network.
     """
     layered = pipeline.layers()(mod)
     if extract_graph(layered, plan.graph.name) != plan.graph:
         raise GraphError(
-            f"the plan was made for '{plan.graph.name}' with {len(plan.graph.layers)} layers, and this module has other "
+            f"the plan was made for '{plan.graph.name}' with {len(plan.graph.layers)} layers; this module has other "
             "layers or shapes; pass plan.module, or plan this module"
         )
     candidate = plan.chosen.candidate

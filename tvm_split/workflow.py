@@ -16,7 +16,7 @@ from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Graph
 from tvm_split.jpeg import jpeg_candidate
 from tvm_split.plan import PLANNERS
-from tvm_split.plan.bandwidths import Span, turning_points
+from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.memory import fits, smallest_split_bytes
 from tvm_split.plan.problem import Candidate, Problem, Side, Timing
@@ -171,7 +171,8 @@ def plan(request: Request, progress: Progress = quiet) -> PlanResult:
     scored += _baselines(problem, batches)
     chosen = _choose(scored, request.min_agreement)
     ordered = tuple(sorted(scored, key=lambda s: (s.candidate.predicted.total_s, s.label)))
-    spans = turning_points(problem, planner, SWEEP)
+    allowed = [item.candidate for item in scored if acceptable(item, request.min_agreement)]
+    spans = envelope(problem, allowed, *SWEEP)
     return PlanResult(request, graph, problem, chosen, ordered, spans, tuple(warnings), mod, ranges)
 
 
@@ -234,15 +235,17 @@ def _baselines(problem: Problem, batches: Batches) -> list[Scored]:
     return found
 
 
-def _choose(scored: list[Scored], min_agreement: float) -> Scored:
-    def acceptable(item: Scored) -> bool:
-        if item.accuracy is None:  # nothing is quantised
-            return True
-        if item.accuracy.top1_agreement is not None:
-            return item.accuracy.top1_agreement >= min_agreement
-        return item.accuracy.relative_error <= MAX_RELATIVE_ERROR
+def acceptable(item: Scored, min_agreement: float) -> bool:
+    """Whether the candidate answers as the float network does, on the samples it was checked on."""
+    if item.accuracy is None:  # nothing is quantised
+        return True
+    if item.accuracy.top1_agreement is not None:
+        return item.accuracy.top1_agreement >= min_agreement
+    return item.accuracy.relative_error <= MAX_RELATIVE_ERROR
 
-    allowed = [item for item in scored if acceptable(item)]
+
+def _choose(scored: list[Scored], min_agreement: float) -> Scored:
+    allowed = [item for item in scored if acceptable(item, min_agreement)]
     if not allowed:
         best = max((s.accuracy.top1_agreement or 0.0 for s in scored if s.accuracy), default=0.0)
         raise PlanError(
