@@ -22,6 +22,7 @@ from tvm_split.runtime.local import run_bundle
 
 MODEL, PREPROCESS = "efficientnet-lite0", "efficientnet-lite0"
 EDGE, CLOUD, LINK = "raspberry-pi-4", "c5.xlarge", "300kbit/1mbit/60ms"
+CUT_BITS = (2, 3, 4, 8)
 INPUT, SIZE = "image", 224
 SAMPLES = 8
 
@@ -44,6 +45,7 @@ def run(out: Path, link: str, progress: Callable[[str], None]) -> None:
         data=calibration,
         preprocess=PREPROCESS,
         samples=SAMPLES,
+        cut_bits=CUT_BITS,
     )
     made = workflow.compile(request, out / "bundle", progress, force=(out / "bundle" / "manifest.json").is_file())
     progress("running both halves as two processes over the shaped link")
@@ -53,7 +55,7 @@ def run(out: Path, link: str, progress: Callable[[str], None]) -> None:
     screen.print(report.answers(made.plan, top=6))
     screen.print(report.reason(made.plan))
     screen.print("\nBest answer by uplink rate, as predicted:")
-    for line in report.bandwidths(made.plan.spans):
+    for line in report.bandwidths(made.plan):
         screen.print(f"  {line}")
     screen.print()
     screen.print(report.comparison(made.bundle.predicted, ran.measured))
@@ -65,7 +67,7 @@ def run(out: Path, link: str, progress: Callable[[str], None]) -> None:
         screen.print(report.output_line(name, scores))
     same = int(np.argmax(split_scores)) == int(np.argmax(whole_scores))
     screen.print(
-        f"The photograph's own label is class {label_of(photo)}; the first classes are {'equal' if same else 'NOT equal'}."
+        f"The first classes are {'equal' if same else 'NOT equal'}; the photograph's own label is {label_of(photo)}."
     )
     screen.print("\nwritten:")
     for path in (calibration, *sorted(made.bundle.path.iterdir())):

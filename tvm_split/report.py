@@ -17,7 +17,6 @@ from tvm_split.plan.problem import Candidate, Timing
 if TYPE_CHECKING:
     import numpy as np
 
-    from tvm_split.plan.bandwidths import Span
     from tvm_split.workflow import PlanResult, Scored
 
 #: columns when the output is no terminal: nothing is cut off there
@@ -127,11 +126,17 @@ def reason(result: PlanResult) -> str:
     faster = [s for s in result.candidates if s.candidate.predicted.total_s < chosen.candidate.predicted.total_s]
     if faster:
         best = min(faster, key=lambda s: s.candidate.predicted.total_s)
-        sentence += (
-            f" {_capital(best.label)} would take {seconds(best.candidate.predicted.total_s)}, but its agreement with the "
-            f"float network ({agreement(best)}) is below what you allow ({result.request.min_agreement * 100:.3g} %)."
-        )
+        total = seconds(best.candidate.predicted.total_s)
+        sentence += f" {_capital(best.label)} would take {total}, but {_worse(best, result)}."
     return sentence
+
+
+def _worse(scored: Scored, result: PlanResult) -> str:
+    """Why a sooner answer was passed over."""
+    if scored.accuracy is not None and scored.accuracy.top1_agreement is None:
+        return f"its outputs differ too much from the float network's ({agreement(scored)})"
+    allowed = f"{result.request.min_agreement * 100:.3g} %"
+    return f"its agreement with the float network ({agreement(scored)}) is below what you allow ({allowed})"
 
 
 def _because(chosen: Candidate, rival: Candidate) -> str:
@@ -153,21 +158,25 @@ def _because(chosen: Candidate, rival: Candidate) -> str:
     return f"the {stage} computes for {seconds(times[0])} instead of {seconds(times[1])}"
 
 
-def label_of(candidate: Candidate) -> str:
-    """How a planner's answer is called in sentences about bandwidths."""
-    if candidate.label:
-        return candidate.label
+def span_label(result: PlanResult, candidate: Candidate) -> str:
+    """How the table calls this answer, and what is to be said against its accuracy."""
+    key = (candidate.edge_layers, candidate.crossing)
+    for scored in result.candidates:
+        if (scored.candidate.edge_layers, scored.candidate.crossing) == key:
+            known = scored.accuracy is not None and scored.accuracy.top1_agreement is not None
+            low = known and scored.accuracy.top1_agreement < result.request.min_agreement
+            return f"{scored.label} (top-1 agreement only {agreement(scored)})" if low else scored.label
     if candidate.kind != "split":
-        return candidate.kind
+        return candidate.label or candidate.kind
     bits = "/".join(str(width) for width in sorted({part.bits for part in candidate.crossing}))
-    return f"split after {candidate.edge_layers[-1]}, {bits} bits"
+    return f"split after {candidate.edge_layers[-1]}, {bits} bits (accuracy not checked)"
 
 
-def bandwidths(spans: Sequence[Span]) -> list[str]:
+def bandwidths(result: PlanResult) -> list[str]:
     """One line a range of uplink rates: which answer is the soonest there. Neighbours with one answer are one line."""
     merged: list[tuple[float, float, str]] = []
-    for span in spans:
-        label = label_of(span.candidate)
+    for span in result.spans:
+        label = span_label(result, span.candidate)
         if merged and merged[-1][2] == label:
             merged[-1] = (merged[-1][0], span.high_bytes_per_s, label)
         else:
@@ -177,10 +186,9 @@ def bandwidths(spans: Sequence[Span]) -> list[str]:
         return [f"at every uplink rate from {rate(low)} to {rate(high)}: {label}"]
     lines = []
     for i, (low, high, label) in enumerate(merged):
-        if i == 0:
-            where = f"below {rate(high)}"
-        else:
-            where = f"above {rate(low)}" if i == len(merged) - 1 else f"{rate(low)} to {rate(high)}"
+        where = f"{rate(low)} to {rate(high)}"
+        if i in (0, len(merged) - 1):
+            where = f"below {rate(high)}" if i == 0 else f"above {rate(low)}"
         lines.append(f"{where}: {label}")
     return lines
 
@@ -188,7 +196,7 @@ def bandwidths(spans: Sequence[Span]) -> list[str]:
 def comparison(predicted: Timing, measured: Timing) -> Table:
     """Each stage as predicted and as measured, with the prediction's error in percent of the measured time."""
     rows = [
-        (stage, seconds(guess), seconds(real), f"{(guess - real) / real * 100:+.0f} %" if real > 0 else "")
+        (stage, seconds(guess), seconds(real), f"{round((guess - real) / real * 100):+d} %" if real > 0 else "")
         for stage, guess, real in zip(STAGES, _stages(predicted), _stages(measured), strict=True)
     ]
     return table("predicted beside measured", ("stage", "predicted", "measured", "error"), rows)

@@ -103,7 +103,7 @@ def _linker(arch: str) -> Finding:
 
 
 def threads() -> Finding:
-    """TVM's own thread count against the cores this process may use. `run` starts its processes with its own setting."""
+    """TVM's own thread count against the cores it may use. `run` sets its processes' threads itself."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         count = int(importlib.import_module("tvm").get_global_func("runtime.NumThreads")())
@@ -111,7 +111,12 @@ def threads() -> Finding:
         return Finding("threads", f"TVM does not say how many ({type(error).__name__})", "see TVM's LLVM above", False)
     given = os.environ.get("TVM_NUM_THREADS")
     found = f"{cores} cores to use, TVM takes {count} threads" + (f" (TVM_NUM_THREADS={given})" if given else "")
-    return Finding("threads", found, "" if count == cores else f"export TVM_NUM_THREADS={cores}", needed=False)
+    return Finding(
+        "threads",
+        found,
+        "" if count == cores else f"run uses all cores anyway; for scripts of yours: export TVM_NUM_THREADS={cores}",
+        needed=False,
+    )
 
 
 def cache() -> Finding:

@@ -11,8 +11,8 @@ from tvm_split.cli.command import SplitCommand
 def targets() -> None:
     """List the devices that --edge and --cloud take.
 
-    Add one: put NAME.toml into ~/.config/tvm-split/targets, or into a folder named in TVM_SPLIT_TARGETS; copy a packaged
-    file to begin with.
+    Add one: put NAME.toml into ~/.config/tvm-split/targets, or into a folder named in TVM_SPLIT_TARGETS;
+    copy a packaged file to begin with.
     """
     from tvm_split import report
     from tvm_split.report_lists import targets_table

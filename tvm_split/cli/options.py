@@ -114,15 +114,16 @@ REQUEST = (
                  help="The network between them: a name of `tvm-split links`, a .toml file, or a rate such as 3mbit or "
                       "3mbit/10mbit/20ms (up/down/round trip)."),
     click.option("--data", type=click.Path(path_type=Path), metavar="FILE|FOLDER",
-                 help="Samples that calibrate the crossing tensors and check accuracy: .npz with one array for each input, "
+                 help="Samples that calibrate the crossing tensors and check accuracy: .npz with one array an input, "
                       ".npy, a picture, or a folder of pictures. Without it, random numbers are used, with a warning."),
     click.option("--shape", "shapes", type=SHAPE, multiple=True, metavar="NAME=1x3x224x224",
                  help="Fix an input whose shape the model leaves open. May be repeated."),
     click.option("--preprocess", metavar="NAME|FILE.toml",
                  help="Put mean and scale into the network, so that it begins at the raw uint8 frame (1, H, W, 3): "
-                      "imagenet, efficientnet-lite0, plate, ..., or a .toml file with mean, std, scale, channels, layout."),
+                      "imagenet, efficientnet-lite0, plate, ..., or a .toml file of mean, std, scale, channels, layout."),
     click.option("--memory", "memory_bytes", type=Size(), metavar="SIZE",
-                 help="What the edge half may take: weights, live activations, payload. 8MiB, 8MB or bytes; no limit if absent."),
+                 help="What the edge half may take: weights, live activations, payload. 8MiB, 8MB or bytes; without "
+                      "it, there is no limit."),
     click.option("--cut-bits", type=Widths(), default="2,4,8", show_default=True, metavar="BITS",
                  help="Widths that a crossing tensor may be sent at: 1 to 8, 16, 32 (32 is unquantised)."),
     click.option("--bits", "tensor_bits", type=BITS, multiple=True, metavar="GLOB=BITS",
@@ -134,8 +135,8 @@ REQUEST = (
     click.option("--result-at", type=click.Choice(["edge", "cloud"]), default="edge", show_default=True,
                  help="Where the outputs are wanted."),
     click.option("--costs", type=CostsSource(), default="roofline", show_default=True, metavar=CostsSource.name,
-                 help="Where layer times come from: the targets' data sheets, this machine's clock scaled to the targets, "
-                      "or two files."),
+                 help="Where layer times come from: the targets' data sheets, this machine's clock scaled to the "
+                      "targets, or two files."),
     click.option("--min-agreement", type=click.FloatRange(0, 1), default=0.95, show_default=True, metavar="SHARE",
                  help="Smallest share of samples on which a split must give the float network's first class."),
     click.option("--samples", type=click.IntRange(1), default=8, show_default=True,

@@ -86,7 +86,7 @@ def show(result: PlanResult, top: int, as_json: bool) -> None:
     out.print(report.reason(result))
     if result.spans:
         out.print("\nBest answer by uplink rate, as predicted:")
-        for line in report.bandwidths(result.spans):
+        for line in report.bandwidths(result):
             out.print(f"  {line}")
 
 

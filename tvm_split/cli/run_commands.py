@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 BUNDLE = click.argument("folder", metavar="BUNDLE", type=click.Path(path_type=Path))
 INPUT_HELP = (
-    ".npz with one array for each input, .npy, or a picture (for a network that takes the raw uint8 frame: it is scaled "
-    "and cropped). The first sample is run."
+    ".npz with one array for each input, .npy, or a picture (for a network that takes the raw uint8 frame: scaled and "
+    "cropped). The first sample is run."
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
 VERSION = 1

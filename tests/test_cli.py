@@ -1,0 +1,219 @@
+"""The command line: what options become, what bad input says, exit codes, and one JSON object on stdout."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tvm_split import workflow
+from tvm_split.cli import cli
+from tvm_split.costs import Costs
+from tvm_split.errors import ModelError
+from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
+
+COMMANDS = ("compile", "plan", "run", "measure", "demo", "targets", "links", "planners", "passes", "zoo", "doctor")
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(cli, list(words))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[workflow.Request]:
+    """The requests that reach workflow.plan, which answers with a made-up result."""
+    requests: list[workflow.Request] = []
+
+    def plan(request: workflow.Request, progress: Callable[[str], None]) -> Any:
+        progress("planning")
+        requests.append(request)
+        return result_of(request)
+
+    monkeypatch.setattr(workflow, "plan", plan)
+    return requests
+
+
+def result_of(request: workflow.Request) -> Any:
+    split = Candidate("split", ("a",), (Crossing("h", (8,), 4, 4),), 10, Timing(0.1, 0.1, 0.1, 0.0))
+    scored = workflow.Scored(split, "split after a, 4 bits")
+    costs = Costs("t", "test", {"a": 0.1, "b": 0.2})
+    return SimpleNamespace(
+        request=request, graph=SimpleNamespace(name="net"), chosen=scored, candidates=(scored,), spans=(),
+        problem=SimpleNamespace(link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs), warnings=("No --data was given.",),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_each_option(command: str) -> None:
+    done = call(command, "--help")
+    assert done.exit_code == 0
+    options = [param for param in cli.commands[command].params if param.param_type_name == "option"]
+    assert all(param.help for param in options)
+    assert "--debug" in done.output
+
+
+def test_help_does_not_import_tvm() -> None:
+    code = "import sys; from tvm_split.cli import cli; cli.main(['plan', '--help'], standalone_mode=False); "
+    done = subprocess.run([sys.executable, "-c", code + "sys.exit('tvm' in sys.modules)"], capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path) -> None:
+    for name in ("edge.json", "cloud.json"):
+        (tmp_path / name).write_text("{}")
+    done = call(
+        "plan", "m.onnx", "--edge", "raspberry-pi-5", "--cloud", "host", "--link", "3mbit", "--memory", "8MiB",
+        "--cut-bits", "2,4", "--bits", "h*=3", "--pin", "stem*=edge", "--shape", "a:0=1x3x32x32",
+        "--result-at", "cloud",
+        "--strategy", "min-cut", "--min-agreement", "0.9", "--preprocess", "imagenet", "--data", "d.npz",
+        "--costs", f"{tmp_path}/edge.json,{tmp_path}/cloud.json", "--samples", "3",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (request,) = asked
+    assert (request.model, request.edge, request.cloud, request.link) == ("m.onnx", "raspberry-pi-5", "host", "3mbit")
+    assert (request.memory_bytes, request.cut_bits, request.samples) == (8 * 2**20, (2, 4), 3)
+    assert (request.tensor_bits, request.pins, request.shapes) == (
+        {"h*": 3}, {"stem*": "edge"}, {"a:0": (1, 3, 32, 32)},
+    )  # fmt: skip
+    assert (request.result_at, request.strategy, request.min_agreement) == ("cloud", "min-cut", 0.9)
+    assert request.costs == (tmp_path / "edge.json", tmp_path / "cloud.json")
+    assert (request.preprocess, request.data) == ("imagenet", Path("d.npz"))
+
+
+def test_defaults_are_those_of_the_request(asked: list[workflow.Request]) -> None:
+    assert call("plan", "m.onnx").exit_code == 0
+    assert asked == [workflow.Request("m.onnx")]
+
+
+@pytest.mark.parametrize("text, size", [("8MB", 8_000_000), ("65536", 65_536), ("1.5KiB", 1536), ("2 gb", 2 * 10**9)])
+def test_memory_units(asked: list[workflow.Request], text: str, size: int) -> None:
+    assert call("plan", "m.onnx", "--memory", text).exit_code == 0
+    assert asked[0].memory_bytes == size
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["--memory", "8XB"], "'8XB' is not a size; write bytes, or a unit: 8MiB"),
+        (["--memory", "0"], "less than one byte"),
+        (["--cut-bits", "2;4"], "'2;4' is not a list of bits; write numbers with commas, e.g. 2,4,8"),
+        (["--pin", "stem"], "an example: --pin 'stem*=edge'"),
+        (["--pin", "stem=moon"], "'stem=moon' is not of the form GLOB=edge|cloud"),
+        (["--bits", "h=four"], "an example: --bits"),
+        (["--shape", "x=1x0x3"], "an example: --shape image=1x3x320x320"),
+        (["--costs", "guess"], "give roofline, measured, or two files as edge.json,cloud.json"),
+        (["--costs", "no.json,none.json"], "costs file 'no.json': there is no such file"),
+        (["--min-agreement", "2"], "2"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_a_wrong_option_is_told_and_exits_with_2(asked: list[workflow.Request], words: list[str], says: str) -> None:
+    done = call("plan", "m.onnx", *words)
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert asked == [] and done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["plan", "none.onnx"], "none.onnx: there is no such file"),
+        (["plan", "a.txt"], "a model file ends in .onnx"),
+        (["plan", "zoo:nothing"], "the zoo has no network 'nothing'"),
+        (["plan", "m.onnx", "--edge", "raspberry"], "unknown target 'raspberry'"),
+        (["plan", "m.onnx", "--link", "6g"], "unknown link '6g'"),
+        (["plan", "m.onnx", "--strategy", "magic"], "the planners are auto-split"),
+        (["run", "nowhere", "--input", "x.npy"], "nowhere is no bundle"),
+        (["measure", "nowhere", "--tracker", "h:1", "--edge-key", "k"], "nowhere is no bundle"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(words: list[str], says: str) -> None:
+    done = call(*words)
+    assert done.exit_code == 2
+    assert says in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("rest", [[], ["--tracker", "127.0.0.1:1"], ["--edge-key", "k"]])
+def test_measure_asks_for_tracker_and_key(rest: list[str]) -> None:
+    done = call("measure", "bundle", *rest)
+    assert done.exit_code == 2 and "Missing option" in done.stderr
+
+
+def test_run_refuses_a_link_that_is_not_shaped() -> None:
+    done = call("run", "b", "--input", "x.npy", "--link", "4g", "--unshaped")
+    assert done.exit_code == 2 and "exclude each other" in done.stderr
+
+
+def test_compile_does_not_begin_when_the_bundle_is_there(tmp_path: Path) -> None:
+    done = call("compile", "m.onnx", "-o", str(tmp_path))
+    assert done.exit_code == 2 and "exists already; give another -o, or --force" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error, code, says",
+    [
+        (ModelError("m.onnx: cut short"), 2, "tvm-split: m.onnx: cut short"),
+        (OSError(28, "No space left on device", "b/edge.so"), 2, "b/edge.so: No space left on device; free some space"),
+        (MemoryError(), 2, "this machine's memory is too small"),
+        (KeyboardInterrupt(), 130, "interrupted; no half-written bundle was left"),
+        (RuntimeError("boom\nmore"), 1, "unexpected RuntimeError: boom\nRun again with --debug"),
+    ],
+)
+def test_errors_become_messages(monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, says: str) -> None:
+    monkeypatch.setattr(workflow, "plan", _raiser(error))
+    done = call("plan", "m.onnx")
+    assert (done.exit_code, says in done.stderr, done.stdout) == (code, True, "")
+
+
+def test_debug_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "plan", _raiser(ModelError("m.onnx: cut short")))
+    done = call("plan", "m.onnx", "--debug")
+    assert isinstance(done.exception, ModelError)
+
+
+def _raiser(error: BaseException) -> Callable[..., Any]:
+    def plan(*_: object) -> Any:
+        raise error
+
+    return plan
+
+
+def test_json_is_one_object_on_stdout_and_the_rest_on_stderr(asked: list[workflow.Request]) -> None:
+    done = call("plan", "m.onnx", "--json")
+    assert json.loads(done.stdout)["chosen"]["kind"] == "split"
+    assert "planning" in done.stderr and "warning: No --data was given." in done.stderr
+    assert "planning" not in call("plan", "m.onnx", "--json", "--quiet").stderr
+
+
+def test_plan_prints_table_and_reason_and_saves_costs(asked: list[workflow.Request], tmp_path: Path) -> None:
+    done = call("plan", "m.onnx", "--save-costs", str(tmp_path / "costs"))
+    assert "split after a, 4 bits" in done.stdout and "Chosen:" in done.stdout
+    assert Costs.load(tmp_path / "costs" / "edge.json").layer_s == {"a": 0.1, "b": 0.2}
+
+
+@pytest.mark.parametrize("command", ["targets", "links", "planners", "passes", "zoo"])
+def test_lists(command: str) -> None:
+    done = call(command)
+    assert done.exit_code == 0 and len(done.output.splitlines()) > 5
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    script = f"{sys.executable} -m tvm_split.cli zoo | head -1 >/dev/null; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.returncode in (0, 1) and done.stderr == ""
+
+
+def test_doctor_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TVM_SPLIT_CACHE", str(tmp_path / "file" / "below"))
+    done = call("doctor")
+    assert done.exit_code == 1
+    assert "MISSING cache of networks" in done.output and "-> set TVM_SPLIT_CACHE to a folder" in done.output
+    monkeypatch.setenv("TVM_SPLIT_CACHE", str(tmp_path / "cache"))
+    assert "ok      cache of networks" in call("doctor").output

@@ -1,0 +1,71 @@
+"""The object of `--json` obeys the schema that ships with the package, and the schema refuses what is not in it."""
+
+import copy
+import json
+from importlib import resources
+from types import SimpleNamespace
+
+import jsonschema
+import pytest
+
+from tvm_split.plan.problem import Candidate, Crossing, Timing
+from tvm_split.plan_json import to_json
+
+SCHEMA = json.loads((resources.files("tvm_split") / "plan.schema.json").read_text())
+
+
+def _accuracy(**fields: object) -> SimpleNamespace:
+    values = {"samples": 8, "top1_agreement": 1.0, "max_abs_error": 0.5, "mean_abs_error": 0.1, "relative_error": 0.02}
+    return SimpleNamespace(to_json=lambda: values | fields)
+
+
+def _result(**accuracy: object) -> SimpleNamespace:
+    crossing = (Crossing("h", (1, 8, 4, 4), 4, 64),)
+    split = Candidate("split", ("stem", "block"), crossing, 900, Timing(0.2, 0.1, 0.3, 0.01))
+    whole = Candidate("edge-only", ("stem", "block", "head"), (), 2000, Timing(1.0, 0.0, 0.0, 0.0))
+    scored = (
+        SimpleNamespace(
+            candidate=split, label="split after block, 4 bits", measured=None, accuracy=_accuracy(**accuracy)
+        ),
+        SimpleNamespace(candidate=whole, label="edge-only", measured=Timing(1.1, 0.0, 0.0, 0.0), accuracy=None),
+    )
+    request = SimpleNamespace(strategy="auto-split")
+    return SimpleNamespace(graph=SimpleNamespace(name="net"), request=request, chosen=scored[0], candidates=scored)
+
+
+@pytest.mark.parametrize("accuracy", [{}, {"top1_agreement": None}, {"max_abs_error": None, "relative_error": None}])
+def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, object]) -> None:
+    made = json.loads(json.dumps(to_json(_result(**accuracy)), allow_nan=False))
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
+    assert list(made) == ["version", "model", "strategy", "chosen", "candidates"]
+    assert made["chosen"] == made["candidates"][0]
+    assert made["chosen"]["crossing"] == [{"tensor": "h", "shape": [1, 8, 4, 4], "bits": 4, "bytes": 64}]
+    assert made["chosen"]["payload_bytes"] == 64
+    assert made["chosen"]["predicted"]["total_s"] == pytest.approx(0.61)
+    assert made["candidates"][1]["measured"]["edge_s"] == 1.1
+    assert made["candidates"][1]["accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        (("extra",), 1),
+        (("version",), 2),
+        (("candidates",), []),
+        (("chosen", "kind"), "both"),
+        (("chosen", "label"), "x"),
+        (("chosen", "payload_bytes"), 1.5),
+        (("chosen", "predicted", "edge_s"), -1),
+        (("chosen", "predicted", "wait_s"), 0),
+        (("chosen", "accuracy", "top1_agreement"), 1.5),
+    ],
+)
+def test_the_schema_refuses(path: tuple[str, ...], value: object) -> None:
+    made = copy.deepcopy(to_json(_result()))
+    place = made
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)

@@ -1,0 +1,162 @@
+"""Tables and sentences from made-up plans: units, the chosen row, the reason, bandwidths, predicted beside measured."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tvm_split import report
+from tvm_split.plan.bandwidths import Span
+from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
+from tvm_split.report_lists import first_sentence, links_table, passes_table, planners_table, targets_table, zoo_table
+
+
+def _scored(
+    label: str, kind: str, sent: int, times: tuple[float, ...], agreement: float | None = None
+) -> SimpleNamespace:
+    layers = {"edge-only": ("a", "b"), "split": ("a",), "cloud-only": ()}[kind]
+    crossing = (Crossing("x", (sent,), 8, sent),) if sent else ()
+    accuracy = None if agreement is None else SimpleNamespace(top1_agreement=agreement, relative_error=0.1)
+    candidate = Candidate(kind, layers, crossing, 5_000_000, Timing(*times))
+    return SimpleNamespace(label=label, candidate=candidate, accuracy=accuracy, measured=None)
+
+
+SPLIT = _scored("split after a, 4 bits", "split", 38_000, (0.3, 0.4, 0.1, 0.01), 1.0)
+COARSE = _scored("split after a, 2 bits", "split", 19_000, (0.3, 0.2, 0.1, 0.01), 0.5)
+EDGE = _scored("edge-only", "edge-only", 0, (2.0, 0.0, 0.0, 0.0))
+JPEG = _scored("cloud-only JPEG", "cloud-only", 147_000, (0.0, 1.3, 0.2, 0.01))
+
+
+def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span, ...] = ()) -> SimpleNamespace:
+    candidates = sorted((chosen, *others), key=lambda scored: scored.candidate.predicted.total_s)
+    request = SimpleNamespace(edge="raspberry-pi-4", cloud="c5.xlarge", min_agreement=0.95)
+    problem = SimpleNamespace(link=Link("4g", 731_250, 1_720_000, 0.04))
+    graph = SimpleNamespace(name="net")
+    return SimpleNamespace(
+        chosen=chosen, candidates=tuple(candidates), request=request, problem=problem, graph=graph, spans=spans
+    )
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(0, "0 ms"), (8.5e-4, "850 us"), (0.00812, "8.12 ms"), (0.9994, "999 ms"), (3.25, "3.25 s"), (1234.0, "1234 s")],
+)
+def test_seconds(value: float, text: str) -> None:
+    assert report.seconds(value) == text
+
+
+@pytest.mark.parametrize("value, text", [(0, "0 B"), (999, "999 B"), (38_400, "38.4 KB"), (3_210_000, "3.21 MB")])
+def test_size(value: int, text: str) -> None:
+    assert report.size(value) == text
+
+
+@pytest.mark.parametrize("value, text", [(6250, "50 kbit/s"), (731_250, "5.85 Mbit/s"), (125e6, "1 Gbit/s")])
+def test_rate(value: float, text: str) -> None:
+    assert report.rate(value) == text
+
+
+def test_table_marks_the_chosen_row_and_shows_every_column() -> None:
+    text = report.to_text(report.answers(_result(SPLIT, EDGE, JPEG)))
+    rows = [line for line in text.splitlines() if "->" in line and "split after" in line]
+    assert len(rows) == 1
+    for cell in ("300 ms", "400 ms", "100 ms", "10 ms", "810 ms", "38 KB", "5 MB", "100 %"):
+        assert cell in rows[0]
+    assert "lossy" in text and "exact" in text and "5.85 Mbit/s" in text
+
+
+def test_top_leaves_out_splits_but_never_the_chosen_one_nor_the_baselines() -> None:
+    text = report.to_text(report.answers(_result(SPLIT, COARSE, EDGE, JPEG), top=1))
+    assert "2 bits" in text and "4 bits" in text and "edge-only" in text and "JPEG" in text
+    text = report.to_text(report.answers(_result(COARSE, SPLIT, EDGE), top=1))
+    assert "4 bits" not in text and "edge-only" in text
+
+
+def test_reason_of_a_split() -> None:
+    assert report.reason(_result(SPLIT, EDGE, JPEG)) == (
+        "Chosen: split after a, 4 bits: 810 ms, 1.86x sooner than cloud-only JPEG, "
+        "because it sends 38 KB instead of 147 KB."
+    )
+
+
+def test_reason_says_do_not_split_plainly() -> None:
+    slow = _scored("split after a, 8 bits", "split", 900_000, (0.5, 3.0, 0.1, 0.01), 1.0)
+    said = report.reason(_result(EDGE, slow))
+    assert said.startswith("Chosen: do not split. Edge-only: 2 s, 1.8x sooner than split after a, 8 bits")
+    assert "because it sends nothing instead of 900 KB" in said
+
+
+def test_reason_names_a_sooner_split_that_was_not_accurate_enough() -> None:
+    said = report.reason(_result(SPLIT, COARSE, JPEG))
+    assert "Split after a, 2 bits would take 610 ms" in said and "(50 %) is below what you allow (95 %)" in said
+
+
+def test_reason_without_a_rival() -> None:
+    assert "nothing else" in report.reason(_result(EDGE))
+
+
+def test_bandwidths_merge_neighbours_and_name_what_was_not_checked() -> None:
+    unknown = Candidate("split", ("a",), (Crossing("y", (9,), 2, 9),), 1, Timing(0.1, 0.1, 0.1, 0.0))
+    spans = (
+        Span(6250, 15_000, 2.0, EDGE.candidate),
+        Span(15_000, 90_000, 0.4, SPLIT.candidate),
+        Span(90_000, 100_000, 0.4, SPLIT.candidate),
+        Span(100_000, 200_000, 0.4, COARSE.candidate),
+        Span(200_000, 125e6, 0.2, unknown),
+    )
+    assert report.bandwidths(_result(SPLIT, COARSE, EDGE, spans=spans)) == [
+        "below 120 kbit/s: edge-only",
+        "120 kbit/s to 800 kbit/s: split after a, 4 bits",
+        "800 kbit/s to 1.6 Mbit/s: split after a, 2 bits (top-1 agreement only 50 %)",
+        "above 1.6 Mbit/s: split after a, 2 bits (accuracy not checked)",
+    ]
+    assert report.bandwidths(_result(EDGE, spans=spans[:1])) == [
+        "at every uplink rate from 50 kbit/s to 120 kbit/s: edge-only"
+    ]
+
+
+def test_comparison_gives_the_error_of_each_stage() -> None:
+    text = report.to_text(report.comparison(Timing(0.3, 0.2, 0.1, 0.0), Timing(0.2, 0.2, 0.2, 0.0)))
+    lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert "+50 %" in lines["edge"] and "-50 %" in lines["cloud"] and "%" not in lines["downlink"]
+    assert "+0 %" in lines["total"]
+
+
+def test_output_lines() -> None:
+    scores = np.zeros((1, 20), np.float32)
+    scores[0, [7, 3]] = 5, 4
+    assert "top-5 classes by index (score): 7 (5), 3 (4)" in report.output_line("logits", scores)
+    assert report.output_line("box", np.ones((1, 4), np.float32)) == "box float32 1x4: 1 to 1, mean 1"
+    assert report.output_line("none", np.ones((0, 4), np.float32)).endswith("empty")
+    assert report.top_classes(np.array(["a"] * 20)) is None
+
+
+def test_check_lines() -> None:
+    check = {"tensor": "h", "bits": 4, "unit": "steps", "max_difference": 1.0, "differing": 0, "elements": 64}
+    assert report.check_line(check) == "h at 4 bits: all 64 elements equal the twin's"
+    assert "3 of 64 elements differ from the twin's, by at most 1 quantisation steps" in report.check_line(
+        check | {"differing": 3}
+    )
+
+
+def test_lists_hold_every_name() -> None:
+    from tvm_split.passes import PASSES
+    from tvm_split.targets import link_names, load_link, load_target, target_names
+
+    from tvm_split import zoo
+    from tvm_split.plan import PLANNERS
+
+    tables = {
+        targets_table([load_target(name) for name in target_names()]): target_names(),
+        links_table([load_link(name) for name in link_names()]): link_names(),
+        planners_table(): PLANNERS,
+        passes_table(): PASSES,
+        zoo_table([zoo.entry(name) for name in zoo.names()]): zoo.names(),
+    }
+    for made, names in tables.items():
+        text = report.to_text(made)
+        assert all(name in text for name in names)
+
+
+def test_first_sentence() -> None:
+    assert first_sentence("Fold it. And more.\nYet more.\n\nOther.") == "Fold it"
+    assert first_sentence("Say\nit all\n\nrest") == "Say it all"
