@@ -223,9 +223,7 @@ def main() -> int:
     if asked.cuts < 0 or asked.jobs < 1:
         parser.error(f"--cuts is {asked.cuts} and --jobs {asked.jobs}; expected 0 or more, and 1 or more")
     networks = asked.networks or list(NETWORKS)
-    print(
-        f"{'network':20}{'layers':>8}{'max relative error':>24}{'cuts':>8}{'not prefixes':>14}{'equal':>8}{'seconds':>9}"
-    )
+    print(HEADER)
     results: dict[str, Result] = {}
     context = multiprocessing.get_context("spawn")  # TVM's threads do not survive a fork
     # a process a network, so that the memory of a large one goes back

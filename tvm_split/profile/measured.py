@@ -58,7 +58,7 @@ def measure_layers(
 
     `mod` is the module of layers that the graph was taken from, `remote` a session on a board of `spec`'s architecture;
     without one this machine is timed. `date` goes into the provenance, by default now in UTC. CostError: repeats below
-    1, a target that cannot run here, a layer that `mod` lacks or that fails. BuildError: no linker for the architecture.
+    1, a target that cannot run here, a layer that `mod` lacks or that fails. BuildError: no linker for it.
     """
     if repeats < 1:
         raise CostError(f"repeats is {repeats}; expected 1 or more")
@@ -107,7 +107,7 @@ def measure_layers(
 
 
 def measure_half(lib_path: str | Path, inputs: Sequence[np.ndarray], repeats: int = 3) -> float:
-    """Seconds of one call of a compiled half's `main` on this machine: the median of `repeats`, after an uncounted call.
+    """Seconds of one call of a compiled half's `main` on this machine: median of `repeats`, after an uncounted call.
 
     BundleError: no such file, made for another machine, or `main` refuses the inputs. CostError: repeats below 1.
     """
@@ -122,8 +122,8 @@ def measure_half(lib_path: str | Path, inputs: Sequence[np.ndarray], repeats: in
     except RAISED as error:
         shapes = ", ".join(f"{array.dtype}{list(array.shape)}" for array in inputs)
         raise BundleError(
-            f"{path} cannot be timed here on ({shapes}): {_last_line(error)}; expected a Relax module compiled for this "
-            "machine, and the inputs of its function main"
+            f"{path} cannot be timed here on ({shapes}): {_last_line(error)}; expected a Relax module compiled for "
+            "this machine, and the inputs of its function main"
         ) from error
 
 
@@ -214,9 +214,13 @@ def _alone(mod: tvm.IRModule, layer: tvm.ir.GlobalVar) -> tvm.IRModule:
         made = [relax.Var(f"x{len(params) + i}", ty) for i, ty in enumerate(fields)]
         params += made
         arguments.append(relax.Tuple(made) if tuple_type else made[0])
-    out = relax.Var("out", callee.ret_ty)
-    block = relax.DataflowBlock([relax.VarBinding(out, relax.Call(layer, arguments))])
-    main = relax.Function(params, relax.SeqExpr([block], out), callee.ret_ty, is_pure=True)
+    made_here = relax.DataflowVar("made", callee.ret_ty)
+    # a tuple, as halves return: a reshape becomes a view only where its result is not the function's own
+    out = relax.Var("out", relax.TupleType([callee.ret_ty]))
+    block = relax.DataflowBlock(
+        [relax.VarBinding(made_here, relax.Call(layer, arguments)), relax.VarBinding(out, relax.Tuple([made_here]))]
+    )
+    main = relax.Function(params, relax.SeqExpr([block], out), out.ty, is_pure=True)
     functions = {gvar: f for gvar, f in mod.functions_items() if not isinstance(f, relax.Function)}
     alone = tvm.IRModule({**functions, layer: callee})
     alone[relax.GlobalVar(MAIN)] = main.with_attrs({"global_symbol": MAIN, "num_input": len(params)})
