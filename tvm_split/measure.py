@@ -3,8 +3,8 @@
     result = measure_bundle(Bundle.open("bundle"), "127.0.0.1:9190", "rasp4b")
     result.measured, result.predicted, result.error_percent["edge_s"], result.checks
 
-Whole halves are timed, on the board itself, over TVM's RPC (lab networks only). The link is not: its stages are computed
-from the bundle's link and the true number of bytes, and `computed` names them. `run_bundle` measures a link.
+Whole halves are timed, on the board itself, over TVM's RPC (lab networks only). The link is not: its stages are
+computed from the bundle's link and the true number of bytes, and `computed` names them. `run_bundle` measures a link.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def measure_bundle(
 ) -> MeasureResult:
     """Run and time the edge half on the board `edge_key`, the cloud half on `cloud_key`'s server or, without one, here.
 
-    `inputs` are the bundle's by name; without them, random ones of seed 0, which suit timing but not accuracy. The cloud
+    `inputs` are the bundle's by name; without them, random ones of seed 0, fit for timing, not for accuracy. The cloud
     half reads the payload that the board made. `timeout_s` is how long to wait for a free board. LinkDownError: no
     tracker, no such board, a session that ended. BundleError: a half that cannot be loaded or fails.
     """
@@ -83,10 +83,10 @@ def measure_bundle(
         raise BundleError(f"{bundle.path} has no edge half; compile it again")
     arrays = check_inputs(bundle, random_inputs(bundle) if inputs is None else inputs)
     specs = edge_results(bundle)
-    board = remote_vm(connect(tracker, edge_key, timeout_s), bundle.edge_so)
-    made = check_arrays(board.run(arrays), specs, "output of the edge half on the board")
-    edge_runs = board.time(arrays, repeats)
-    del board  # frees the board: edge and cloud may be one
+    with connect(tracker, edge_key, timeout_s) as session:  # closed before the cloud's is opened: both may be one board
+        board = remote_vm(session, bundle.edge_so)
+        made = check_arrays(board.run(arrays), specs, "output of the edge half on the board")
+        edge_runs = board.time(arrays, repeats)
     host = Half(edge_library(bundle, on_device=False), fingerprint=bundle.fingerprint)
     twin = check_arrays(host.run(arrays), specs, "output of the edge half's twin")
     split = bundle.cloud_so is not None
@@ -137,8 +137,10 @@ def _cloud(
     assert bundle.cloud_so is not None
     specs = outputs_named(bundle, bundle.cloud_outputs)
     if key is not None:
-        server = remote_vm(connect(tracker, key, timeout_s), bundle.cloud_so)
-        return check_arrays(server.run([payload]), specs, "output of the cloud half"), server.time([payload], repeats)
+        with connect(tracker, key, timeout_s) as session:
+            server = remote_vm(session, bundle.cloud_so)
+            outputs = check_arrays(server.run([payload]), specs, "output of the cloud half")
+            return outputs, server.time([payload], repeats)
     half = Half(bundle.cloud_so, fingerprint=bundle.fingerprint)
     outputs = check_arrays(half.run([payload]), specs, "output of the cloud half")
     runs = []

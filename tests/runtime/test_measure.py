@@ -25,7 +25,18 @@ def tracker(tmp_path_factory):
     address = ["--host", "127.0.0.1", "--port"]
     commands = [
         [*base, "tvm.exec.rpc_tracker", *address, str(port), "--port-end", str(port + 1)],
-        [*base, "tvm.exec.rpc_server", *address, "9400", "--tracker", f"127.0.0.1:{port}", "--key", "board"],
+        [
+            *base,
+            "tvm.exec.rpc_server",
+            *address,
+            "9400",
+            "--port-end",
+            "9499",
+            "--tracker",
+            f"127.0.0.1:{port}",
+            "--key",
+            "board",
+        ],
     ]
     started = []
     try:

@@ -44,7 +44,7 @@ def serve(bundle: Bundle, half: Half, listener: socket.socket, pacer: Pacer | No
 def answer(bundle: Bundle, half: Half, channel: wire.Channel, specs: Sequence[TensorSpec], pacer: Pacer | None) -> None:
     """Read one payload, run the half, send the outputs, or an ERROR frame when the half fails.
 
-    The outputs are paced when the result is wanted at the edge; wanted in the cloud, they go back unpaced, for the record.
+    The outputs are paced when the result is wanted at the edge; wanted in the cloud, they go back unpaced, to be seen.
     """
     size = bundle.payload_bytes
     frame = channel.receive({wire.PAYLOAD: size, wire.WARM_UP: size})

@@ -1,7 +1,9 @@
-"""The edge half as a process: `python -m tvm_split.runtime.edge BUNDLE --connect HOST:PORT --inputs in.npz --outputs out.npz`.
+"""The edge half as a process.
 
-Runs the half (by default the twin compiled for the machine that wrote the bundle; --device takes the board's own), sends
-its payload, receives the cloud's outputs, and prints {"run": {"edge_s", "uplink_s", ...}} for each repeat.
+    python -m tvm_split.runtime.edge BUNDLE --connect HOST:PORT --inputs in.npz --outputs out.npz
+
+Runs the half (by default the twin compiled for the machine that wrote the bundle; --device takes the board's own),
+sends its payload, receives the cloud's outputs, and prints {"run": {"edge_s", "uplink_s", ...}} for each repeat.
 
     edge_s      the call of the edge half, from arrays to arrays
     uplink_s    from before the first byte is sent until the cloud has the last
@@ -72,7 +74,8 @@ class Edge:
         end = time.monotonic()
         if frame.kind == wire.ERROR:
             raise BundleError(f"the cloud half failed: {frame.data.decode(errors='replace')}")
-        stages = split_time(start, noticed, end, *wire.TIMES.unpack_from(frame.data), channel.is_loopback)
+        received, computed = wire.TIMES.unpack_from(frame.data)
+        stages = split_time(start, noticed, end, received, computed, channel.is_loopback)
         returned = from_bytes(memoryview(frame.data)[wire.TIMES.size :], self._returned)
         comes_back = self._returned and self._bundle.result_at == "edge"
         return returned, *stages[:2], stages[2] if comes_back else 0.0
@@ -93,7 +96,9 @@ def split_time(
     """
     cloud_s = computed - received
     if not 0 <= cloud_s <= end - start:
-        raise LinkDownError(f"the cloud says it computed for {cloud_s} s, but {end - start} s went by; the stream is damaged")
+        raise LinkDownError(
+            f"the cloud says it computed for {cloud_s} s, but {end - start} s went by; the stream is damaged"
+        )
     if one_clock and start <= received <= computed <= end:
         return received - start, cloud_s, end - computed
     down_s = max(end - noticed - cloud_s, 0.0)
@@ -123,7 +128,8 @@ def dial(address: str, bundle: Bundle, timeout_s: float) -> wire.Channel:
         link = socket.create_connection((host.strip("[]"), int(port)), timeout_s)
     except OSError as error:
         raise LinkDownError(
-            f"no cloud half answers at {address} ({error}): start one with `python -m tvm_split.runtime.cloud {bundle.path}`"
+            f"no cloud half answers at {address} ({error}): start one with "
+            f"`python -m tvm_split.runtime.cloud {bundle.path}`"
         ) from error
     channel = wire.Channel(link, f"the cloud at {address}", timeout_s)
     channel.greet(bundle.fingerprint)

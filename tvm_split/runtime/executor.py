@@ -43,8 +43,8 @@ def use_threads(threads: int | None = None) -> int:
 class Half:
     """The function `main` of a compiled Relax module, on this machine's CPU.
 
-    `fingerprint`, when given, is the bundle's; a half that says another is refused. BundleError: that, no such file, made
-    for another architecture or TVM, or `main` refuses the arrays.
+    `fingerprint`, when given, is the bundle's; a half that says another is refused. BundleError: that, no such file,
+    made for another architecture or TVM, or `main` refuses the arrays.
     """
 
     def __init__(self, path_to_so: str | Path, threads: int | None = None, fingerprint: str | None = None) -> None:
@@ -59,8 +59,8 @@ class Half:
             self._arity = int(self._vm.module["get_function_arity"](MAIN))
         except (RuntimeError, OSError, ValueError, AttributeError, TypeError) as error:
             raise BundleError(
-                f"{self.path} cannot be loaded here ({_reason(error)}); it must be a Relax module with a function main, "
-                "compiled for this machine's architecture and TVM version"
+                f"{self.path} cannot be loaded here ({_reason(error)}); it must be a Relax module with a "
+                "function main, compiled for this machine's architecture and TVM version"
             ) from error
         if fingerprint is not None and (own := self.fingerprint()) not in (None, fingerprint):
             raise BundleError(

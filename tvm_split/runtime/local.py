@@ -47,8 +47,8 @@ def run_bundle(
 ) -> RunResult:
     """Run the bundle `repeats` times, after one uncounted run, over `link` (the bundle's own by default).
 
-    shaped=False sends at loopback's speed. An edge-only bundle runs its edge process alone; its link stages are 0 s, but
-    for results wanted in the cloud, whose uplink is computed, not measured.
+    shaped=False sends at loopback's speed. An edge-only bundle runs its edge process alone; its link stages are 0 s,
+    but for results wanted in the cloud, whose uplink is computed, not measured.
     `timeout_s` is what one message may take besides the link's own time, the cloud's computing included. Both processes
     are gone when this returns or raises.
 

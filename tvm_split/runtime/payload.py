@@ -34,11 +34,13 @@ def unpack(payload: np.ndarray, part: Mapping[str, Any]) -> np.ndarray:
         raise BundleError(f"payload part '{name}' has {bits} bits; the widths are {', '.join(map(str, WIDTHS))}")
     if size != -(-count * bits // 8):
         raise BundleError(
-            f"payload part '{name}' of {count} elements of {bits} bits has {size} bytes; expected {-(-count * bits // 8)}"
+            f"payload part '{name}' of {count} elements of {bits} bits has {size} bytes; "
+            f"expected {-(-count * bits // 8)}"
         )
     if payload.dtype != np.uint8 or payload.ndim != 1 or offset < 0 or offset + size > payload.size:
         raise BundleError(
-            f"payload part '{name}' is bytes {offset} to {offset + size}, the payload is {payload.dtype}{list(payload.shape)}"
+            f"payload part '{name}' is bytes {offset} to {offset + size}, "
+            f"the payload is {payload.dtype}{list(payload.shape)}"
         )
     dtype, data = np.dtype(part["dtype"]), payload[offset : offset + size]
     if bits < 8:

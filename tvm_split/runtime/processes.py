@@ -1,7 +1,7 @@
 """The two halves as processes: what a child prints, and how its parent starts, hears and ends it. No TVM.
 
-A child prints one JSON object a line on stdout; a line with "error" is its last. Its stderr goes to a file, whose end is
-quoted when it dies. With its standard input closed it ends too, so that nothing outlives a killed parent.
+A child prints one JSON object a line on stdout; a line with "error" is its last. Its stderr goes to a file, whose end
+is quoted when it dies. With its standard input closed it ends too, so that nothing outlives a killed parent.
 """
 
 from __future__ import annotations

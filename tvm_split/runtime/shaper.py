@@ -1,8 +1,8 @@
 """Pace what a process sends as a slower link would, in user space: half a round trip, then bytes at a rate.
 
-The bucket holds one chunk (2 ms of the link, 256 bytes to 64 KiB). A chunk leaves when its last byte would have arrived,
-against absolute due times, so delays of the scheduler do not add up: a message of n bytes ends delay + n / rate after
-its start, as `Link.up_s` and `Link.down_s` say.
+The bucket holds one chunk (2 ms of the link, 256 bytes to 64 KiB). A chunk leaves when its last byte would have
+arrived, against absolute due times, so delays of the scheduler do not add up: a message of n bytes ends
+delay + n / rate after its start, as `Link.up_s` and `Link.down_s` say.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Arrays of a bundle: checked on the way in, raw row-major little-endian bytes on the way between the halves. No TVM."""
+"""Arrays of a bundle: checked on the way in, raw row-major little-endian bytes between the halves. No TVM."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def outputs_named(bundle: Bundle, names: Iterable[str]) -> list[TensorSpec]:
     missing = [name for name in names if name not in specs]
     if missing:
         raise BundleError(
-            f"{bundle.path}: output '{missing[0]}' is not among the bundle's outputs ({_names(specs)}); compile it again"
+            f"{bundle.path}: output '{missing[0]}' is none of the bundle's outputs ({_names(specs)}); compile it again"
         )
     return [specs[name] for name in names]
 
@@ -54,7 +54,7 @@ def link_stages(bundle: Bundle, link: Link) -> tuple[float, float]:
 
 
 def check_inputs(bundle: Bundle, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The arrays in the bundle's order, C-contiguous. BundleError for a wrong name, shape or dtype: nothing is converted."""
+    """The arrays in the bundle's order, C-contiguous. BundleError for a wrong name, shape or dtype: no conversion."""
     wanted = [spec.name for spec in bundle.inputs]
     extra = [name for name in inputs if name not in wanted]
     if extra:

@@ -56,7 +56,7 @@ def frame(number: int, kind: int, data: bytes | bytearray | memoryview) -> bytes
 
 
 class Channel:
-    """One connection between the halves. `peer` names the other side in errors; `timeout_s` is the deadline of one frame.
+    """One connection between the halves. `peer` names the other side in errors; a frame must end in `timeout_s`.
 
     LinkDownError: the peer is gone, silent, or speaks something else. BundleError: it is another bundle's half.
     """
@@ -79,7 +79,8 @@ class Channel:
         magic, version, length = HELLO.unpack(self._read(HELLO.size, "its hello", deadline))
         if magic != MAGIC:
             raise LinkDownError(
-                f"{self._peer} is no half of a tvm-split bundle: it began with {magic!r}, expected {MAGIC!r}; check the port"
+                f"{self._peer} is no half of a tvm-split bundle: it began with {magic!r}, expected {MAGIC!r}; "
+                "check the port"
             )
         if version != VERSION:
             raise BundleError(
