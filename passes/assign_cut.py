@@ -24,6 +24,9 @@ class AssignCut:
 
     edge_layers: Iterable[str]
 
+    def __post_init__(self) -> None:
+        self.edge_layers = frozenset(self.edge_layers)  # a generator would serve one module only
+
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         chosen = extract.graph(mod).check_cut(self.edge_layers)
         out = mod.clone()

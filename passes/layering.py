@@ -109,20 +109,21 @@ class _Substitute(relax.PyExprMutator):  # type: ignore[misc]
 
 
 def function_of(
-    params: Sequence[relax.Var], bindings: Sequence[relax.VarBinding], result: relax.Expr, attrs: Mapping[str, object]
+    params: Sequence[relax.Var], bindings: Sequence[relax.VarBinding], attrs: Mapping[str, object]
 ) -> relax.Function:
-    """A private pure function of one dataflow block with fresh variables, so that functions share none."""
+    """A private pure function that returns the last binding's value. Its variables are new: functions share none."""
     fresh: dict[relax.Var, relax.Expr] = {p: relax.Var(p.name, p.ty) for p in params}
     copied = []
-    for binding in bindings:
+    for binding in bindings[:-1]:
         value = substitute(binding.value, fresh)
         var = relax.DataflowVar(binding.var.name, binding.var.ty)
         fresh[binding.var] = var
         copied.append(relax.VarBinding(var, value))
-    out = relax.Var("out", result.ty)
-    copied.append(relax.VarBinding(out, substitute(result, fresh)))
+    result = bindings[-1]
+    out = relax.Var("out", result.var.ty)
+    copied.append(relax.VarBinding(out, substitute(result.value, fresh)))
     body = relax.SeqExpr([relax.DataflowBlock(copied)], out)
-    function = relax.Function([fresh[p] for p in params], body, result.ty, is_pure=True)
+    function = relax.Function([fresh[p] for p in params], body, out.ty, is_pure=True)
     return function.with_attrs(dict(attrs)) if attrs else function
 
 
@@ -152,7 +153,7 @@ def outline(mod: tvm.IRModule, groups: Sequence[Group]) -> tvm.IRModule:
         params = list(dict.fromkeys(v for item in group.bindings for v in free_vars(item.value) if v not in inner))
         name = unique(identifier(group.name), taken)
         attrs = {COMPOSITE: f"tvm_split.{group.kind}", LAYER: name}
-        callee = function_of(params, group.bindings, group.result, attrs)
+        callee = function_of(params, group.bindings, attrs)
         gvar = global_var(name, callee)
         functions[gvar] = callee
         rebuilt.append(relax.VarBinding(binding.var, relax.Call(gvar, params)))

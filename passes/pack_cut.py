@@ -21,11 +21,11 @@ from tvm import relax
 from tvm_split import extract
 from tvm_split.errors import GraphError
 from tvm_split.graph import DTYPE_BITS, Tensor
-from tvm_split.passes.layering import LAYER, identifier, layer_calls
+from tvm_split.passes.layering import LAYER, identifier, layer_calls, unique
 from tvm_split.passes.pack_kernels import pack_kernel, unpack_kernel
 from tvm_split.passes.partition import side_outputs
 from tvm_split.passes.quantize_cut import QUANTIZED
-from tvm_split.passes.side_layers import add_side_layers, side_layer
+from tvm_split.passes.side_layers import Build, add_side_layers, side_layer, taken_names
 
 PAYLOAD = "payload"
 LAYOUT = "tvm_split.payload"
@@ -58,14 +58,14 @@ class PackCut:
         network = extract.graph(mod)
         facts = json.dumps([asdict(part) for part in parts])
         tensors = [network.tensor[name] for name in crossing]
-        pack = side_layer(PAYLOAD, "pack", "edge", crossing, lambda args: _pack(args, parts, tensors), {LAYOUT: facts})
-        names = [identifier(f"{PAYLOAD}_{tensor.name}") for tensor in tensors]
-        unpacks = [
-            side_layer(new, "unpack", "cloud", [PAYLOAD], lambda args, p=part, t=tensor: _unpack(args[0], p, t), {},
-                       replaces={tensor.name: new})  # fmt: skip
-            for new, part, tensor in zip(names, parts, tensors, strict=True)
-        ]
-        return add_side_layers(mod, [pack, *unpacks])
+        taken = taken_names(mod)
+        payload = unique(PAYLOAD, taken)
+        added = [side_layer(payload, "pack", "edge", crossing, lambda args: _pack(args, parts, tensors), {LAYOUT: facts})]
+        for part, tensor in zip(parts, tensors, strict=True):
+            new = unique(identifier(f"{PAYLOAD}_{tensor.name}"), taken)
+            build = _unpack(part, tensor)
+            added.append(side_layer(new, "unpack", "cloud", [payload], build, {}, replaces={tensor.name: new}))
+        return add_side_layers(mod, added)
 
 
 def layout(mod: tvm.IRModule, crossing: tuple[str, ...]) -> tuple[Part, ...]:
@@ -90,7 +90,8 @@ def read_layout(mod: tvm.IRModule) -> tuple[Part, ...]:
     """The layout that pack-cut wrote into a module (whole or edge half); empty when it has no payload."""
     for _, callee in layer_calls(mod):
         if LAYOUT in callee.attrs:
-            return tuple(Part(**{**part, "shape": tuple(part["shape"])}) for part in json.loads(str(callee.attrs[LAYOUT])))
+            parts = json.loads(str(callee.attrs[LAYOUT]))
+            return tuple(Part(**{**part, "shape": tuple(part["shape"])}) for part in parts)
     return ()
 
 
@@ -103,8 +104,11 @@ def _pack(args: list[relax.Expr], parts: tuple[Part, ...], tensors: list[Tensor]
     return pieces[0] if len(pieces) == 1 else relax.op.concat([builder.emit(piece) for piece in pieces], axis=0)
 
 
-def _unpack(payload: relax.Expr, part: Part, tensor: Tensor) -> relax.Expr:
-    builder = relax.BlockBuilder.current()
-    total = int(payload.ty.shape.values[0])
-    gvar = builder.add_func(unpack_kernel(tensor, part.bits, part.offset, total), f"unpack_{part.bits}_{part.offset}")
-    return relax.op.call_tir(gvar, [payload], relax.TensorType(tensor.shape, tensor.dtype))
+def _unpack(part: Part, tensor: Tensor) -> Build:
+    def build(args: list[relax.Expr]) -> relax.Expr:
+        builder = relax.BlockBuilder.current()
+        kernel = unpack_kernel(tensor, part.bits, part.offset, int(args[0].ty.shape.values[0]))
+        gvar = builder.add_func(kernel, f"unpack_{part.bits}_{part.offset}")
+        return relax.op.call_tir(gvar, args, relax.TensorType(tensor.shape, tensor.dtype))
+
+    return build

@@ -101,12 +101,13 @@ class _Half:
         self.values[name] = var
 
     def argument(self, arg: relax.Expr) -> relax.Expr:
-        """The call's argument in this half; a tuple variable is put together from its parts."""
-        if isinstance(arg, relax.Var) and isinstance(arg.ty, relax.TupleType):
-            return relax.Tuple([self.values[name] for name in self.names[arg]])
-        if isinstance(arg, relax.Var):
-            return self.values[self.names[arg][0]]
-        return arg
+        """The call's argument in this half; a tuple is put together from its parts."""
+        names = extract.resolve(arg, self.names)
+        if names is None:
+            return arg
+        if isinstance(arg.ty, relax.TupleType):
+            return relax.Tuple([self.values[name] for name in names])
+        return self.values[names[0]]
 
     def bind(self, name: str, value: relax.Expr, ty: relax.Type) -> relax.Var:
         var = relax.DataflowVar(name, ty)

@@ -4,26 +4,27 @@
     Result:  h_quantized: uint8 = clip(round(h / scale) + zero) (edge);    y = conv2d(h_dequantized) (cloud)
              h_dequantized: float32 = (h_quantized - zero) * scale (cloud)
 
-Affine, per tensor, as design.md's "Precision in the IR": scale = (high - low) / (2^bits - 1) over the calibrated range,
-which is widened to hold 0 so that zero is exact. What the cloud reads differs from h by at most scale / 2 an element
-while low <= h <= high, and is clipped outside. Widths up to 8 travel in uint8, 16 in uint16; 32 leaves the tensor alone.
+Affine, per tensor, as design.md's "Precision in the IR": scale = (high - low) / (2^bits - 1) over the calibrated
+range, which is widened to hold 0 so that zero is exact. What the cloud reads differs from h by at most scale / 2 an element
+while low <= h <= high, and is clipped outside. Widths up to 8 travel in uint8, 16 in uint16; a tensor that has no
+quantiser is left alone.
 Edge layers and network outputs made on the edge keep reading the original. Every crossing tensor has its own width.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import tvm
 from tvm import relax
 
 from tvm_split.errors import PlanError
-from tvm_split.passes.layering import identifier
+from tvm_split.passes.layering import identifier, unique
 from tvm_split.passes.partition import side_outputs
-from tvm_split.passes.side_layers import add_side_layers, side_layer
+from tvm_split.passes.side_layers import Build, add_side_layers, side_layer, taken_names
 
 QUANTIZED = "tvm_split.quantized"
 
@@ -65,21 +66,22 @@ class QuantizeCut:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         crossing, _, _ = side_outputs(mod)
         chosen = {name: self.quantizers[name] for name in crossing if name in self.quantizers}
-        added = []
+        added, taken = [], taken_names(mod)
         for name, quantizer in chosen.items():
             if quantizer.bits not in (*range(1, 9), 16):
-                raise PlanError(f"tensor '{name}' cannot be quantised to {quantizer.bits} bits; the widths are 1 to 8 and 16")
-            facts = json.dumps({"tensor": name, "bits": quantizer.bits, "scale": quantizer.scale,
-                                "zero_point": quantizer.zero_point})  # fmt: skip
-            sent, read = identifier(f"{name}_quantized"), identifier(f"{name}_dequantized")
-            added.append(
-                side_layer(sent, "quantize", "edge", [name], lambda args, q=quantizer: quantize(args[0], q), {QUANTIZED: facts})
-            )
-            added.append(
-                side_layer(read, "dequantize", "cloud", [sent],
-                           lambda args, q=quantizer: dequantize(args[0], q), {}, replaces={name: read})  # fmt: skip
-            )
+                raise PlanError(
+                    f"tensor '{name}' cannot be quantised to {quantizer.bits} bits; the widths are 1 to 8 and 16"
+                )
+            facts = json.dumps({"tensor": name, **asdict(quantizer)})
+            sent, read = (unique(identifier(f"{name}_{word}"), taken) for word in ("quantized", "dequantized"))
+            to_integers, to_floats = _build(quantize, quantizer), _build(dequantize, quantizer)
+            added.append(side_layer(sent, "quantize", "edge", [name], to_integers, {QUANTIZED: facts}))
+            added.append(side_layer(read, "dequantize", "cloud", [sent], to_floats, {}, replaces={name: read}))
         return add_side_layers(mod, added) if added else mod
+
+
+def _build(operation: Callable[[relax.Expr, Quantizer], relax.Expr], quantizer: Quantizer) -> Build:
+    return lambda args: operation(args[0], quantizer)
 
 
 def quantize(x: relax.Expr, quantizer: Quantizer) -> relax.Expr:
@@ -93,6 +95,7 @@ def quantize(x: relax.Expr, quantizer: Quantizer) -> relax.Expr:
 
 
 def dequantize(q: relax.Expr, quantizer: Quantizer) -> relax.Expr:
+    """float32 of what `quantize` made."""
     centred = relax.op.subtract(relax.op.astype(q, "float32"), relax.const(float(quantizer.zero_point), "float32"))
     return relax.op.multiply(centred, relax.const(np.float32(quantizer.scale), "float32"))
 

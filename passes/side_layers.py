@@ -44,6 +44,11 @@ def side_layer(
     return SideLayer(identifier(name), kind, side, tuple(inputs), build, attrs, replaces or {})
 
 
+def taken_names(mod: tvm.IRModule) -> set[str]:
+    """Names that a layer to add may not have: those of tensors and of functions."""
+    return {tensor.name for tensor in extract.graph(mod).tensors}.union(gvar.name_hint for gvar in mod.get_global_vars())
+
+
 def add_side_layers(mod: tvm.IRModule, added: Sequence[SideLayer]) -> tvm.IRModule:
     """Insert the layers between the edge's and the cloud's; `build` makes each one's result from its inputs.
 
@@ -73,7 +78,7 @@ def add_side_layers(mod: tvm.IRModule, added: Sequence[SideLayer]) -> tvm.IRModu
         if on_edge:
             edge.append(binding)
             edge_vars.add(binding.var)
-            if len(names[binding.var]) == 1:
+            if not isinstance(binding.var.ty, relax.TupleType):
                 values[names[binding.var][0]] = binding.var
             else:
                 values.update(
@@ -93,7 +98,9 @@ def add_side_layers(mod: tvm.IRModule, added: Sequence[SideLayer]) -> tvm.IRModu
                 values[f"{layer.name}.{i}"] = part
     swap = {old: values[new] for layer in added for old, new in layer.replaces.items()}
     replace: dict[relax.Var, relax.Expr] = {
-        var: swap[found[0]] for var, found in names.items() if len(found) == 1 and found[0] in swap
+        var: swap[found[0]]
+        for var, found in names.items()
+        if not isinstance(var.ty, relax.TupleType) and found[0] in swap
     }
     rest = [relax.VarBinding(b.var, _rewired(b.value, replace, names, swap, values)) for b in cloud]
     return replace_main(mod, main, [*edge, *middle, *rest], main.body.body, functions)

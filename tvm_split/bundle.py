@@ -54,6 +54,10 @@ class Bundle:
                 raise BundleError(f"{folder / MANIFEST} was changed after it was written; compile the bundle again")
             for name, facts in manifest["files"].items():
                 _verify(folder, name, facts)
+            unknown = [name for name in manifest["halves"].values() if name not in manifest["files"]]
+            if unknown:
+                raise BundleError(f"{folder / MANIFEST} names the halves {unknown}, which are not among its files; "
+                                  "compile the bundle again")  # fmt: skip
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"{folder / MANIFEST} lacks {error}; compile the bundle again") from None
         return cls(folder, manifest)
@@ -122,7 +126,7 @@ def _spec(item: Mapping[str, Any]) -> TensorSpec:
 
 
 def _verify(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
-    if Path(name).name != name:
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
         raise BundleError(f"{folder / MANIFEST} names the file {name!r}; a bundle's files lie in its own folder")
     path = folder / name
     try:
@@ -130,8 +134,10 @@ def _verify(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
     except OSError as error:
         raise BundleError(f"bundle file {path} cannot be read ({error.strerror}); compile the bundle again") from None
     if digest != facts["sha256"]:
-        raise BundleError(f"bundle file {path} has SHA-256 {digest[:12]}..., the manifest says {facts['sha256'][:12]}...; "
-                          "it was changed or comes from another bundle: compile again")  # fmt: skip
+        raise BundleError(
+            f"bundle file {path} has SHA-256 {digest[:12]}..., the manifest says {facts['sha256'][:12]}...; "
+            "it was changed or comes from another bundle: compile again"
+        )
 
 
 def file_digest(path: Path) -> str:
@@ -173,12 +179,18 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
             path.rename(old / path.name)
-            scratch.rename(path)
-            shutil.rmtree(old)
+            try:
+                scratch.rename(path)
+            except OSError:
+                (old / path.name).rename(path)
+                old.rmdir()
+                raise
+            shutil.rmtree(old, ignore_errors=True)
         else:
             scratch.rename(path)
     except OSError as error:
-        raise BundleError(f"the bundle {path} could not be written: {error.strerror or error}; nothing was left") from error
+        reason = error.strerror or error
+        raise BundleError(f"the bundle {path} could not be written: {reason}; nothing was changed") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

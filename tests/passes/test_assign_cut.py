@@ -1,0 +1,61 @@
+"""AssignCut: the attribute on every layer, and the cuts that it must refuse."""
+
+import pytest
+import tvm
+import tvm_ffi
+from tvm import relax
+from tvm.script import ir as I
+from tvm.script import relax as R
+from tvm_split.passes.assign_cut import AssignCut
+from tvm_split.passes.fuse_activation import FuseActivation
+from tvm_split.passes.partition import side_outputs, sides
+
+from tvm_split.errors import GraphError
+
+
+@I.ir_module
+class Chain:
+    @R.function
+    def main(x: R.Tensor((1, 1, 4, 4), "float32")) -> R.Tensor((1, 1, 4, 4), "float32"):
+        with R.dataflow():
+            a = R.nn.max_pool2d(x)
+            b = R.nn.avg_pool2d(a)
+            c = R.nn.max_pool2d(b)
+            R.output(c)
+        return c
+
+
+LAYERS = FuseActivation()(Chain)
+
+
+@pytest.mark.parametrize("edge", [(), ("a",), ("a", "b"), ("b", "a"), ("a", "b", "c")])
+def test_every_layer_gets_its_side(edge):
+    before = tvm_ffi.structural_hash(LAYERS)
+    marked = AssignCut(edge)(LAYERS)
+    assert sides(marked) == {name: "edge" if name in edge else "cloud" for name in "abc"}
+    relax.analysis.well_formed(marked)
+    assert tvm_ffi.structural_hash(LAYERS) == before
+
+
+def test_a_second_cut_replaces_the_first():
+    tvm.ir.assert_structural_equal(AssignCut({"a"})(AssignCut({"a", "b"})(LAYERS)), AssignCut({"a"})(LAYERS))
+
+
+def test_a_generator_of_names_serves_every_run():
+    cut = AssignCut(name for name in ["a"])
+    assert sides(cut(LAYERS)) == sides(cut(LAYERS)) == {"a": "edge", "b": "cloud", "c": "cloud"}
+
+
+def test_a_cut_that_is_not_downward_closed_is_refused():
+    with pytest.raises(GraphError, match="layer 'b' is on the edge but reads from 'a' in the cloud"):
+        AssignCut({"b"})(LAYERS)
+
+
+def test_an_unknown_layer_is_refused():
+    with pytest.raises(GraphError, match="no layer 'z'"):
+        AssignCut({"z"})(LAYERS)
+
+
+def test_a_module_without_sides_says_which_pass_is_missing():
+    with pytest.raises(GraphError, match=r"layer 'a' has no attribute tvm_split\.side; run the pass assign-cut first"):
+        side_outputs(LAYERS)

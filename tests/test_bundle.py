@@ -1,0 +1,169 @@
+"""Bundles: damage of every kind is found and named; writing is all or nothing."""
+
+import json
+
+import pytest
+
+from tvm_split.bundle import MANIFEST, Bundle, _digest_of, canonical_json, new_folder, write_manifest
+from tvm_split.errors import BundleError
+from tvm_split.plan.problem import Link
+from tvm_split.targets import load_link
+
+FACTS = {
+    "fingerprint": "ab" * 32, "kind": "split", "halves": {"edge": "edge.so", "cloud": "cloud.so"},
+    "inputs": [{"name": "x", "shape": [1, 3], "dtype": "float32"}], "payload": {"bytes": 7, "parts": []},
+    "outputs": [{"name": "y", "shape": [1], "dtype": "float32", "made_at": "cloud"},
+                {"name": "x", "shape": [1, 3], "dtype": "float32", "made_at": "edge"}],
+    "result_at": "edge",
+}  # fmt: skip
+
+
+def write(path, content=b"machine code", force=False):
+    with new_folder(path, force) as folder:
+        for name in ("edge.so", "cloud.so"):
+            (folder / name).write_bytes(name.encode() + content)
+        write_manifest(folder, FACTS, load_link("4g"), ["edge.so", "cloud.so"])
+    return path
+
+
+def forge(path, **changes):
+    """Edit the manifest and give it a right digest, as someone with bad intent would."""
+    manifest = json.loads((path / MANIFEST).read_text()) | changes
+    manifest["manifest_sha256"] = _digest_of(manifest)
+    (path / MANIFEST).write_text(canonical_json(manifest))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write(tmp_path / "bundle")
+
+
+def test_what_was_written_is_read(path):
+    bundle = Bundle.open(path)
+    assert bundle.fingerprint == "ab" * 32 and bundle.kind == "split" and bundle.payload_bytes == 7
+    assert bundle.inputs[0].shape == (1, 3) and [spec.name for spec in bundle.outputs] == ["y", "x"]
+    assert bundle.edge_outputs == ("x",) and bundle.cloud_outputs == ("y",) and bundle.result_at == "edge"
+    assert bundle.edge_so == path / "edge.so" and bundle.edge_host_so is None
+    assert isinstance(bundle.link, Link) and bundle.link == load_link("4g")
+
+
+@pytest.mark.parametrize("name", ["edge.so", "cloud.so"])
+def test_one_byte_changed(path, name):
+    data = bytearray((path / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (path / name).write_bytes(data)
+    with pytest.raises(BundleError, match=rf"{name} has SHA-256 .* it was changed or comes from another bundle"):
+        Bundle.open(path)
+
+
+def test_a_foreign_half(path, tmp_path):
+    other = write(tmp_path / "other", b"other code")
+    (path / "cloud.so").write_bytes((other / "cloud.so").read_bytes())
+    with pytest.raises(BundleError, match=r"cloud\.so has SHA-256"):
+        Bundle.open(path)
+
+
+def test_a_file_removed(path):
+    (path / "cloud.so").unlink()
+    with pytest.raises(BundleError, match=r"cloud\.so cannot be read \(No such file"):
+        Bundle.open(path)
+
+
+def test_the_manifest_edited(path):
+    (path / MANIFEST).write_text((path / MANIFEST).read_text().replace('"split"', '"edge-only"'))
+    with pytest.raises(BundleError, match=r"manifest\.json was changed after it was written"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 2}', '{"version": 1}', "\xff"])
+def test_a_manifest_that_is_none(path, text):
+    (path / MANIFEST).write_bytes(text.encode("latin-1"))
+    with pytest.raises(BundleError, match=r"cannot be read|bundle version|lacks"):
+        Bundle.open(path)
+
+
+def test_another_version(path):
+    forge(path, version=9)
+    with pytest.raises(BundleError, match="has bundle version 9; this tvm-split reads version 1"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "..", ".", "", "a/b", "a\\b", "a\0b"])
+def test_a_file_outside_the_bundle(path, name):
+    forge(path, files={name: {"sha256": "0" * 64}})
+    with pytest.raises(BundleError, match="a bundle's files lie in its own folder"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("name", ["../other/edge.so", "unlisted.so"])
+def test_a_half_without_digest(path, name):
+    forge(path, halves={"edge": name})
+    with pytest.raises(BundleError, match="halves .* not among its files"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("files", [["edge.so"], {"edge.so": None}, {"edge.so": {}}, None])
+def test_a_manifest_of_other_shape(path, files):
+    forge(path, files=files)
+    with pytest.raises(BundleError, match="compile the bundle again"):
+        Bundle.open(path)
+
+
+def test_no_bundle_there(tmp_path):
+    with pytest.raises(BundleError, match=r"is no bundle: it has no manifest\.json"):
+        Bundle.open(tmp_path)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, BundleError])
+def test_an_interrupted_write_leaves_nothing(tmp_path, error):
+    with pytest.raises(error), new_folder(tmp_path / "bundle") as folder:
+        (folder / "edge.so").write_bytes(b"half")
+        raise error("interrupted")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_replacement_leaves_the_old_one(path):
+    with pytest.raises(KeyboardInterrupt), new_folder(path, force=True) as folder:
+        (folder / "edge.so").write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert Bundle.open(path) and list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_replacement_brings_the_old_one_back(path):
+    with pytest.raises(BundleError, match="could not be written: .*; nothing was changed"):
+        with new_folder(path, force=True) as folder:
+            (folder / "edge.so").write_bytes(b"new")
+            folder.chmod(0o755)
+            folder.rename(folder.parent / "gone")
+            folder = folder.parent / "gone"
+    assert Bundle.open(path).kind == "split"
+
+
+def test_force_replaces_a_bundle_only(path, tmp_path):
+    with pytest.raises(BundleError, match="exists already; give another -o, or --force"):
+        write(path, b"new")
+    write(path, b"new", force=True)
+    assert (path / "edge.so").read_bytes() == b"edge.sonew" and Bundle.open(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_force_spares_what_is_no_bundle(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.tex").write_text("years of work")
+    file = tmp_path / "file"
+    file.write_text("x")
+    for path in (home, file):
+        with pytest.raises(BundleError, match="is no bundle .*--force replaces only bundles"):
+            write(path, force=True)
+    assert (home / "thesis.tex").read_text() == "years of work" and file.read_text() == "x"
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BundleError, match="no bundle can be written at"):
+        write(tmp_path / "file" / "bundle")
+
+
+def test_same_facts_same_manifest(path, tmp_path):
+    assert (path / MANIFEST).read_bytes() == (write(tmp_path / "again") / MANIFEST).read_bytes()
