@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import tvm
 from tvm import relax
-from tvm_split.build import compile_half
-from tvm_split.targets import load_target
 
 from tvm_split import pipeline
+from tvm_split.compile_half import compile_half
 from tvm_split.costs import Costs
 from tvm_split.errors import BundleError, CostError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Graph, Layer
 from tvm_split.profile.measured import made_up, measure_half, measure_layers
+from tvm_split.targets import load_target
 
 HOST = load_target("host")
 
