@@ -1,6 +1,7 @@
 """The command line: what options become, what bad input says, exit codes, and one JSON object on stdout."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -162,13 +163,27 @@ def test_compile_does_not_begin_when_the_bundle_is_there(tmp_path: Path) -> None
         (OSError(28, "No space left on device", "b/edge.so"), 2, "b/edge.so: No space left on device; free some space"),
         (MemoryError(), 2, "this machine's memory is too small"),
         (KeyboardInterrupt(), 130, "interrupted; no half-written bundle was left"),
-        (RuntimeError("boom\nmore"), 1, "unexpected RuntimeError: boom\nRun again with --debug"),
+        (RuntimeError("traceback\nboom"), 1, "unexpected RuntimeError: boom\nRun again with --debug"),
     ],
 )
 def test_errors_become_messages(monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, says: str) -> None:
     monkeypatch.setattr(workflow, "plan", _raiser(error))
     done = call("plan", "m.onnx")
     assert (done.exit_code, says in done.stderr, done.stdout) == (code, True, "")
+
+
+def test_control_c_inside_tvm_is_an_interrupt_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plan(*_: object) -> Any:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError from None
+
+    monkeypatch.setattr(workflow, "plan", plan)
+    before = signal.getsignal(signal.SIGINT)
+    done = call("plan", "m.onnx", "--debug")
+    assert (done.exit_code, "interrupted" in done.stderr) == (130, True)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_debug_raises(monkeypatch: pytest.MonkeyPatch) -> None:

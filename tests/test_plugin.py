@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 import tvm_split.targets
 
 TARGETS = Path(tvm_split.targets.__file__).parent

@@ -139,11 +139,10 @@ def test_check_lines() -> None:
 
 
 def test_lists_hold_every_name() -> None:
-    from tvm_split.passes import PASSES
-    from tvm_split.targets import link_names, load_link, load_target, target_names
-
     from tvm_split import zoo
+    from tvm_split.passes import PASSES
     from tvm_split.plan import PLANNERS
+    from tvm_split.targets import link_names, load_link, load_target, target_names
 
     tables = {
         targets_table([load_target(name) for name in target_names()]): target_names(),

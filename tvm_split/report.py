@@ -196,7 +196,7 @@ def bandwidths(result: PlanResult) -> list[str]:
 def comparison(predicted: Timing, measured: Timing) -> Table:
     """Each stage as predicted and as measured, with the prediction's error in percent of the measured time."""
     rows = [
-        (stage, seconds(guess), seconds(real), f"{round((guess - real) / real * 100):+d} %" if real > 0 else "")
+        (stage, seconds(guess), seconds(real), _error(guess, real))
         for stage, guess, real in zip(STAGES, _stages(predicted), _stages(measured), strict=True)
     ]
     return table("predicted beside measured", ("stage", "predicted", "measured", "error"), rows)
@@ -204,6 +204,13 @@ def comparison(predicted: Timing, measured: Timing) -> Table:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _error(guess: float, real: float) -> str:
+    """In percent, or as a factor where percent would say little; nothing where nothing was measured."""
+    if real <= 0:
+        return ""
+    return f"{round((guess - real) / real * 100):+d} %" if guess < 10 * real else f"{guess / real:.0f}x"
 
 
 def top_classes(array: np.ndarray, count: int = 5) -> list[dict[str, float | int]] | None:
@@ -233,8 +240,6 @@ def check_line(check: Mapping[str, Any]) -> str:
     if not check["differing"]:
         return same + f"all {check['elements']} elements equal the twin's"
     unit = "quantisation steps" if check["unit"] == "steps" else "in value"
-    return (
-        same
-        + f"{check['differing']} of {check['elements']} elements differ from the twin's, by at most "
-        + (f"{check['max_difference']:.4g} {unit}")
-    )
+    largest = check["max_difference"]
+    by = "some are not finite" if largest is None else f"by at most {largest:.4g} {unit}"
+    return f"{same}{check['differing']} of {check['elements']} elements differ from the twin's, {by}"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,6 +16,7 @@ import click
 from tvm_split.errors import SplitError
 
 BAD_INPUT, BUG, INTERRUPTED = 2, 1, 130
+STOPPED = "interrupted; no half-written bundle was left"
 
 
 class Failure(click.ClickException):
@@ -35,16 +40,41 @@ class SplitCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         debug = ctx.params.pop("debug", False)
+        with _interrupts() as pressed:
+            return self._invoke(ctx, debug, pressed)
+
+    def _invoke(self, ctx: click.Context, debug: bool, pressed: threading.Event) -> Any:
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt:
-            raise Failure("interrupted; no half-written bundle was left", INTERRUPTED) from None
+            raise Failure(STOPPED, INTERRUPTED) from None
         except Exception as error:
+            if pressed.is_set():
+                raise Failure(STOPPED, INTERRUPTED) from error
             if debug:
                 raise
             raise failure_of(error) from error
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Whether Control-C was pressed: inside TVM, the KeyboardInterrupt comes out as an empty RuntimeError."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+
+    def stop(_signal: int, _frame: Any) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def failure_of(error: Exception) -> Failure:
@@ -59,8 +89,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure(
             "this machine's memory is too small for the network; free some, or use a larger machine", BAD_INPUT
         )
-    first = (str(error).strip().splitlines() or [""])[0]
-    return Failure(f"unexpected {type(error).__name__}: {first}\nRun again with --debug for the traceback.", BUG)
+    last = (str(error).strip().splitlines() or ["no message"])[-1].strip()  # TVM puts its own traceback before
+    return Failure(f"unexpected {type(error).__name__}: {last}\nRun again with --debug for the traceback.", BUG)
 
 
 class Progress:

@@ -119,8 +119,8 @@ REQUEST = (
     click.option("--shape", "shapes", type=SHAPE, multiple=True, metavar="NAME=1x3x224x224",
                  help="Fix an input whose shape the model leaves open. May be repeated."),
     click.option("--preprocess", metavar="NAME|FILE.toml",
-                 help="Put mean and scale into the network, so that it begins at the raw uint8 frame (1, H, W, 3): "
-                      "imagenet, efficientnet-lite0, plate, ..., or a .toml file of mean, std, scale, channels, layout."),
+                 help="Put mean and scale into the network, so that it begins at the raw frame, uint8 (1, H, W, 3): "
+                      "imagenet, efficientnet-lite0, plate or a .toml file of mean, std, scale, channels, layout."),
     click.option("--memory", "memory_bytes", type=Size(), metavar="SIZE",
                  help="What the edge half may take: weights, live activations, payload. 8MiB, 8MB or bytes; without "
                       "it, there is no limit."),

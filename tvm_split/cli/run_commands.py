@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +109,8 @@ def measure(
     Progress()(f"measuring {bundle.kind} on {edge_key} at {tracker}")
     result = measure_bundle(bundle, tracker, edge_key, cloud_key, repeats, inputs, timeout_s)
     checks = [
-        {"tensor": c.tensor, "bits": c.bits, "unit": c.unit, "max_difference": c.max_difference,
+        {"tensor": c.tensor, "bits": c.bits, "unit": c.unit,
+         "max_difference": c.max_difference if math.isfinite(c.max_difference) else None,
          "differing": c.differing, "elements": c.elements}
         for c in result.checks
     ]  # fmt: skip
