@@ -60,7 +60,9 @@ class PackCut:
         tensors = [network.tensor[name] for name in crossing]
         taken = taken_names(mod)
         payload = unique(PAYLOAD, taken)
-        added = [side_layer(payload, "pack", "edge", crossing, lambda args: _pack(args, parts, tensors), {LAYOUT: facts})]
+        added = [
+            side_layer(payload, "pack", "edge", crossing, lambda args: _pack(args, parts, tensors), {LAYOUT: facts})
+        ]
         for part, tensor in zip(parts, tensors, strict=True):
             new = unique(identifier(f"{PAYLOAD}_{tensor.name}"), taken)
             build = _unpack(part, tensor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import tvm
 from tvm import s_tir, te, tirx
 
 from tvm_split.graph import DTYPE_BITS, Tensor
@@ -36,7 +35,9 @@ def pack_kernel(tensor: Tensor, bits: int) -> tirx.PrimFunc:
         value = element(te.indexdiv(j, width))
         if width == 1:
             return value
-        return _select(te.indexmod(j, width), [(value >> tirx.const(8 * k, value.ty.dtype)).astype("uint8") for k in range(width)])
+        return _select(
+            te.indexmod(j, width), [(value >> tirx.const(8 * k, value.ty.dtype)).astype("uint8") for k in range(width)]
+        )
 
     out = te.compute(_extents(size), byte, name="payload")
     return _scheduled(data, out, bits if bits < 8 else bits // 8)
@@ -51,7 +52,9 @@ def unpack_kernel(tensor: Tensor, bits: int, offset: int, total_bytes: int) -> t
     def element(i: tirx.Expr) -> tirx.Expr:
         if bits < 8:
             group, place = te.indexdiv(i, 8), te.indexmod(i, 8)
-            return _select(place, [_element_of_group(_reader(payload, offset, size, group * bits), bits, e) for e in range(8)])
+            return _select(
+                place, [_element_of_group(_reader(payload, offset, size, group * bits), bits, e) for e in range(8)]
+            )
         width = bits // 8
         if width == 1:
             return payload[offset + i]
@@ -61,7 +64,9 @@ def unpack_kernel(tensor: Tensor, bits: int, offset: int, total_bytes: int) -> t
             value = value | (payload[offset + i * width + k].astype(unsigned) << tirx.const(8 * k, unsigned))
         return value
 
-    out = te.compute(_extents(*tensor.shape), lambda *i: _from_unsigned(element(_flat(tensor, i)), tensor.dtype), name="out")
+    out = te.compute(
+        _extents(*tensor.shape), lambda *i: _from_unsigned(element(_flat(tensor, i)), tensor.dtype), name="out"
+    )
     return _parallel(s_tir.Schedule(te.create_prim_func([payload, out])), "out", 8 if bits < 8 else 1)
 
 
@@ -119,7 +124,9 @@ def _byte_of_group(element: Element, bits: int, k: int) -> tirx.Expr:
         shift = e * bits - k * 8
         if -bits < shift < 8:
             amount = tirx.const(abs(shift), "uint8")
-            pieces.append(element(tirx.const(e, "int64")) << amount if shift >= 0 else element(tirx.const(e, "int64")) >> amount)
+            pieces.append(
+                element(tirx.const(e, "int64")) << amount if shift >= 0 else element(tirx.const(e, "int64")) >> amount
+            )
     result = pieces[0]
     for piece in pieces[1:]:
         result = result | piece

@@ -90,7 +90,9 @@ def quantize(x: relax.Expr, quantizer: Quantizer) -> relax.Expr:
         raise PlanError(f"a tensor of {x.ty.dtype} cannot be quantised; only floating-point tensors can")
     scale = relax.const(np.float32(quantizer.scale), "float32")
     # The sum stays in float32: zero points up to 65535 are exact there, and so is every result in range.
-    shifted = relax.op.add(relax.op.round(relax.op.divide(x, scale)), relax.const(float(quantizer.zero_point), "float32"))
+    shifted = relax.op.add(
+        relax.op.round(relax.op.divide(x, scale)), relax.const(float(quantizer.zero_point), "float32")
+    )
     return relax.op.astype(relax.op.clip(shifted, 0, 2**quantizer.bits - 1), quantizer.dtype)
 
 
@@ -98,5 +100,3 @@ def dequantize(q: relax.Expr, quantizer: Quantizer) -> relax.Expr:
     """float32 of what `quantize` made."""
     centred = relax.op.subtract(relax.op.astype(q, "float32"), relax.const(float(quantizer.zero_point), "float32"))
     return relax.op.multiply(centred, relax.const(np.float32(quantizer.scale), "float32"))
-
-

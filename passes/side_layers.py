@@ -13,6 +13,7 @@ from tvm_split.passes.layering import (
     COMPOSITE,
     LAYER,
     SIDE,
+    free_vars,
     global_var,
     identifier,
     layer_calls,
@@ -46,7 +47,9 @@ def side_layer(
 
 def taken_names(mod: tvm.IRModule) -> set[str]:
     """Names that a layer to add may not have: those of tensors and of functions."""
-    return {tensor.name for tensor in extract.graph(mod).tensors}.union(gvar.name_hint for gvar in mod.get_global_vars())
+    return {tensor.name for tensor in extract.graph(mod).tensors}.union(
+        gvar.name_hint for gvar in mod.get_global_vars()
+    )
 
 
 def add_side_layers(mod: tvm.IRModule, added: Sequence[SideLayer]) -> tvm.IRModule:
@@ -102,8 +105,22 @@ def add_side_layers(mod: tvm.IRModule, added: Sequence[SideLayer]) -> tvm.IRModu
         for var, found in names.items()
         if not isinstance(var.ty, relax.TupleType) and found[0] in swap
     }
-    rest = [relax.VarBinding(b.var, _rewired(b.value, replace, names, swap, values)) for b in cloud]
+    shown = _shown(main, bindings, callees)
+    rest = [
+        b if b.var in shown else relax.VarBinding(b.var, _rewired(b.value, replace, names, swap, values)) for b in cloud
+    ]
     return replace_main(mod, main, [*edge, *middle, *rest], main.body.body, functions)
+
+
+def _shown(
+    main: relax.Function, bindings: Sequence[relax.VarBinding], callees: Mapping[relax.Var, relax.Function]
+) -> set[relax.Var]:
+    """Variables that only hand tensors to the network's result, which keeps reading the originals."""
+    shown = set(free_vars(main.body.body))
+    for binding in reversed(bindings):
+        if binding.var in shown and binding.var not in callees:
+            shown.update(free_vars(binding.value))
+    return shown - set(callees)
 
 
 def _rewired(

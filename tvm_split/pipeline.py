@@ -29,7 +29,9 @@ def layers() -> tvm.transform.Sequential:
     )
 
 
-def at_cut(edge_layers: Iterable[str], quantizers: Mapping[str, Quantizer], pack: bool = True) -> tvm.transform.Sequential:
+def at_cut(
+    edge_layers: Iterable[str], quantizers: Mapping[str, Quantizer], pack: bool = True
+) -> tvm.transform.Sequential:
     """A module of layers -> the same with the cut marked, crossing tensors quantised and the payload packed.
 
     An edge-only cut has nothing to pack: ask for `pack=False`.

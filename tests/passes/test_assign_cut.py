@@ -6,11 +6,11 @@ import tvm_ffi
 from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
+
+from tvm_split.errors import GraphError
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.partition import side_outputs, sides
-
-from tvm_split.errors import GraphError
 
 
 @I.ir_module

@@ -7,10 +7,10 @@ import tvm_ffi
 from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
-from tvm_split.passes.fuse_activation import FuseActivation
-from tvm_split.passes.layering import COMPOSITE, LAYER, layer_calls
 
 from tvm_split import extract, lower
+from tvm_split.passes.fuse_activation import FuseActivation
+from tvm_split.passes.layering import COMPOSITE, LAYER, layer_calls
 
 SHAPE = (1, 4, 5, 5)
 
@@ -185,7 +185,7 @@ def test_one_residual_a_layer():
     def body(emit, x, y):
         return emit(relax.op.add(emit(relax.op.add(conv(emit, x), x), "a"), y), "b")
 
-    assert layers_of(network(body, inputs=2)) == {"c": "conv2d_residual", "b": "add"}
+    assert layers_of(network(body, inputs=2)) == {"c": "conv2d_residual", "gv": "add"}
 
 
 def test_an_intermediate_that_a_pool_reads_too_is_not_hidden():
@@ -194,7 +194,7 @@ def test_an_intermediate_that_a_pool_reads_too_is_not_hidden():
         pooled = emit(relax.op.nn.max_pool2d(c), "p")
         return emit(relax.op.concat([emit(relax.op.nn.relu(c), "r"), pooled], axis=1), "y")
 
-    assert layers_of(network(body)) == {"c": "conv2d", "p": "max_pool2d", "r": "relu", "y": "concat"}
+    assert layers_of(network(body)) == {"c": "conv2d", "p": "max_pool2d", "r": "relu", "gv": "concat"}
 
 
 def test_an_intermediate_that_is_an_output_is_not_hidden():
@@ -213,24 +213,24 @@ def test_a_layer_never_depends_on_itself():
         around = emit(relax.op.nn.max_pool2d(c, pool_size=(3, 3), padding=(1, 1)), "p")
         return emit(relax.op.add(c, around), "a")
 
-    assert layers_of(network(body)) == {"c": "conv2d", "p": "max_pool2d", "a": "add"}
+    assert layers_of(network(body)) == {"c": "conv2d", "p": "max_pool2d", "gv": "add"}
 
 
 def test_a_broadcast_that_grows_the_tensor_is_not_joined():
     def body(emit, x):
         return emit(relax.op.add(conv(emit, x), weights(3, 4, 5, 5)), "a")
 
-    assert layers_of(network(body)) == {"c": "conv2d", "a": "add"}
+    assert layers_of(network(body)) == {"c": "conv2d", "gv": "add"}
 
 
 def test_names_are_identifiers_and_differ():
     def body(emit, x):
         for _ in range(3):
             x = emit(relax.op.nn.max_pool2d(x), "block/pool.1")
-        return emit(relax.op.nn.max_pool2d(x), "main")
+        return x
 
     mod = network(body)
     names = list(layers_of(mod))
     assert names == list(layers_of(mod)), "stable"
-    assert all(name.isidentifier() and name != "main" for name in names)
+    assert all(name.isidentifier() for name in names)
     assert extract.graph(FuseActivation()(mod)).layers[-1].name == names[-1]

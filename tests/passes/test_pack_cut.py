@@ -7,16 +7,16 @@ import tvm_ffi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import relax
+
+from tvm_split import extract, lower
+from tvm_split.errors import GraphError
+from tvm_split.graph import Tensor
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layering import layer_calls
 from tvm_split.passes.pack_cut import PackCut, read_layout
 from tvm_split.passes.pack_kernels import pack_kernel, unpack_kernel
 from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
-
-from tvm_split import extract, lower
-from tvm_split.errors import GraphError
-from tvm_split.graph import Tensor
 
 TARGET = tvm.target.Target("llvm")
 
@@ -67,7 +67,9 @@ def test_more_than_one_chunk(bits):
     there_and_back(integers((4099, 9), bits), bits)
 
 
-@pytest.mark.parametrize("dtype", ["bool", "int8", "int16", "int32", "int64", "uint32", "float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "int16", "int32", "int64", "uint32", "float16", "float32", "float64"]
+)
 def test_every_dtype_at_its_own_width(dtype):
     raw = np.random.default_rng(1).integers(0, 256, 3 * 5 * np.dtype(dtype).itemsize).astype(np.uint8)
     array = (raw.reshape(3, 5) & 1).astype(bool) if dtype == "bool" else raw.view(dtype).reshape(3, 5)
@@ -113,9 +115,9 @@ def test_layout_and_numbers():
     assert layout == {"b": (64, 0, 40, "int64"), "a": (3, 40, 6, "uint8")}
     graph = extract.graph(packed)
     assert graph.tensor["payload"].shape == (46,) and graph.tensor["payload"].dtype == "uint8"
-    assert graph.crossing(name for name in (c.name for c in graph.layers) if name in {*"ab", "a_quantized", "payload"}) == (
-        "payload",
-    )
+    assert graph.crossing(
+        name for name in (c.name for c in graph.layers) if name in {*"ab", "a_quantized", "payload"}
+    ) == ("payload",)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 3, 5)).astype("float32")
     np.testing.assert_array_equal(run(packed, x).numpy(), run(marked, x).numpy())
 
@@ -130,7 +132,9 @@ def test_names_that_the_network_has_already():
 
 def test_inputs_cross_too():
     packed = PackCut()(AssignCut(())(network()))
-    assert [(part.tensor, part.bits, part.size_bytes, part.scale) for part in read_layout(packed)] == [("x", 32, 60, None)]
+    assert [(part.tensor, part.bits, part.size_bytes, part.scale) for part in read_layout(packed)] == [
+        ("x", 32, 60, None)
+    ]
 
 
 def test_nothing_crosses():

@@ -1,0 +1,104 @@
+"""The graph of a module: operations and weights against counts by hand; tuples; what is no layer."""
+
+import numpy as np
+import pytest
+from tvm import relax
+from tvm.script import ir as I
+from tvm.script import relax as R
+
+from tvm_split import extract
+from tvm_split.errors import ModelError
+from tvm_split.passes.fuse_activation import FuseActivation
+
+
+def layer_of(make, *shapes, weight=None, dtype="float32"):
+    """The one layer of `main(x0, ...) = make(x0, ..., weight)`."""
+    builder = relax.BlockBuilder()
+    params = [relax.Var(f"x{i}", relax.TensorType(shape, dtype)) for i, shape in enumerate(shapes)]
+    constants = [] if weight is None else [relax.const(np.zeros(weight, dtype))]
+    with builder.function("main", params):
+        with builder.dataflow():
+            out = builder.emit_output(make(*params, *constants))
+        builder.emit_func_output(out)
+    (layer,) = extract.graph(FuseActivation()(builder.get())).layers
+    return layer
+
+
+nn = relax.op.nn
+COUNTS = {
+    "conv2d": (lambda x, w: nn.conv2d(x, w, padding=1), (1, 3, 8, 8), (4, 3, 3, 3), 2 * 4 * 64 * 3 * 9),
+    "strided": (lambda x, w: nn.conv2d(x, w, strides=2), (1, 3, 8, 8), (4, 3, 2, 2), 2 * 4 * 16 * 3 * 4),
+    "batch": (lambda x, w: nn.conv2d(x, w), (5, 3, 8, 8), (4, 3, 1, 1), 2 * 5 * 4 * 64 * 3),
+    "grouped": (lambda x, w: nn.conv2d(x, w, groups=2), (1, 4, 8, 8), (6, 2, 1, 1), 2 * 6 * 64 * 2),
+    "depthwise": (lambda x, w: nn.conv2d(x, w, groups=4), (1, 4, 8, 8), (4, 1, 3, 3), 2 * 4 * 36 * 9),
+    "conv1d": (lambda x, w: nn.conv1d(x, w), (1, 3, 8), (4, 3, 3), 2 * 4 * 6 * 9),
+    "HWIO": (
+        lambda x, w: nn.conv2d(x, w, data_layout="NHWC", kernel_layout="HWIO"),
+        (1, 8, 8, 3), (3, 3, 3, 4), 2 * 4 * 36 * 27,
+    ),
+    "transposed": (lambda x, w: nn.conv2d_transpose(x, w, strides=2), (1, 3, 4, 4), (3, 5, 2, 2), 2 * 48 * 5 * 4),
+    "transposed, grouped": (
+        lambda x, w: nn.conv2d_transpose(x, w, groups=2), (1, 4, 4, 4), (4, 3, 2, 2), 2 * 64 * 3 * 4,
+    ),
+    "matmul": (relax.op.matmul, (2, 7, 3), (3, 5), 2 * 2 * 7 * 5 * 3),
+    "vector": (relax.op.matmul, (3,), (3, 5), 2 * 5 * 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_multiply_adds_count_twice(name):
+    make, shape, weight, flops = COUNTS[name]
+    layer = layer_of(make, shape, weight=weight)
+    assert layer.flops == flops
+    assert layer.weight_bytes == 4 * np.prod(weight)
+    assert layer.inputs == ("x0",) and layer.outputs == (layer.name,)
+
+
+@pytest.mark.parametrize(
+    ("make", "flops"),
+    [
+        (lambda x: nn.max_pool2d(x, (2, 2), (2, 2)), 2 * 16 * 4),
+        (lambda x: nn.avg_pool2d(x, (3, 3)), 2 * 36 * 9),
+        (lambda x: nn.adaptive_avg_pool2d(x, (1, 1)), 2 * 64),
+        (lambda x: nn.relu(x), 2 * 64),
+        (lambda x: relax.op.mean(x, axis=[2, 3]), 2 * 64),
+        (lambda x: relax.op.reshape(x, (1, 128)), 0),
+        (lambda x: relax.op.permute_dims(x, [0, 2, 3, 1]), 0),
+    ],
+)
+def test_what_has_no_weights(make, flops):
+    layer = layer_of(make, (1, 2, 8, 8))
+    assert (layer.flops, layer.weight_bytes) == (flops, 0)
+
+
+def test_weights_count_as_stored():
+    weight = np.zeros((3, 5))
+    assert layer_of(relax.op.matmul, (1, 3), weight=weight.shape, dtype="float16").weight_bytes == 2 * weight.size
+
+
+@I.ir_module
+class Tuples:
+    @R.function
+    def main(x: R.Tensor((2, 4), "float32"), y: R.Tensor((2, 2), "int32")):
+        with R.dataflow():
+            s = R.split(x, 2, axis=1)
+            c = R.concat(s, axis=0)
+            p = s[1]
+            m = R.nn.softmax(p)
+            out = (m, p, c, y)
+            R.output(out)
+        return out
+
+
+def test_parts_of_a_tuple_are_tensors():
+    graph = extract.graph(FuseActivation()(Tuples), "named")
+    assert graph.name == "named" and graph.inputs == ("x", "y")
+    assert graph.layer["s"].outputs == ("s.0", "s.1")
+    assert graph.layer["c"].inputs == ("s.0", "s.1") and graph.layer["m"].inputs == ("s.1",)
+    assert graph.outputs == ("m", "s.1", "c", "y")
+    assert graph.tensor["s.1"].shape == (2, 2) and graph.tensor["y"].dtype == "int32"
+
+
+def test_a_module_without_layers_says_which_pass_is_missing():
+    with pytest.raises(ModelError, match="'s' in 'main' is no layer; run the pass fuse-activation first"):
+        extract.graph(Tuples)
