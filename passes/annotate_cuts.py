@@ -24,7 +24,7 @@ CUTS = "tvm_split.cuts"
 @tvm.transform.module_pass(opt_level=0, name="AnnotateCuts")
 @dataclass
 class AnnotateCuts:
-    """Set `tvm_split.cuts` (JSON text) on `main`. `max_elements=None` compares with the inputs; 0 keeps every prefix."""
+    """Set `tvm_split.cuts` (JSON text) on `main`. `max_elements`: None compares with the inputs; 0 keeps all."""
 
     max_elements: int | None = None
 

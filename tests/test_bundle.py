@@ -98,7 +98,7 @@ def test_a_file_outside_the_bundle(path, name):
 @pytest.mark.parametrize("name", ["../other/edge.so", "unlisted.so"])
 def test_a_half_without_digest(path, name):
     forge(path, halves={"edge": name})
-    with pytest.raises(BundleError, match="halves .* not among its files"):
+    with pytest.raises(BundleError, match=r"halves .* not among its files"):
         Bundle.open(path)
 
 
@@ -130,7 +130,7 @@ def test_an_interrupted_replacement_leaves_the_old_one(path):
 
 
 def test_a_failed_replacement_brings_the_old_one_back(path):
-    with pytest.raises(BundleError, match="could not be written: .*; nothing was changed"):
+    with pytest.raises(BundleError, match=r"could not be written: .*; nothing was changed"):
         with new_folder(path, force=True) as folder:
             (folder / "edge.so").write_bytes(b"new")
             folder.chmod(0o755)
@@ -154,7 +154,7 @@ def test_force_spares_what_is_no_bundle(tmp_path):
     file = tmp_path / "file"
     file.write_text("x")
     for path in (home, file):
-        with pytest.raises(BundleError, match="is no bundle .*--force replaces only bundles"):
+        with pytest.raises(BundleError, match=r"is no bundle .*--force replaces only bundles"):
             write(path, force=True)
     assert (home / "thesis.tex").read_text() == "years of work" and file.read_text() == "x"
 
