@@ -19,10 +19,10 @@ os.environ.setdefault("TVM_NUM_THREADS", str(os.cpu_count()))
 
 import numpy as np
 import tvm
-from tvm_split.passes.pack_kernels import pack_kernel, unpack_kernel
-from tvm_split.targets import load_target
 
 from tvm_split.graph import Tensor
+from tvm_split.passes.pack_kernels import pack_kernel, unpack_kernel
+from tvm_split.targets import load_target
 from tvm_split.tvm_target import resolve
 
 WIDTHS = (("uint8", 1), ("uint8", 2), ("uint8", 4), ("uint8", 6), ("uint8", 8), ("uint16", 16), ("float32", 32))

@@ -31,13 +31,13 @@ import numpy as np
 import onnxruntime
 import tvm
 from tvm import relax
-from tvm_split.passes.assign_cut import AssignCut
-from tvm_split.passes.partition import side_outputs
-from tvm_split.targets import load_target
 
 from tvm_split import frontend, lower, pipeline, zoo
 from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Graph
+from tvm_split.passes.assign_cut import AssignCut
+from tvm_split.passes.partition import side_outputs
+from tvm_split.targets import load_target
 from tvm_split.tvm_target import resolve
 
 NETWORKS = (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from tvm import relax
+
 from tvm_split.passes.bindings import Scope, constant, operator, same_type
 
 BINARY = ("relax.add", "relax.subtract", "relax.multiply", "relax.divide")
@@ -34,10 +35,9 @@ class Chain:
 
 def affine_chain(scope: Scope, var: relax.Var) -> Chain | None:
     """The longest chain that ends in `var`; None where `var` is no such step."""
-    step = _step(scope, var)
-    chain = step
-    while step is not None and isinstance(step.root, relax.Var) and next_step(scope, step.root) == step.members[0]:
-        step = _step(scope, step.root)
+    chain = _step(scope, var)
+    while chain is not None and isinstance(chain.root, relax.Var) and next_step(scope, chain.root) == chain.members[0]:
+        step = _step(scope, chain.root)
         if step is None or (step.axis is not None and chain.axis is not None and step.axis != chain.axis):
             break
         chain = Chain(
@@ -58,30 +58,30 @@ def next_step(scope: Scope, var: relax.Var) -> relax.Var | None:
     if len(readers) != 1 or readers[0] is None:
         return None
     reader = readers[0]
-    if operator(scope.original.get(reader)) != "relax.nn.batch_norm":
+    if operator(scope.was(reader)) != "relax.nn.batch_norm":
         return reader
-    values = [(r, scope.original.get(r)) for r in scope.readers.get(reader, [])]
+    values = [(r, scope.was(r)) for r in scope.readers.get(reader, [])]
     if not all(isinstance(value, relax.TupleGetItem) for _, value in values):
         return None
     firsts = [r for r, value in values if value.index == 0]
     return firsts[0] if len(firsts) == 1 else None
 
 
-def chain_end(scope: Scope, var: relax.Var) -> relax.Var | None:
-    """The last step of the chain that begins, or goes on, with the only reader of `var`."""
-    end, step = None, next_step(scope, var)
+def whole_chain(scope: Scope, var: relax.Var) -> Chain | None:
+    """The whole of the chain that begins, or goes on, with the only reader of `var`."""
+    whole, step = None, next_step(scope, var)
     while step is not None:
         chain = affine_chain(scope, step)
-        if chain is None or (end is not None and end not in chain.members):
+        if chain is None or (whole is not None and whole.members[-1] not in chain.members):
             break
-        end, step = step, next_step(scope, step)
-    return end
+        whole, step = chain, next_step(scope, step)
+    return whole
 
 
 def _step(scope: Scope, var: relax.Var) -> Chain | None:
-    value = scope.original.get(var)
+    value = scope.was(var)
     if isinstance(value, relax.TupleGetItem) and value.index == 0:
-        norm = scope.original.get(value.tuple_value)
+        norm = scope.was(value.tuple_value)
         return _norm_step(scope, var, norm) if operator(norm) == "relax.nn.batch_norm" else None
     if operator(value) not in BINARY or np.dtype(str(var.ty.dtype)).kind != "f":
         return None
@@ -94,12 +94,12 @@ def _step(scope: Scope, var: relax.Var) -> Chain | None:
 
 
 def _norm_step(scope: Scope, var: relax.Var, call: relax.Call) -> Chain | None:
-    arrays = [constant(arg) for arg in call.args[1:]]
-    if call.attrs.training or any(array is None for array in arrays):
+    arrays = [array.astype("float64") for arg in call.args[1:] if (array := constant(arg)) is not None]
+    if call.attrs.training or len(arrays) < 4:
         mode = "is in training mode" if call.attrs.training else "has parameters that are not constant"
         scope.skip(var, f"its batch_norm {mode}")
         return None
-    gamma, beta, mean, variance = (array.astype("float64") for array in arrays)
+    gamma, beta, mean, variance = arrays
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = (gamma if call.attrs.scale else 1.0) / np.sqrt(variance + float(call.attrs.epsilon))
         shift = (beta if call.attrs.center else 0.0) - mean * scale

@@ -42,6 +42,10 @@ class Scope:
             expr = self.values[expr]
         return expr
 
+    def was(self, var: relax.Expr) -> relax.Expr:
+        """What the variable was bound to before the pass; None where nothing was bound."""
+        return self.original.get(var)
+
     def call(self, expr: relax.Expr, *operators: str) -> relax.Call | None:
         """The call to one of the operators that `expr` is, or is bound to."""
         value = self.value(expr)
@@ -84,7 +88,8 @@ def scalar(expr: relax.Expr) -> float | int | None:
     """The number that a one-element constant holds."""
     if not isinstance(expr, tvm.ir.GenericConst) or any(dim != 1 for dim in expr.value.shape):
         return None
-    return expr.value.numpy().reshape(()).item()
+    number: float | int = expr.value.numpy().reshape(()).item()
+    return number
 
 
 def static_shape(expr: relax.Expr) -> tuple[int, ...] | None:
@@ -104,8 +109,9 @@ def is_te(scope: Scope, call: relax.Call, compute: Callable[..., tvm.te.Tensor],
     builder = relax.BlockBuilder()
     expected = builder.call_te(compute, *args)
     function, wanted = scope.mod[call.args[0]], builder.get()[expected.args[0]]
-    plain = [f.without_attr("global_symbol") if "global_symbol" in (f.attrs or {}) else f for f in (function, wanted)]
-    return bool(tvm_ffi.structural_equal(*plain, map_free_vars=True))
+    if "global_symbol" in (function.attrs or {}):
+        function = function.without_attr("global_symbol")
+    return bool(tvm_ffi.structural_equal(function, wanted, map_free_vars=True))
 
 
 def rewrite(mod: tvm.IRModule, pass_name: str, visit: Visit, looked_for: str) -> tvm.IRModule:

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 import tvm
 from tvm import relax
-from tvm_split.passes.affine import Chain, affine_chain, chain_end, next_step
+
+from tvm_split.passes.affine import Chain, affine_chain, next_step, whole_chain
 from tvm_split.passes.bindings import Scope, constant, operator, rewrite
 
 CONVOLUTIONS = {f"relax.nn.conv{n}d" for n in (1, 2, 3)}
@@ -100,7 +101,7 @@ def _peak(array: np.ndarray) -> float:
     return float(np.abs(array).max(initial=0))
 
 
-def _layer(value: relax.Expr | None) -> Layer | None:
+def _layer(value: relax.Expr) -> Layer | None:
     name = operator(value)
     weight = constant(value.args[1]) if name in {"relax.matmul", *CONVOLUTIONS, *TRANSPOSED} else None
     if weight is None or weight.dtype.kind != "f" or str(weight.dtype) != str(value.ty.dtype):
@@ -118,27 +119,29 @@ def _layer(value: relax.Expr | None) -> Layer | None:
 def _visit(scope: Scope, binding: relax.VarBinding) -> relax.Expr | None:
     var, value = binding.var, binding.value
     if isinstance(value, relax.TupleGetItem) and value.index in (1, 2):
-        norm = scope.original.get(value.tuple_value)
+        norm = scope.was(value.tuple_value)
         if operator(norm) == "relax.nn.batch_norm" and not norm.attrs.training:
             return norm.args[2 + value.index]  # inference passes the running mean and variance through
         return None
     chain = affine_chain(scope, var)
     if chain is not None:
-        end = chain_end(scope, var)
-        if end is not None and var in affine_chain(scope, end).members:
+        whole = whole_chain(scope, var)
+        if whole is not None and var in whole.members:
             return None
         if (after := _after(scope, var, chain)) is not None:
             return _folded(scope, var, *after, chain, chain.root.name)
         return _decompose(scope, var, chain) if chain.norm and _taken_by(scope, var) is None else None
-    before, end = _before(scope, var), chain_end(scope, var)
-    if before is None or (end is not None and _after(scope, end, affine_chain(scope, end)) is not None):
+    layer, before, following = _layer(value), _before(scope, var), whole_chain(scope, var)
+    if layer is None or before is None:
         return None
-    return _folded(scope, var, _layer(value), before, None, f"{var.name}_unbiased")
+    if following is not None and _after(scope, following.members[-1], following) is not None:
+        return None
+    return _folded(scope, var, layer, before, None, f"{var.name}_unbiased")
 
 
 def _after(scope: Scope, var: relax.Var, chain: Chain) -> tuple[Layer, Chain | None] | None:
     """The layer at the chain's root if it can take the chain, and what it takes from before."""
-    layer = _layer(scope.original.get(chain.root))
+    layer = _layer(scope.was(chain.root))
     if layer is None or next_step(scope, chain.root) != chain.members[0]:
         return None
     before = _before(scope, chain.root)
@@ -155,9 +158,11 @@ def _after(scope: Scope, var: relax.Var, chain: Chain) -> tuple[Layer, Chain | N
 
 def _before(scope: Scope, var: relax.Var) -> Chain | None:
     """The chain that ends in the data of the layer `var`, if the layer can take it."""
-    layer = _layer(scope.original.get(var))
-    data = layer.call.args[0] if layer is not None else None
-    chain = affine_chain(scope, data) if isinstance(data, relax.Var) else None
+    layer = _layer(scope.was(var))
+    if layer is None or not isinstance(layer.call.args[0], relax.Var):
+        return None
+    data = layer.call.args[0]
+    chain = affine_chain(scope, data)
     if chain is None or not chain.scales or scope.readers.get(data) != [var]:
         return None
     if chain.axis not in (None, layer.in_axis) or _after(scope, data, chain) is not None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import tvm
 import tvm_ffi
 from tvm import relax
+
 from tvm_split.passes.bindings import operator
 
 log = logging.getLogger("tvm_split.passes")

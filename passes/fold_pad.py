@@ -21,6 +21,7 @@ from typing import NamedTuple
 import tvm
 import tvm_ffi
 from tvm import relax, tirx, topi
+
 from tvm_split.passes.bindings import Scope, is_te, operator, rewrite, scalar, static_shape
 
 CONVOLUTIONS = {f"relax.nn.conv{n}d": getattr(relax.op.nn, f"conv{n}d") for n in (1, 2, 3)}

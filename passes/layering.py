@@ -34,7 +34,7 @@ class Group:
 
 
 def main_bindings(mod: tvm.IRModule) -> tuple[relax.Function, list[relax.VarBinding]]:
-    """`main` in canonical form and its bindings. ModelError when it is missing or has control flow or symbolic shapes."""
+    """`main` in canonical form and its bindings. ModelError when it is missing or has control flow."""
     if "main" not in {gvar.name_hint for gvar in mod.get_global_vars()}:
         raise ModelError("the module has no function 'main'; tvm_split.load() gives one that has")
     bindings: list[relax.VarBinding] = []

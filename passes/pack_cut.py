@@ -4,8 +4,8 @@
     Result:  payload: uint8[ceil(N*C / 2) + 4 * |skip|] = pack(h_quantized, skip) (edge)
              unpacked = unpack(payload) (cloud), which the cloud reads instead
 
-Layout of the payload, the same on every machine: tensors in the graph's order, each beginning on a byte. An element of b
-bits takes bits [i*b, (i+1)*b) of its tensor, counted from the least significant bit of the first byte; elements wider
+Layout of the payload, the same on every machine: tensors in the graph's order, each beginning on a byte. An element of
+b bits takes bits [i*b, (i+1)*b) of its tensor, counted from the least significant bit of the first byte; elements wider
 than a byte are little-endian, floats by their IEEE bits. Element order is row-major. Widths come from quantize-cut; a
 tensor that it left alone has its dtype's width. Bit exact: unpack(pack(x)) == x.
 """

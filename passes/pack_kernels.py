@@ -76,7 +76,7 @@ def _extents(*shape: int) -> list[tirx.Expr]:
 
 
 def _reader(payload: te.Tensor, offset: int, size: int, start: tirx.Expr) -> Element:
-    # A last, partial group has fewer bytes; elements beyond the tensor are never asked for, their bytes must not be read.
+    # A last, partial group has fewer bytes: those of elements beyond the tensor must not be read.
     return lambda k: payload[tirx.min(offset + start + k, offset + size - 1)]
 
 

@@ -32,7 +32,7 @@ def sides(mod: tvm.IRModule) -> dict[str, str]:
 
 
 def side_outputs(mod: tvm.IRModule) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Names of the crossing tensors, of the outputs made on the edge (inputs included) and of those made in the cloud."""
+    """Names of the crossing tensors, of outputs made on the edge (inputs included) and of those made in the cloud."""
     network = extract.graph(mod)
     edge = frozenset(name for name, side in sides(mod).items() if side == "edge")
     network.check_cut(edge)

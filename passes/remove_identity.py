@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import tvm
 from tvm import relax
+
 from tvm_split.passes.bindings import Scope, constant, operator, rewrite, same_type
 
 #: operators that change nothing where the types of operand and result are the same

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import tvm
-from tvm_split.passes.layering import LAYER, layer_calls, main_bindings
-from tvm_split.passes.partition import _Half
 
 from tvm_split import extract
 from tvm_split.errors import ModelError
+from tvm_split.passes.layering import LAYER, layer_calls, main_bindings
+from tvm_split.passes.partition import _Half
 
 
 @tvm.transform.module_pass(opt_level=0, name="ReturnTensors")

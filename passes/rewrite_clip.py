@@ -18,6 +18,7 @@ from typing import NamedTuple
 import tvm
 import tvm_ffi
 from tvm import relax, tirx, topi
+
 from tvm_split.passes.bindings import Scope, is_te, operator, rewrite, scalar
 
 PAIRWISE = {"max": (relax.op.maximum, topi.maximum), "min": (relax.op.minimum, topi.minimum)}

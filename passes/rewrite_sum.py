@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import tvm
 from tvm import relax
+
 from tvm_split.passes.bindings import Scope, operator, rewrite, static_shape
 
 PAIRWISE = {

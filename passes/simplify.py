@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import tvm
 import tvm_ffi
 from tvm import relax
+
 from tvm_split.passes.fold_constant import FoldConstant
 from tvm_split.passes.fold_pad import FoldPad
 from tvm_split.passes.remove_identity import RemoveIdentity

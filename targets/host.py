@@ -8,9 +8,8 @@ import re
 from pathlib import Path
 from types import MappingProxyType
 
-from tvm_split.targets.spec import TargetSpec
-
 from tvm_split.errors import TargetError
+from tvm_split.targets.spec import TargetSpec
 
 #: a flag in /proc/cpuinfo -> SIMD bits, and float32 operations of one core in a cycle; the first flag found counts.
 #: One 512-bit or two 256-bit or one 128-bit multiply-add pipes: some processors have more, so peaks may be too low.

@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tvm_split.errors import TargetError
+from tvm_split.plan.problem import Link
 from tvm_split.targets.host import host
 from tvm_split.targets.rates import FORMS, is_rate, parse_rate
 from tvm_split.targets.spec import TargetSpec, check_fields, number, parse_target, text
-
-from tvm_split.errors import TargetError
-from tvm_split.plan.problem import Link
 
 ENVIRONMENT = "TVM_SPLIT_TARGETS"
 PACKAGED = Path(__file__).resolve().parent

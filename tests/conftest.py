@@ -14,4 +14,6 @@ PLACES = {tvm_split: "tvm_split", tvm_split.passes: "passes", tvm_split.targets:
 for _package, _folder in PLACES.items():
     _found = Path(_package.__file__).resolve().parent
     if _found != ROOT / _folder:
-        pytest.exit(f"{_package.__name__} comes from {_found}, not {ROOT / _folder}: run `pip install -e .`", returncode=2)
+        pytest.exit(
+            f"{_package.__name__} comes from {_found}, not {ROOT / _folder}: run `pip install -e .`", returncode=2
+        )

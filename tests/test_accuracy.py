@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
-from tvm_split.passes.assign_cut import AssignCut
-from tvm_split.passes.fuse_activation import FuseActivation
-from tvm_split.passes.preprocess import Preprocess
-from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer, dequantize, quantize
 
 from tvm_split import accuracy, data, extract, frontend, pipeline, zoo
 from tvm_split.accuracy import Accuracy, measure, quantize_dequantize
 from tvm_split.calibrate import HostModule, quantizers_for, ranges
 from tvm_split.errors import DataError, GraphError, ModelError, PlanError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
+from tvm_split.passes.assign_cut import AssignCut
+from tvm_split.passes.fuse_activation import FuseActivation
+from tvm_split.passes.preprocess import Preprocess
+from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer, dequantize, quantize
 from tvm_split.plan.problem import Candidate, Crossing, Timing
 
 EYE = np.eye(4, dtype=np.float32)

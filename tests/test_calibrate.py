@@ -6,13 +6,13 @@ import tvm
 from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
-from tvm_split.passes.fuse_activation import FuseActivation
-from tvm_split.passes.return_tensors import ReturnTensors
 
 from tvm_split import extract
 from tvm_split.calibrate import HostModule, quantizers_for, random_batches, ranges
 from tvm_split.errors import BuildError, DataError, ModelError, PlanError
 from tvm_split.graph import Graph, Layer, Tensor
+from tvm_split.passes.fuse_activation import FuseActivation
+from tvm_split.passes.return_tensors import ReturnTensors
 from tvm_split.plan.problem import Candidate, Crossing, Timing
 
 W1 = np.array([[1, -2, 3], [2, 1, -1]], np.float32)

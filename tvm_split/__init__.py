@@ -1,9 +1,9 @@
 """Split a trained network between an ARM edge device and a cloud machine, inside Apache TVM.
 
-    mod = tvm_split.load("model.onnx")
-    plan = tvm_split.plan(mod, edge="raspberry-pi-4", cloud="c5.xlarge", link="4g")
-    edge, cloud = tvm_split.partition(mod, plan)
-    bundle = tvm_split.build(plan, "bundle")
+mod = tvm_split.load("model.onnx")
+plan = tvm_split.plan(mod, edge="raspberry-pi-4", cloud="c5.xlarge", link="4g")
+edge, cloud = tvm_split.partition(mod, plan)
+bundle = tvm_split.build(plan, "bundle")
 """
 
 from importlib import import_module

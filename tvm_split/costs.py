@@ -30,7 +30,9 @@ class Costs:
     def __post_init__(self) -> None:
         for name, seconds in self.layer_s.items():
             if not (math.isfinite(seconds) and seconds >= 0):
-                raise CostError(f"layer '{name}' costs {seconds} s on '{self.target}'; a cost must be finite and not negative")
+                raise CostError(
+                    f"layer '{name}' costs {seconds} s on '{self.target}'; a cost must be finite and not negative"
+                )
 
     def of(self, layer: str) -> float:
         """Seconds of one layer; CostError when it has none."""

@@ -4,12 +4,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
-from tvm_split.passes.preprocess import Preprocess
 
 from tvm_split import zoo
 from tvm_split.errors import ModelError
 from tvm_split.frontend import load
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
+from tvm_split.passes.preprocess import Preprocess
 
 MUST_FAIL = "plate-rec-lstm"
 

@@ -6,6 +6,7 @@ import tvm
 from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
+
 from tvm_split.passes.fold_batch_norm import FoldBatchNorm
 
 W = np.arange(1, 5, dtype="float32").reshape(2, 2, 1, 1)

@@ -8,6 +8,7 @@ import tvm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tvm import relax
+
 from tvm_split.passes.fold_batch_norm import FoldBatchNorm
 
 U = 2.0**-24

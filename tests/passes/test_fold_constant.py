@@ -4,6 +4,7 @@ import numpy as np
 import tvm
 from tvm.script import ir as I
 from tvm.script import relax as R
+
 from tvm_split.passes.fold_constant import FoldConstant
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tvm import relax, topi
 from tvm.script import ir as I
 from tvm.script import relax as R
+
 from tvm_split.passes.fold_pad import FoldPad
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
-from tvm_split.passes.preprocess import Preprocess
 
 from tvm_split.errors import ModelError
 from tvm_split.frontend.preprocess_spec import BUILT_IN, PreprocessSpec
+from tvm_split.passes.preprocess import Preprocess
 
 
 @I.ir_module

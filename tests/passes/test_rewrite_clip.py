@@ -10,6 +10,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 from tvm.script import ir as I
 from tvm.script import relax as R
+
 from tvm_split.passes.rewrite_clip import RewriteClip
 
 

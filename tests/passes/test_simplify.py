@@ -13,6 +13,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 from tvm.script import ir as I
 from tvm.script import relax as R
+
 from tvm_split.passes.fold_batch_norm import FoldBatchNorm
 from tvm_split.passes.simplify import Simplify
 
@@ -176,3 +177,21 @@ def test_resnet50_as_a_whole(run):
     expected = reference(model, x)
     assert np.isfinite(expected).all()
     assert np.abs(run(result, x) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_symbolic_batch_and_no_dataflow_block(apply):
+    batch = tvm.tirx.Var("n", "int64")
+    x = relax.Var("x", relax.TensorType((batch, 2, 6, 6), "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        pad = builder.emit(relax.op.nn.pad(x, (0, 0, 0, 0, 1, 1, 1, 1)))
+        conv = builder.emit(relax.op.nn.conv2d(pad, relax.const(W)))
+        ones = relax.const(np.ones(3, "float32"))
+        norm = builder.emit(relax.op.nn.batch_norm(conv, ones, ones, ones, ones, axis=1, training=False))
+        scaled = builder.emit(relax.op.multiply(builder.emit(relax.TupleGetItem(norm, 0)), relax.const(1.0, "float32")))
+        total = builder.emit(relax.op.sum(builder.emit(relax.op.stack([scaled, scaled], axis=0)), axis=0))
+        builder.emit_func_output(builder.emit(relax.op.maximum(total, relax.const(0.0, "float32"))))
+    mod = relax.transform.ConvertToDataflow(1)(builder.get())
+    result = apply(tvm.transform.Sequential([Simplify(), FoldBatchNorm()]), mod)
+    assert operators(result) == Counter({"conv2d": 1, "add": 2, "relu": 1})
+    relax.analysis.well_formed(FoldBatchNorm()(Simplify()(builder.get())))

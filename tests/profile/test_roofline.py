@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tvm_split.targets import TargetSpec, load_target, target_names
 
 from tvm_split.costs import Costs
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.profile.roofline import moved_bytes, roofline
+from tvm_split.targets import TargetSpec, load_target, target_names
 
 #: 1 Gflop/s reached, 1 MB/s, 1 ms: seconds can be worked out in the head
 TARGET = TargetSpec(

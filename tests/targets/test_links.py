@@ -3,11 +3,11 @@ import tomllib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tvm_split.errors import TargetError
 from tvm_split.targets import link_names, load_link
 from tvm_split.targets.load import ENVIRONMENT, PACKAGED
 from tvm_split.targets.rates import RATE_UNITS, TIME_UNITS, is_rate
-
-from tvm_split.errors import TargetError
 
 FILES = sorted((PACKAGED / "links").glob("*.toml"))
 GOOD = 'name = "mine"\ndescription = "mine"\nup_bits_per_s = 8_000\ndown_bits_per_s = 16_000\nrtt_s = 0.5\n'

@@ -3,12 +3,12 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
+
+from tvm_split.errors import TargetError
 from tvm_split.targets import TargetSpec, load_target, target_names
 from tvm_split.targets import host as host_module
 from tvm_split.targets.load import ENVIRONMENT, PACKAGED
 from tvm_split.targets.spec import COUNTS, FIELDS, NUMBERS, REQUIRED, parse_target
-
-from tvm_split.errors import TargetError
 from tvm_split.tvm_target import resolve
 
 FILES = sorted(PACKAGED.glob("*.toml"))

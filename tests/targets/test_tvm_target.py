@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 from tvm.target import Target
-from tvm_split.targets import load_target, target_names
 
 from tvm_split.errors import TargetError
+from tvm_split.targets import load_target, target_names
 from tvm_split.tvm_target import resolve
 
 RUNNABLE = [name for name in target_names() if not load_target(name).simulated]
