@@ -13,6 +13,7 @@ PASSES = {
     "rewrite-clip": "RewriteClip",
     "fold-pad": "FoldPad",
     "remove-identity": "RemoveIdentity",
+    "fold-constant": "FoldConstant",
     "fold-batch-norm": "FoldBatchNorm",
     "preprocess": "Preprocess",
     "fuse-activation": "FuseActivation",

@@ -29,10 +29,9 @@ ANCHORS = {
 ELEMENTWISE = {
     f"relax.{name}"
     for name in (
-        "add subtract multiply divide minimum maximum power floor_divide clip abs exp log sqrt rsqrt erf tanh sigmoid negative "
-        "square sin cos floor ceil round sign where nn.relu nn.relu6 nn.leakyrelu "
-        "nn.prelu nn.gelu nn.gelu_tanh nn.silu "
-        "nn.softplus nn.selu"
+        "add subtract multiply divide minimum maximum power floor_divide clip abs exp log sqrt rsqrt erf tanh sigmoid "
+        "negative square sin cos floor ceil round sign where nn.relu nn.relu6 nn.leakyrelu nn.prelu nn.gelu "
+        "nn.gelu_tanh nn.silu nn.softplus nn.selu"
     ).split()
 }  # fmt: skip
 MAX_EXTERNAL = 2

@@ -6,7 +6,7 @@
 
 Affine, per tensor, as design.md's "Precision in the IR": scale = (high - low) / (2^bits - 1) over the
 calibrated range, widened to hold 0 so that zero is exact. What the cloud reads differs from h by at most scale / 2 an
-element while low <= h <= high, and is clipped outside. Widths up to 8 travel in uint8, 16 in uint16; a tensor that has no
+element while low <= h <= high, and is clipped outside. Widths to 8 travel in uint8, 16 in uint16; a tensor without a
 quantiser is left alone.
 Edge layers and network outputs made on the edge keep reading the original. Every crossing tensor has its own width.
 """
