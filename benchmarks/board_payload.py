@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from tvm_split import calibrate, pipeline
-from tvm_split.assemble import versions
 from tvm_split.compile_half import compile_half
 from tvm_split.passes.pack_cut import read_layout
 from tvm_split.passes.quantize_cut import Quantizer
@@ -29,6 +28,7 @@ from tvm_split.profile.rpc import connect, remote_vm
 from tvm_split.runtime.executor import Half
 from tvm_split.runtime.payload import unpack
 from tvm_split.targets import load_target
+from tvm_split.versions import versions
 from tvm_split.workflow import Request, prepare
 
 NETWORKS = {"efficientnet-lite0": "efficientnet-lite0", "yolox": None, "plate-detector": "plate"}

@@ -20,7 +20,6 @@ import platform
 import random
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -37,6 +36,7 @@ from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Graph
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.partition import side_outputs
+from tvm_split.runtime.executor import flat_arrays
 from tvm_split.targets import load_target
 from tvm_split.tvm_target import resolve
 
@@ -100,15 +100,7 @@ def compile_and_run(mod: tvm.IRModule, inputs: list[np.ndarray]) -> list[np.ndar
     target = resolve(load_target("host"))
     executable = tvm.compile(mod, target, relax_pipeline=lower.pipeline(target))
     vm = relax.VirtualMachine(executable, tvm.cpu())
-    return list(_arrays(vm["main"](*[tvm.runtime.tensor(array) for array in inputs])))
-
-
-def _arrays(output: Any) -> Iterator[np.ndarray]:
-    if isinstance(output, tvm.runtime.Tensor):
-        yield output.numpy()
-        return
-    for part in output:
-        yield from _arrays(part)
+    return list(flat_arrays(vm["main"](*[tvm.runtime.tensor(array) for array in inputs])))
 
 
 def relative_error(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:

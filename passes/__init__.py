@@ -3,6 +3,10 @@
 from importlib import import_module
 from typing import Any
 
+import tvm_ffi
+
+from tvm_split import errors
+
 if __name__ != "tvm_split.passes":
     raise ImportError("import tvm_split.passes, not passes; run `pip install -e .` if it is missing")
 
@@ -21,9 +25,14 @@ PASSES = {
     "assign-cut": "AssignCut",
     "quantize-cut": "QuantizeCut",
     "pack-cut": "PackCut",
-    "return-tensors": "ReturnTensors",
     "partition": "Partition",
 }
+
+# Else our errors leave a pass as RuntimeError. It is done here so that it holds for every pass, however it is imported;
+# tvm_ffi is a small package of its own (0.2 s), which does not import TVM.
+for _kind in vars(errors).values():
+    if isinstance(_kind, type) and issubclass(_kind, errors.SplitError):
+        tvm_ffi.register_error(_kind)
 
 
 def load_pass(name: str) -> Any:

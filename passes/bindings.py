@@ -85,7 +85,10 @@ def constant(expr: relax.Expr) -> np.ndarray | None:
 
 
 def scalar(expr: relax.Expr) -> float | int | None:
-    """The number that a one-element constant holds."""
+    """The number that a one-element constant, or a number among an operator's arguments, holds."""
+    if isinstance(expr, tvm.tirx.IntImm | tvm.tirx.FloatImm):
+        immediate: float | int = expr.value
+        return immediate
     if not isinstance(expr, tvm.ir.GenericConst) or any(dim != 1 for dim in expr.value.shape):
         return None
     number: float | int = expr.value.numpy().reshape(()).item()

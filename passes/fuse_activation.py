@@ -11,12 +11,10 @@ together, whatever they follow. The arithmetic does not change.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import tvm
-import tvm_ffi
 from tvm import relax
 
+from tvm_split.passes.bindings import operator, same_type, scalar
 from tvm_split.passes.layering import Group, canonical, free_vars, is_constant, layer_calls, main_bindings, outline
 
 ANCHORS = {
@@ -37,8 +35,8 @@ ELEMENTWISE = {
 MAX_EXTERNAL = 2
 
 
-def operator(value: relax.Expr) -> str:
-    """The operator's short name: conv2d, add; for call_tir the PrimFunc's name."""
+def word_of(value: relax.Expr) -> str:
+    """The operator's short name: conv2d, add; the name of the function for a call to one, a PrimFunc or another."""
     if isinstance(value, relax.Call):
         if isinstance(value.op, tvm.ir.Op):
             if value.op.name == "relax.call_tir":
@@ -47,29 +45,12 @@ def operator(value: relax.Expr) -> str:
         if isinstance(value.op, relax.ExternFunc):
             return str(value.op.global_symbol)
         if isinstance(value.op, relax.GlobalVar):
-            return str(value.op.name)
+            return str(value.op.name_hint)
     return type(value).__name__.lower()
 
 
-def _op_name(value: relax.Expr) -> str:
-    return str(value.op.name) if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op) else ""
-
-
-def _same_type(a: relax.Var, b: relax.Var) -> bool:
-    return bool(tvm_ffi.structural_equal(a.ty, b.ty))
-
-
-def _scalar(expr: relax.Expr) -> float | None:
-    if is_constant(expr):
-        array = expr.value.numpy()
-        return float(array.reshape(())) if array.size == 1 else None
-    if isinstance(expr, tvm.tirx.IntImm | tvm.tirx.FloatImm):
-        return float(expr.value)
-    return None
-
-
 def _is_relu6(value: relax.Call) -> bool:
-    return _op_name(value) == "relax.clip" and [_scalar(arg) for arg in value.args[1:]] == [0.0, 6.0]
+    return operator(value) == "relax.clip" and [scalar(arg) for arg in value.args[1:]] == [0.0, 6.0]
 
 
 #: sequences of operators that the field has a name for
@@ -92,7 +73,7 @@ def kind_of(bindings: tuple[relax.VarBinding, ...]) -> str:
     words = []
     for i, binding in enumerate(bindings):
         value = binding.value
-        word = operator(value)
+        word = word_of(value)
         if word == "add" and i and any(is_constant(arg) and arg.value.numpy().size > 1 for arg in value.args):
             word = "bias"
         elif word == "clip" and _is_relu6(value):
@@ -116,7 +97,7 @@ def _grow(
 ) -> tuple[int, ...]:  # fmt: skip
     """Indices of the largest group that begins at `start`, has one result, and follows the rules of the docstring."""
     anchor = bindings[start].var
-    anchored = _op_name(bindings[start].value) in ANCHORS
+    anchored = operator(bindings[start].value) in ANCHORS
     members, best = [start], [start]
     external = set(free_vars(bindings[start].value))
     frontier = list(readers.get(anchor, ()))
@@ -126,14 +107,14 @@ def _grow(
         if index in members or index in grouped:
             continue
         binding = bindings[index]
-        if _op_name(binding.value) not in ELEMENTWISE or not _same_type(binding.var, anchor):
+        if operator(binding.value) not in ELEMENTWISE or not same_type(binding.var, anchor):
             continue
         inside = {bindings[i].var for i in members}
         outside = [v for v in free_vars(binding.value) if v not in inside]
         if anchored:
             added = outside
             # one residual: an add of a tensor of the same shape that is no part of the group
-            if added and (_op_name(binding.value) != "relax.add" or not all(_same_type(v, anchor) for v in added)):
+            if added and (operator(binding.value) != "relax.add" or not all(same_type(v, anchor) for v in added)):
                 continue
             if added and any(_residual(bindings[i], inside) for i in members):
                 continue
@@ -150,15 +131,12 @@ def _grow(
 
 
 def _residual(binding: relax.VarBinding, inside: set[relax.Var]) -> bool:
-    return _op_name(binding.value) == "relax.add" and any(v not in inside for v in free_vars(binding.value))
+    return operator(binding.value) == "relax.add" and any(v not in inside for v in free_vars(binding.value))
 
 
 @tvm.transform.module_pass(opt_level=0, name="FuseActivation")
-@dataclass
 class FuseActivation:
     """Group `main` into layers. A module that has layers already keeps them; see the file's docstring."""
-
-    prefix: str = field(default="")
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         mod = canonical(mod)
@@ -171,8 +149,8 @@ class FuseActivation:
         escapes = set(free_vars(function.body.body))
         grouped: set[int] = {i for i, binding in enumerate(bindings) if binding.var in done}
         chosen: list[tuple[int, tuple[int, ...]]] = []
-        convolutions = [i for i in reversed(range(len(bindings))) if _op_name(bindings[i].value) in ANCHORS]
-        others = [i for i in range(len(bindings)) if _op_name(bindings[i].value) in ELEMENTWISE]
+        convolutions = [i for i in reversed(range(len(bindings))) if operator(bindings[i].value) in ANCHORS]
+        others = [i for i in range(len(bindings)) if operator(bindings[i].value) in ELEMENTWISE]
         for start in (*convolutions, *others):
             if start in grouped:
                 continue
@@ -185,5 +163,5 @@ class FuseActivation:
         groups = []
         for start, indices in sorted(chosen, key=lambda item: item[1][-1]):
             members = tuple(bindings[i] for i in indices)
-            groups.append(Group(self.prefix + bindings[start].var.name, kind_of(members), members))
+            groups.append(Group(bindings[start].var.name, kind_of(members), members))
         return outline(mod, groups)

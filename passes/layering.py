@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import tvm
-import tvm_ffi
 from tvm import relax
 
-from tvm_split.errors import BuildError, CostError, GraphError, ModelError, PlanError, SplitError, TargetError
+from tvm_split.errors import ModelError
 
 #: attributes of a layer's function
 COMPOSITE, LAYER, SIDE = "Composite", "tvm_split.layer", "tvm_split.side"
 
-# Else our errors leave a pass as RuntimeError.
-for _kind in (SplitError, ModelError, GraphError, PlanError, TargetError, CostError, BuildError):
-    tvm_ffi.register_error(_kind)
+#: attribute of `main`: "cloud" where the network's outputs are wanted; absent when that is the edge
+RESULT_AT = "tvm_split.result_at"
 
 
 @dataclass(frozen=True)
@@ -63,17 +61,6 @@ def is_constant(expr: relax.Expr) -> bool:
 def free_vars(expr: relax.Expr) -> list[relax.Var]:
     """Variables that the expression reads, in order, each once."""
     return list(dict.fromkeys(relax.analysis.free_vars(expr)))
-
-
-def read_counts(function: relax.Function, bindings: Iterable[relax.VarBinding]) -> dict[relax.Var, int]:
-    """How many bindings (and the result) read each variable."""
-    counts: dict[relax.Var, int] = {}
-    for binding in bindings:
-        for var in free_vars(binding.value):
-            counts[var] = counts.get(var, 0) + 1
-    for var in free_vars(function.body.body):
-        counts[var] = counts.get(var, 0) + 1
-    return counts
 
 
 def identifier(text: str) -> str:
@@ -181,3 +168,8 @@ def layer_calls(mod: tvm.IRModule) -> list[tuple[relax.VarBinding, relax.Functio
             if isinstance(callee, relax.Function) and callee.attrs and LAYER in callee.attrs:
                 found.append((binding, callee))
     return found
+
+
+def result_at(mod: tvm.IRModule) -> str:
+    """Where the network's outputs are wanted, "edge" or "cloud", as assign-cut wrote it."""
+    return str((mod["main"].attrs or {}).get(RESULT_AT, "edge"))

@@ -4,6 +4,9 @@
     Result:  payload: uint8[ceil(N*C / 2) + 4 * |skip|] = pack(h_quantized, skip) (edge)
              unpacked = unpack(payload) (cloud), which the cloud reads instead
 
+Where assign-cut wants the result at the cloud, network outputs cross too, and the network's result reads what was
+unpacked.
+
 Layout of the payload, the same on every machine: tensors in the graph's order, each beginning on a byte. An element of
 b bits takes bits [i*b, (i+1)*b) of its tensor, counted from the least significant bit of the first byte; elements wider
 than a byte are little-endian, floats by their IEEE bits. Element order is row-major. Widths come from quantize-cut; a
@@ -13,19 +16,21 @@ tensor that it left alone has its dtype's width. Bit exact: unpack(pack(x)) == x
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 
 import tvm
 from tvm import relax
 
 from tvm_split import extract
-from tvm_split.errors import GraphError
 from tvm_split.graph import DTYPE_BITS, Tensor
 from tvm_split.passes.layering import LAYER, identifier, layer_calls, unique
 from tvm_split.passes.pack_kernels import pack_kernel, unpack_kernel
 from tvm_split.passes.partition import side_outputs
 from tvm_split.passes.quantize_cut import QUANTIZED
 from tvm_split.passes.side_layers import Build, add_side_layers, side_layer, taken_names
+
+log = logging.getLogger("tvm_split.passes")
 
 PAYLOAD = "payload"
 LAYOUT = "tvm_split.payload"
@@ -48,12 +53,13 @@ class Part:
 @tvm.transform.module_pass(opt_level=0, name="PackCut")
 @dataclass
 class PackCut:
-    """Insert pack and unpack. GraphError when nothing crosses (an edge-only cut needs no payload)."""
+    """Insert pack and unpack. Where nothing crosses (edge-only, result at the edge) the module stays as it is."""
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         crossing, _, _ = side_outputs(mod)
         if not crossing:
-            raise GraphError("no tensor crosses this cut, so there is nothing to pack; skip pack-cut for edge-only")
+            log.info("pack-cut: nothing to do: no tensor crosses this cut")
+            return mod
         parts = layout(mod, crossing)
         network = extract.graph(mod)
         facts = json.dumps([asdict(part) for part in parts])

@@ -5,7 +5,9 @@
 
 The edge's result is a tuple: first every crossing tensor in the graph's order, then the network outputs that the edge
 makes. The cloud's parameters are the crossing tensors in the same order; its result is the tuple of the network outputs
-that the cloud makes. Each half holds only its own layers' functions and weights. Nothing is computed differently.
+that the cloud makes. Where assign-cut wants the result at the cloud, outputs made on the edge (or given to the network)
+cross too: the edge returns crossing tensors alone, and the cloud all network outputs, in order, some passed through.
+Each half holds only its own layers' functions and weights. Nothing is computed differently.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from tvm import relax
 
 from tvm_split import extract
 from tvm_split.errors import GraphError
-from tvm_split.passes.layering import LAYER, SIDE, layer_calls, main_bindings
+from tvm_split.passes.layering import LAYER, SIDE, layer_calls, result_at
 
 
 def sides(mod: tvm.IRModule) -> dict[str, str]:
@@ -32,11 +34,17 @@ def sides(mod: tvm.IRModule) -> dict[str, str]:
 
 
 def side_outputs(mod: tvm.IRModule) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Names of the crossing tensors, of outputs made on the edge (inputs included) and of those made in the cloud."""
+    """Names of the crossing tensors, of the outputs that the edge returns and of those that the cloud returns.
+
+    Each output once, in order. The edge returns those it makes and those that are inputs; none with the result at the
+    cloud, where they cross instead and the cloud returns every one.
+    """
     network = extract.graph(mod)
     edge = frozenset(name for name, side in sides(mod).items() if side == "edge")
     network.check_cut(edge)
     outputs = tuple(dict.fromkeys(network.outputs))
+    if result_at(mod) == "cloud":
+        return network.crossing(edge, result_at_cloud=True), (), outputs
     at_edge = tuple(n for n in outputs if network.producer[n] is None or network.producer[n] in edge)
     return network.crossing(edge), at_edge, tuple(n for n in outputs if n not in at_edge)
 
@@ -52,15 +60,10 @@ class Partition:
         if self.side not in ("edge", "cloud"):
             raise GraphError(f"there is no side '{self.side}'; a partition takes 'edge' or 'cloud'")
         crossing, at_edge, at_cloud = side_outputs(mod)
-        function, bindings = main_bindings(mod)
         wanted = (*crossing, *at_edge) if self.side == "edge" else at_cloud
-        half = _Half(mod, function, bindings, self.side)
-        if self.side == "edge":
-            for param in function.params:
-                half.add_param(param.name, param.ty)
-        else:
-            for name in crossing:
-                half.add_param(name, half.type_of(name))
+        half = _Half(mod, self.side)
+        for name in (param.name for param in mod["main"].params) if self.side == "edge" else crossing:
+            half.add_param(name)
         for binding, callee in layer_calls(mod):
             if str(callee.attrs[SIDE]) == self.side:
                 half.add_layer(binding)
@@ -70,33 +73,17 @@ class Partition:
 class _Half:
     """The half being built: `values` maps a tensor's name to the expression that holds it here."""
 
-    def __init__(
-        self, mod: tvm.IRModule, function: relax.Function, bindings: list[relax.VarBinding], side: str
-    ) -> None:
-        self.mod, self.function, self.side = mod, function, side
-        self.names: dict[relax.Var, tuple[str, ...]] = {param: (param.name,) for param in function.params}
-        self.types: dict[str, relax.Type] = {param.name: param.ty for param in function.params}
+    def __init__(self, mod: tvm.IRModule, side: str) -> None:
+        self.mod, self.side = mod, side
+        self.names = extract.tensor_names(mod)
+        self.types = extract.tensor_types(self.names)
         self.values: dict[str, relax.Expr] = {}
         self.params: list[relax.Var] = []
         self.bindings: list[relax.VarBinding] = []
         self.functions: dict[relax.GlobalVar, object] = {}
-        made = {binding.var: str(callee.attrs[LAYER]) for binding, callee in layer_calls(mod)}
-        for binding in bindings:
-            var = binding.var
-            if var not in made:
-                self.names[var] = extract.resolve(binding.value, self.names) or ()
-            elif isinstance(var.ty, relax.TupleType):
-                self.names[var] = tuple(f"{made[var]}.{i}" for i in range(len(var.ty.fields)))
-                self.types.update(zip(self.names[var], var.ty.fields, strict=True))
-            else:
-                self.names[var] = (made[var],)
-                self.types[made[var]] = var.ty
 
-    def type_of(self, name: str) -> relax.Type:
-        return self.types[name]
-
-    def add_param(self, name: str, ty: relax.Type) -> None:
-        var = relax.Var(name.replace(".", "_"), ty)
+    def add_param(self, name: str) -> None:
+        var = relax.Var(name.replace(".", "_"), self.types[name])
         self.params.append(var)
         self.values[name] = var
 

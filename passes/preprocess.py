@@ -21,13 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import tvm
-import tvm_ffi
 from tvm import relax
 
 from tvm_split.errors import ModelError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
-
-tvm_ffi.register_error(ModelError)  # else it leaves a pass as RuntimeError
 
 
 @tvm.transform.module_pass(opt_level=0, name="Preprocess")

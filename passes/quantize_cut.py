@@ -9,18 +9,20 @@ calibrated range, widened to hold 0 so that zero is exact. What the cloud reads 
 element while low <= h <= high, and is clipped outside. Widths to 8 travel in uint8, 16 in uint16; a tensor without a
 quantiser is left alone.
 Edge layers and network outputs made on the edge keep reading the original. Every crossing tensor has its own width.
+Where assign-cut wants the result at the cloud, a network output crosses as it is, whatever else reads it there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import tvm
 from tvm import relax
 
+from tvm_split import extract
 from tvm_split.errors import PlanError
 from tvm_split.passes.layering import identifier, unique
 from tvm_split.passes.partition import side_outputs
@@ -58,15 +60,17 @@ class Quantizer:
 class QuantizeCut:
     """Quantise the named crossing tensors. `quantizers` may name tensors that do not cross; those are left alone.
 
+    So are network outputs that cross because the result is wanted at the cloud.
+
     PlanError when a width is not 1 to 8 or 16, or a tensor to be quantised is not floating point.
     """
 
     quantizers: Mapping[str, Quantizer]
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        crossing, _, _ = side_outputs(mod)
-        chosen = {name: self.quantizers[name] for name in crossing if name in self.quantizers}
-        added, taken = [], taken_names(mod)
+        crossing, _, results = side_outputs(mod)
+        chosen = {n: self.quantizers[n] for n in crossing if n in self.quantizers and n not in results}
+        network, added, taken = extract.graph(mod), [], taken_names(mod)
         for name, quantizer in chosen.items():
             if quantizer.bits not in (*range(1, 9), 16):
                 raise PlanError(
@@ -74,21 +78,22 @@ class QuantizeCut:
                 )
             facts = json.dumps({"tensor": name, **asdict(quantizer)})
             sent, read = (unique(identifier(f"{name}_{word}"), taken) for word in ("quantized", "dequantized"))
-            to_integers, to_floats = _build(quantize, quantizer), _build(dequantize, quantizer)
+            to_integers, to_floats = _builds(quantizer, network.tensor[name].dtype)
             added.append(side_layer(sent, "quantize", "edge", [name], to_integers, {QUANTIZED: facts}))
             added.append(side_layer(read, "dequantize", "cloud", [sent], to_floats, {}, replaces={name: read}))
         return add_side_layers(mod, added) if added else mod
 
 
-def _build(operation: Callable[[relax.Expr, Quantizer], relax.Expr], quantizer: Quantizer) -> Build:
-    return lambda args: operation(args[0], quantizer)
+def _builds(quantizer: Quantizer, dtype: str) -> tuple[Build, Build]:
+    return lambda args: quantize(args[0], quantizer), lambda args: dequantize(args[0], quantizer, dtype)
 
 
 def quantize(x: relax.Expr, quantizer: Quantizer) -> relax.Expr:
-    """The quantised tensor, in the quantiser's dtype."""
+    """The quantised tensor, in the quantiser's dtype; computed in float32 whatever float `x` is."""
     if not str(x.ty.dtype).startswith("float"):
         raise PlanError(f"a tensor of {x.ty.dtype} cannot be quantised; only floating-point tensors can")
     scale = relax.const(np.float32(quantizer.scale), "float32")
+    x = x if str(x.ty.dtype) == "float32" else relax.op.astype(x, "float32")
     # The sum stays in float32: zero points up to 65535 are exact there, and so is every result in range.
     shifted = relax.op.add(
         relax.op.round(relax.op.divide(x, scale)), relax.const(float(quantizer.zero_point), "float32")
@@ -96,7 +101,8 @@ def quantize(x: relax.Expr, quantizer: Quantizer) -> relax.Expr:
     return relax.op.astype(relax.op.clip(shifted, 0, 2**quantizer.bits - 1), quantizer.dtype)
 
 
-def dequantize(q: relax.Expr, quantizer: Quantizer) -> relax.Expr:
-    """float32 of what `quantize` made."""
+def dequantize(q: relax.Expr, quantizer: Quantizer, dtype: str = "float32") -> relax.Expr:
+    """The tensor, of a floating-point dtype, that `quantize` was given, as near as its levels come."""
     centred = relax.op.subtract(relax.op.astype(q, "float32"), relax.const(float(quantizer.zero_point), "float32"))
-    return relax.op.multiply(centred, relax.const(np.float32(quantizer.scale), "float32"))
+    real = relax.op.multiply(centred, relax.const(np.float32(quantizer.scale), "float32"))
+    return real if dtype == "float32" else relax.op.astype(real, dtype)

@@ -19,6 +19,7 @@ from tvm_split.passes.layering import (
     layer_calls,
     main_bindings,
     replace_main,
+    result_at,
     substitute,
 )
 
@@ -56,23 +57,17 @@ def add_side_layers(mod: tvm.IRModule, added: Sequence[SideLayer]) -> tvm.IRModu
     """Insert the layers between the edge's and the cloud's; `build` makes each one's result from its inputs.
 
     A layer whose result is a tuple makes the tensors `name.0`, `name.1`...; main's layers keep their order otherwise.
+    The network's result reads the originals, or what replaces them when it is wanted at the cloud.
     """
     main, bindings = main_bindings(mod)
     callees = {binding.var: callee for binding, callee in layer_calls(mod)}
     functions = dict(mod.functions_items())
-    names: dict[relax.Var, tuple[str, ...]] = {param: (param.name,) for param in main.params}
+    names = extract.tensor_names(mod)
     values: dict[str, relax.Expr] = {param.name: param for param in main.params}
     edge, cloud = [], []
     edge_vars = set(main.params)
     for binding in bindings:
         callee = callees.get(binding.var)
-        if callee is None:
-            names[binding.var] = extract.resolve(binding.value, names) or ()
-        elif isinstance(binding.var.ty, relax.TupleType):
-            layer = str(callee.attrs[LAYER])
-            names[binding.var] = tuple(f"{layer}.{i}" for i in range(len(binding.var.ty.fields)))
-        else:
-            names[binding.var] = (str(callee.attrs[LAYER]),)
         on_edge = (
             str(callee.attrs[SIDE]) == "edge"
             if callee is not None
@@ -105,11 +100,23 @@ def add_side_layers(mod: tvm.IRModule, added: Sequence[SideLayer]) -> tvm.IRModu
         for var, found in names.items()
         if not isinstance(var.ty, relax.TupleType) and found[0] in swap
     }
-    shown = _shown(main, bindings, callees)
-    rest = [
-        b if b.var in shown else relax.VarBinding(b.var, _rewired(b.value, replace, names, swap, values)) for b in cloud
-    ]
-    return replace_main(mod, main, [*edge, *middle, *rest], main.body.body, functions)
+    replace.update(
+        # A whole tuple from the edge is put together from its parts, swapped or not.
+        (var, relax.Tuple([swap.get(name, values[name]) for name in names[var]]))
+        for var in edge_vars
+        if isinstance(var.ty, relax.TupleType) and any(name in swap for name in names[var])
+    )
+    result = main.body.body
+    if result_at(mod) == "cloud":
+        shown: set[relax.Var] = set()
+        if any(var in replace for var in free_vars(result)):
+            out = relax.Var("result", result.ty)
+            cloud.append(relax.VarBinding(out, result))
+            result = out
+    else:
+        shown = _shown(main, bindings, callees)
+    rest = [b if b.var in shown else relax.VarBinding(b.var, substitute(b.value, replace)) for b in cloud]
+    return replace_main(mod, main, [*edge, *middle, *rest], result, functions)
 
 
 def _shown(
@@ -121,19 +128,6 @@ def _shown(
         if binding.var in shown and binding.var not in callees:
             shown.update(free_vars(binding.value))
     return shown - set(callees)
-
-
-def _rewired(
-    value: relax.Expr, replace: dict[relax.Var, relax.Expr], names: dict[relax.Var, tuple[str, ...]],
-    swap: dict[str, relax.Expr], values: dict[str, relax.Expr],
-) -> relax.Expr:  # fmt: skip
-    """The cloud's view of an expression. A whole tuple from the edge is put together from its parts, swapped or not."""
-    tuples = {
-        var: relax.Tuple([swap.get(n, values[n]) for n in names[var]])
-        for var in relax.analysis.free_vars(value)
-        if isinstance(var.ty, relax.TupleType) and any(n in swap for n in names[var])
-    }
-    return substitute(value, {**replace, **tuples})
 
 
 def _call(

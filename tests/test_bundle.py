@@ -12,8 +12,8 @@ from tvm_split.targets import load_link
 FACTS = {
     "fingerprint": "ab" * 32, "kind": "split", "halves": {"edge": "edge.so", "cloud": "cloud.so"},
     "inputs": [{"name": "x", "shape": [1, 3], "dtype": "float32"}], "payload": {"bytes": 7, "parts": []},
-    "outputs": [{"name": "y", "shape": [1], "dtype": "float32", "made_at": "cloud"},
-                {"name": "x", "shape": [1, 3], "dtype": "float32", "made_at": "edge"}],
+    "outputs": [{"name": "y", "shape": [1], "dtype": "float32", "returned_by": "cloud"},
+                {"name": "x", "shape": [1, 3], "dtype": "float32", "returned_by": "edge"}],
     "result_at": "edge",
 }  # fmt: skip
 
@@ -84,7 +84,7 @@ def test_a_manifest_that_is_none(path, text):
 
 def test_another_version(path):
     forge(path, version=9)
-    with pytest.raises(BundleError, match="has bundle version 9; this tvm-split reads version 1"):
+    with pytest.raises(BundleError, match="has bundle version 9; this tvm-split reads version 2"):
         Bundle.open(path)
 
 

@@ -1,18 +1,15 @@
-"""Ranges against NumPy, the quantisers that follow, made-up data, and the pass return-tensors."""
+"""Ranges against NumPy, the quantisers that follow, and made-up data."""
 
 import numpy as np
 import pytest
-import tvm
-from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
 
-from tvm_split import extract
-from tvm_split.calibrate import HostModule, quantizers_for, random_batches, ranges
-from tvm_split.errors import BuildError, DataError, ModelError, PlanError
+from tvm_split.calibrate import quantizers_for, random_batches, ranges
+from tvm_split.errors import DataError, ModelError, PlanError
 from tvm_split.graph import Graph, Layer, Tensor
+from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.fuse_activation import FuseActivation
-from tvm_split.passes.return_tensors import ReturnTensors
 from tvm_split.plan.problem import Candidate, Crossing, Timing
 
 W1 = np.array([[1, -2, 3], [2, 1, -1]], np.float32)
@@ -36,8 +33,8 @@ class Network:
 
 
 @pytest.fixture(scope="module")
-def mod():
-    return FuseActivation()(Network)
+def runner():
+    return LayerRunner(FuseActivation()(Network))
 
 
 BATCHES = [{"x": np.array([row], np.float32)} for row in ([1, 2], [-3, 1], [0, -5])]
@@ -49,67 +46,36 @@ def reference(x):
     return {"x": x, "h": r, "parts.0": r[:, :1], "parts.1": r[:, 1:], "whole": whole, "y": whole @ W2}
 
 
-def test_ranges_of_every_tensor(mod):
-    names = [tensor.name for tensor in extract.graph(mod).tensors]
-    got = ranges(mod, [*names, "h"], BATCHES)
+def test_ranges_of_every_tensor(runner):
+    names = [tensor.name for tensor in runner.graph.tensors]
+    got = ranges(runner, [*names, "h"], BATCHES)
     want = [reference(batch["x"]) for batch in BATCHES]
     assert set(names) == set(want[0])
     for name in names:
         assert got[name] == (min(w[name].min() for w in want), max(w[name].max() for w in want)), name
     assert got["x"] == (-5, 2) and got["h"] == (0, 7)
-
-
-def test_no_tensor_is_no_work(mod, monkeypatch):
-    monkeypatch.setattr("tvm_split.calibrate.HostModule", None)
-    assert ranges(mod, [], BATCHES) == {}
+    assert ranges(runner, [], BATCHES) == {}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_not_finite(mod, bad):
+def test_not_finite(runner, bad):
     with pytest.raises(ModelError, match=r"tensor 'x' has values from .* on batch 3; expected finite"):
-        ranges(mod, ["x"], [*BATCHES, {"x": np.array([[bad, 0]], np.float32)}])
+        ranges(runner, ["x"], [*BATCHES, {"x": np.array([[bad, 0]], np.float32)}])
 
 
-def test_a_nan_in_the_middle_is_named(mod):
+def test_a_nan_in_the_middle_is_named(runner):
     huge = {"x": np.array([[-3e38, 3e38]], np.float32)}  # finite, but h overflows
     with pytest.raises(ModelError, match=r"tensor 'h' has values from .*inf on batch 0"):
-        ranges(mod, ["x", "h"], [huge])
+        ranges(runner, ["x", "h"], [huge])
 
 
-def test_bad_questions(mod):
+def test_bad_questions(runner):
     with pytest.raises(DataError, match="no batches to calibrate on"):
-        ranges(mod, ["h"], [])
+        ranges(runner, ["h"], [])
     with pytest.raises(ModelError, match=r"no tensor 'parts\.2'; there are parts\.\d"):
-        ranges(mod, ["parts.2"], BATCHES)
+        ranges(runner, ["parts.2"], BATCHES)
     with pytest.raises(DataError, match=r"sample 1: the array for input 'x' is float64 \(1, 2\)"):
-        ranges(mod, ["h"], [BATCHES[0], {"x": np.zeros((1, 2))}])
-
-
-def test_return_tensors_leaves_out_what_is_not_needed(mod):
-    before = mod.script()
-    after = ReturnTensors(["h", "x", "h"])(mod)
-    relax.analysis.well_formed(after)
-    assert {gvar.name_hint for gvar in after.get_global_vars()} == {"main", "h"}
-    assert [str(field.dtype) for field in after["main"].ret_ty.fields] == ["float32", "float32"]
-    assert mod.script() == before
-    h, x = HostModule(after)([BATCHES[0]["x"]])
-    np.testing.assert_array_equal(h, [[5, 0, 1]])
-    np.testing.assert_array_equal(x, [[1, 2]])
-    with pytest.raises(ModelError, match="no tensor is named"):
-        ReturnTensors([])(mod)
-
-
-def test_a_module_that_cannot_be_compiled():
-    builder = relax.BlockBuilder()
-    x = relax.Var("x", relax.TensorType((2,), "float32"))
-    with builder.function("main", [x]):
-        with builder.dataflow():
-            out = builder.emit_output(relax.op.call_dps_packed("no.such.function", [x], x.ty))
-        builder.emit_func_output(out)
-    with pytest.raises(BuildError, match=r"cannot be compiled for .*llvm.*no\.such\.function"):
-        HostModule(builder.get())
-    with pytest.raises(BuildError, match="the target is 'opencl', but samples run on this machine's CPU"):
-        HostModule(builder.get(), tvm.target.Target("opencl"))
+        ranges(runner, ["h"], [BATCHES[0], {"x": np.zeros((1, 2))}])
 
 
 GRAPH = Graph(

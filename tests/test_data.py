@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tvm_split.data import in_order, load_batches
+from tvm_split.data import check_batch, load_batches
 from tvm_split.errors import DataError
 from tvm_split.graph import Graph, Tensor
 
@@ -154,12 +154,14 @@ def test_bad_pictures(tmp_path):
         load_batches(tmp_path / "a.png", TWO)
 
 
-def test_in_order():
+def test_check_batch():
     right, left = np.zeros((1, 3), np.int64), np.ones(2, np.float32)
-    assert [a.dtype for a in in_order({"right": right, "left": left}, TWO, 0)] == [np.float32, np.int64]
+    assert {name: a.dtype for name, a in check_batch({"right": right, "left": left}, TWO, 0).items()} == {
+        "left": np.float32, "right": np.int64
+    }  # fmt: skip
     with pytest.raises(DataError, match="sample 7 has no array for input 'right'; it has 'left'"):
-        in_order({"left": left}, TWO, 7)
+        check_batch({"left": left}, TWO, 7)
     with pytest.raises(
         DataError, match=r"sample 7: the array for input 'left' is float64 \(2,\); expected float32 \(2,\)"
     ):
-        in_order({"right": right, "left": left.astype(np.float64)}, TWO, 7)
+        check_batch({"right": right, "left": left.astype(np.float64)}, TWO, 7)

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from tvm import relax
+from tvm.relax.frontend.onnx import from_onnx
 from tvm.script import ir as I
 from tvm.script import relax as R
 
@@ -102,3 +104,41 @@ def test_parts_of_a_tuple_are_tensors():
 def test_a_module_without_layers_says_which_pass_is_missing():
     with pytest.raises(ModelError, match="'s' in 'main' is no layer; run the pass fuse-activation first"):
         extract.graph(Tuples)
+
+
+def returning(make):
+    """x -> two pools a and b -> `make(a, b)`."""
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((1, 1, 4, 4), "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            a = builder.emit(nn.max_pool2d(x), name_hint="a")
+            b = builder.emit(nn.max_pool2d(a), name_hint="b")
+            out = builder.emit_output(make(builder.emit, a, b), name_hint="out")
+        builder.emit_func_output(out)
+    return FuseActivation()(builder.get())
+
+
+def test_a_flat_tuple_is_returned():
+    assert extract.graph(returning(lambda _, a, b: relax.Tuple([b, a, b]))).outputs == ("b", "a", "b")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda _, a, b: relax.Tuple([relax.Tuple([a, b]), b]),
+        lambda emit, a, b: relax.Tuple([a, emit(relax.Tuple([b]))]),
+        lambda _, a, b: relax.Tuple([relax.Tuple([])]),
+    ],
+)
+def test_a_tuple_in_the_result_s_tuple_is_refused(make):
+    with pytest.raises(ModelError, match=r"'out' in 'main' is a tuple that holds a tuple.* return one flat tuple"):
+        extract.graph(returning(make))
+
+
+def test_the_onnx_importer_returns_a_flat_tuple():
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (2, 4)) for name in "xab"]
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Softmax", ["a"], ["b"])]
+    model = helper.make_model(helper.make_graph(nodes, "g", value[:1], value[1:]), ir_version=8)
+    graph = extract.graph(FuseActivation()(from_onnx(model)))
+    assert len(graph.outputs) == 2 and graph.outputs == tuple(layer.name for layer in graph.layers)

@@ -1,7 +1,7 @@
 """What sending crossing tensors at few bits does to the network's outputs, on the user's data.
 
-The edge half runs once a sample, in floats. What quantize-cut would do to each crossing tensor is then done in NumPy,
-bit for bit as its kernels do it, and the cloud half, compiled once for a cut, runs once for each set of widths.
+The network runs once a sample, in floats. What quantize-cut would do to each crossing tensor is then done in NumPy, bit
+for bit as its kernels do it, and the cloud's layers run on that, for each cut and set of widths.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tvm
 
-from tvm_split import extract
-from tvm_split.calibrate import HostModule, Range, quantizers_for
-from tvm_split.data import in_order
+from tvm_split import jpeg
+from tvm_split.calibrate import Range, quantizers_for
+from tvm_split.data import check_batch
 from tvm_split.errors import DataError, ModelError, PlanError
 from tvm_split.graph import Graph
-from tvm_split.passes.assign_cut import AssignCut
-from tvm_split.passes.partition import Partition, side_outputs
+from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.plan.problem import Candidate
 
@@ -52,60 +50,49 @@ class Accuracy:
 
 
 def quantize_dequantize(x: np.ndarray, quantizer: Quantizer) -> np.ndarray:
-    """What the cloud reads of `x` (float32, any shape): equal, bit for bit, to quantize-cut's two kernels.
+    """What the cloud reads of `x` (floats, any shape): equal, bit for bit, to quantize-cut's two kernels.
 
-    PlanError for another dtype, which quantize-cut cannot quantise.
+    PlanError for what is no float, which quantize-cut cannot quantise.
     """
-    if x.dtype != np.float32:
-        raise PlanError(f"a crossing tensor of {x.dtype} cannot be quantised; only float32 can: send it at 32 bits")
+    if x.dtype.kind != "f":
+        raise PlanError(f"a crossing tensor of {x.dtype} cannot be quantised; only floating-point tensors can")
+    x, dtype = x.astype(np.float32, copy=False), x.dtype
     scale, zero = np.float32(quantizer.scale), np.float32(quantizer.zero_point)
     with np.errstate(over="ignore"):  # a kernel clips an infinity as well
         levels = np.clip(np.rint(x / scale) + zero, np.float32(0), np.float32(2**quantizer.bits - 1))
-    return (levels - zero) * scale
+        return ((levels - zero) * scale).astype(dtype, copy=False)
 
 
 def measure(
-    mod: tvm.IRModule, candidates: Sequence[Candidate], ranges: Mapping[str, Range],
-    batches: Sequence[Mapping[str, np.ndarray]], target: tvm.target.Target | None = None,
-    progress: Callable[[str], None] | None = None,
+    runner: LayerRunner, candidates: Sequence[Candidate], ranges: Mapping[str, Range],
+    batches: Sequence[Mapping[str, np.ndarray]], progress: Callable[[str], None] | None = None,
 ) -> list[Accuracy]:  # fmt: skip
-    """The accuracy of each candidate for a module of layers, in the candidates' order.
+    """The accuracy of each candidate for the runner's network, in the candidates' order.
 
-    A batch is one run: input name -> array of the input's shape and dtype. A candidate that quantises nothing is exact
-    and is not run. Otherwise: two compilations and an edge run a sample for each cut, a cloud run a sample for each set
-    of widths, and the float network once. The float outputs of all samples are held in memory.
+    A batch is one run: input name -> array of the input's shape and dtype. A candidate that quantises and codes nothing
+    is exact and is not run. A sample takes one run of the whole network, which serves all cuts, and a run of the
+    cloud's layers for each cut and set of widths. One sample's tensors are held in memory at a time.
 
     Raises DataError (no batches, or one that does not fit), PlanError (a range is missing), GraphError (no legal cut),
-    ModelError (a float output that is not finite), BuildError (a half cannot be compiled).
+    ModelError (a float output that is not finite).
     """
     say = progress or (lambda _message: None)
-    graph = extract.graph(mod)
+    graph = runner.graph
     if not batches:
         raise DataError("there are no batches to measure accuracy on; at least 1 is needed")
-    samples = [in_order(batch, graph, number) for number, batch in enumerate(batches)]
+    samples = [check_batch(batch, graph, number) for number, batch in enumerate(batches)]
     scores = _has_scores(graph)
-    plans: dict[frozenset[str], dict[tuple[tuple[str, Quantizer], ...], Accuracy | None]] = {}
-    keys = []
-    for candidate in candidates:
-        cut = graph.check_cut(candidate.edge_layers)
-        read = graph.crossing(cut)
-        chosen = {name: q for name, q in quantizers_for(candidate, graph, ranges).items() if name in read}
-        keys.append((cut, tuple(sorted(chosen.items(), key=lambda item: item[0]))))
-        if chosen:
-            plans.setdefault(cut, {})[keys[-1][1]] = None
-    reference = _reference(mod, graph, samples, target, say) if plans else []
-    for number, (cut, found) in enumerate(plans.items(), 1):
-        say(f"accuracy: cut {number} of {len(plans)}, {len(cut)} layers on the edge: compiling")
-        halves = _Halves(mod, graph, cut, target)
-        tallies = {widths: _Tally(scores) for widths in found}
-        for i, sample in enumerate(samples):
-            say(f"accuracy: cut {number} of {len(plans)}: sample {i + 1} of {len(samples)}, {len(found)} times")
-            made = halves.edge_run(sample)
-            for widths, tally in tallies.items():
-                tally.add(reference[i], halves.outputs(made, dict(widths)))
-        found.update((widths, tally.accuracy()) for widths, tally in tallies.items())
+    trials = [_Trial.of(graph, candidate, ranges) for candidate in candidates]
+    tallies = {trial: _Tally(scores) for trial in trials if trial.quantizers or trial.coded}
+    wanted = dict.fromkeys((*graph.outputs, *(name for trial in tallies for name in trial.crossing)))
+    for i, sample in enumerate(samples if tallies else []):
+        say(f"accuracy: sample {i + 1} of {len(samples)}, {len(tallies)} candidates")
+        made = runner.run(sample, wanted)
+        reference = _finite([made[name] for name in graph.outputs], graph, i)
+        for trial, tally in tallies.items():
+            tally.add(reference, trial.outputs(runner, made))
     exact = Accuracy(len(batches), 1.0 if scores else None, 0.0, 0.0, 0.0)
-    return [plans.get(cut, {}).get(widths) or exact for cut, widths in keys]
+    return [tallies[trial].accuracy() if trial in tallies else exact for trial in trials]
 
 
 def _has_scores(graph: Graph) -> bool:
@@ -115,47 +102,41 @@ def _has_scores(graph: Graph) -> bool:
     return is_score and bool(first.shape) and first.shape[-1] >= 2 and first.elements == first.shape[-1]
 
 
-def _reference(
-    mod: tvm.IRModule, graph: Graph, samples: list[list[np.ndarray]], target: tvm.target.Target | None,
-    say: Callable[[str], None],
-) -> list[list[np.ndarray]]:  # fmt: skip
-    say("accuracy: the float network: compiling")
-    run = HostModule(mod, target)
-    outputs = []
-    for i, sample in enumerate(samples):
-        say(f"accuracy: the float network: sample {i + 1} of {len(samples)}")
-        outputs.append(run(sample))
-        for name, array in zip(graph.outputs, outputs[-1], strict=True):
-            if not np.isfinite(array.astype(np.float64)).all():
-                raise ModelError(
-                    f"output '{name}' of the float network is not finite on sample {i}, so nothing can be compared "
-                    "with it; check that sample, the preprocessing and the weights"
-                )
+def _finite(outputs: list[np.ndarray], graph: Graph, sample: int) -> list[np.ndarray]:
+    for name, array in zip(graph.outputs, outputs, strict=True):
+        if not np.isfinite(array.astype(np.float64)).all():
+            raise ModelError(
+                f"output '{name}' of the float network is not finite on sample {sample}, so nothing can be compared "
+                "with it; check that sample, the preprocessing and the weights"
+            )
     return outputs
 
 
-class _Halves:
-    """One cut, compiled: the edge half gives crossing tensors and its outputs, the cloud half the other outputs."""
+@dataclass(frozen=True)
+class _Trial:
+    """A cut, its quantisers, and the frames that cross as JPEG: what a candidate does to the numbers."""
 
-    def __init__(self, mod: tvm.IRModule, graph: Graph, cut: frozenset[str], target: tvm.target.Target | None) -> None:
-        marked = AssignCut(cut)(mod)
-        self._crossing, at_edge, self._at_cloud = side_outputs(marked)
-        self._made = tuple(dict.fromkeys((*self._crossing, *at_edge)))
-        self._names = graph.outputs
-        self._edge = HostModule(Partition("edge")(marked), target)
-        self._cloud = HostModule(Partition("cloud")(marked), target)
+    cut: frozenset[str]
+    crossing: tuple[str, ...]
+    quantizers: tuple[tuple[str, Quantizer], ...]
+    coded: tuple[str, ...]
 
-    def edge_run(self, sample: list[np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(self._made, self._edge(sample), strict=True))
+    @classmethod
+    def of(cls, graph: Graph, candidate: Candidate, ranges: Mapping[str, Range]) -> _Trial:
+        cut = graph.check_cut(candidate.edge_layers)
+        crossing = graph.crossing(cut)  # an output that is only shown in the cloud is never quantised
+        chosen = quantizers_for(candidate, graph, ranges)
+        coded = tuple(part.tensor for part in candidate.crossing if part.codec == "jpeg")
+        return cls(cut, crossing, tuple((name, chosen[name]) for name in crossing if name in chosen), coded)
 
-    def outputs(self, made: Mapping[str, np.ndarray], quantizers: Mapping[str, Quantizer]) -> list[np.ndarray]:
-        """The network's outputs when the cloud reads `made` through the quantisers; the edge's own stay."""
-        sent = [
-            quantize_dequantize(made[name], quantizers[name]) if name in quantizers else made[name]
-            for name in self._crossing
-        ]
-        found = {**made, **dict(zip(self._at_cloud, self._cloud(sent), strict=True))}
-        return [found[name] for name in self._names]
+    def outputs(self, runner: LayerRunner, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The network's outputs when the cloud reads the edge's tensors through the quantisers; the edge's own stay."""
+        graph, sent = runner.graph, {name: made[name] for name in self.crossing}
+        sent |= {name: quantize_dequantize(made[name], quantizer) for name, quantizer in self.quantizers}
+        sent |= {name: jpeg.decode(jpeg.encode(made[name]), made[name].shape) for name in self.coded}
+        at_cloud = [name for name in graph.outputs if graph.producer[name] not in (None, *self.cut)]
+        found = {**made, **runner.run(sent, at_cloud)}
+        return [found[name] for name in graph.outputs]
 
 
 class _Tally:

@@ -33,8 +33,8 @@ def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IR
 
     `mod` is the network that was planned (`plan.module`), or the same network before the layer passes. The edge's
     `main` returns (payload: uint8[bytes], outputs made there...), the cloud's takes the payload and returns its
-    outputs. For edge-only the payload is missing and the cloud's module is empty. GraphError when the plan is for
-    another network.
+    outputs. Where nothing crosses, the payload is missing and the cloud's module is empty. GraphError when the plan is
+    for another network.
     """
     layered = pipeline.layers()(mod)
     if extract_graph(layered, plan.graph.name) != plan.graph:
@@ -44,7 +44,7 @@ def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IR
         )
     candidate = plan.chosen.candidate
     quantizers = quantizers_for(candidate, plan.graph, plan.ranges)
-    marked = pipeline.at_cut(candidate.edge_layers, quantizers, pack=candidate.kind != "edge-only")(layered)
+    marked = pipeline.at_cut(candidate.edge_layers, quantizers, plan.problem.result_at)(layered)
     return pipeline.halves(marked)
 
 

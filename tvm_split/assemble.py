@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,12 @@ from tvm_split import calibrate, pipeline
 from tvm_split.bundle import PLAN, Bundle, canonical_json, new_folder, write_json, write_manifest
 from tvm_split.compile_half import compile_half, weights_digest, with_fingerprint
 from tvm_split.graph import Tensor
+from tvm_split.jpeg import QUALITY
 from tvm_split.passes.pack_cut import read_layout
 from tvm_split.plan.problem import Candidate
 from tvm_split.plan_json import to_json
 from tvm_split.targets import load_target
+from tvm_split.versions import versions
 from tvm_split.workflow import PlanResult, Progress, quiet
 
 
@@ -29,9 +30,9 @@ def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, forc
         facts, names = build_halves(result, candidate, folder, progress)
         write_json(folder / PLAN, to_json(result))
         names.append(PLAN)
+        at_edge = (None, *candidate.edge_layers) if problem.result_at == "edge" else ()
         outputs = [
-            _facts(graph.tensor[name])
-            | {"made_at": "edge" if graph.producer[name] in (None, *candidate.edge_layers) else "cloud"}
+            _facts(graph.tensor[name]) | {"returned_by": "edge" if graph.producer[name] in at_edge else "cloud"}
             for name in dict.fromkeys(graph.outputs)
         ]
         inputs = [_facts(graph.tensor[name]) for name in graph.inputs]
@@ -48,29 +49,31 @@ def build_halves(
     result: PlanResult, candidate: Candidate, folder: Path, progress: Progress
 ) -> tuple[dict[str, Any], list[str]]:
     """Compile edge, host twin and cloud; return the manifest's facts about them and the files' names."""
-    edge_only = candidate.kind == "edge-only"
     quantizers = calibrate.quantizers_for(candidate, result.graph, result.ranges)
-    marked = pipeline.at_cut(candidate.edge_layers, quantizers, pack=not edge_only)(result.module)
+    marked = pipeline.at_cut(candidate.edge_layers, quantizers, result.problem.result_at)(result.module)
     parts = [asdict(part) | {"shape": list(part.shape)} for part in read_layout(marked)]
     identity = {"graph": result.graph.to_json(), "edge": list(candidate.edge_layers), "parts": parts,
                 "weights": weights_digest(result.module), "versions": versions()}  # fmt: skip
     fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
     edge, cloud = (with_fingerprint(half, fingerprint) for half in pipeline.halves(marked))
     jobs = [("edge", edge, load_target(result.request.edge)), ("edge_host", edge, load_target("host"))]
-    if not edge_only:
+    if parts:
         jobs.append(("cloud", cloud, load_target(result.request.cloud)))
     halves = {}
     for role, mod, spec in jobs:
         progress(f"compiling the {role.replace('_', ' ')} half for {spec.name}")
         halves[role] = f"{role}.so"
         compile_half(mod, spec, folder / halves[role])
-    payload = {"bytes": sum(part["size_bytes"] for part in parts), "parts": parts}
+    payload = {"bytes": sum(part["size_bytes"] for part in parts), "parts": parts, "codec": _codec(candidate)}
     return {"fingerprint": fingerprint, "payload": payload, "halves": halves}, list(halves.values())
 
 
-def versions() -> dict[str, str]:
-    """Versions of what a compiled half depends on."""
-    return {name: version(name) for name in ("tvm-split", "apache-tvm", "apache-tvm-ffi")}
+def _codec(candidate: Candidate) -> dict[str, Any] | None:
+    """How the runtime codes the payload before it sends it, and the bytes that the plan counted; None for not."""
+    if not candidate.is_coded:
+        return None
+    (frame,) = candidate.crossing
+    return {"name": frame.codec, "shape": list(frame.shape), "quality": QUALITY, "bytes": frame.size_bytes}
 
 
 def _facts(tensor: Tensor) -> dict[str, Any]:

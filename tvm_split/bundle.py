@@ -16,7 +16,7 @@ from typing import Any
 from tvm_split.errors import BundleError
 from tvm_split.plan.problem import Link, Timing
 
-VERSION = 1
+VERSION = 2
 MANIFEST, PLAN = "manifest.json", "plan.json"
 
 
@@ -83,12 +83,25 @@ class Bundle:
         return int(self.manifest["payload"]["bytes"])
 
     @property
+    def codec(self) -> Mapping[str, Any] | None:
+        """How the runtime codes the payload before it is sent (JPEG), with the bytes that the plan counted."""
+        found: Mapping[str, Any] | None = self.manifest["payload"]["codec"]
+        return found
+
+    @property
+    def planned_bytes(self) -> int:
+        """Bytes of the payload on the wire, as the plan says: exact unless a codec makes them."""
+        return self.payload_bytes if self.codec is None else int(self.codec["bytes"])
+
+    @property
     def edge_outputs(self) -> tuple[str, ...]:
-        return tuple(item["name"] for item in self.manifest["outputs"] if item["made_at"] == "edge")
+        """Outputs that the edge half returns."""
+        return tuple(item["name"] for item in self.manifest["outputs"] if item["returned_by"] == "edge")
 
     @property
     def cloud_outputs(self) -> tuple[str, ...]:
-        return tuple(item["name"] for item in self.manifest["outputs"] if item["made_at"] == "cloud")
+        """Outputs that the cloud half returns: wanted in the cloud, those made on the edge as well."""
+        return tuple(item["name"] for item in self.manifest["outputs"] if item["returned_by"] == "cloud")
 
     @property
     def link(self) -> Link:

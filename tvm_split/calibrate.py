@@ -2,77 +2,45 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import tvm
-from tvm import relax
 
-from tvm_split import extract, lower
-from tvm_split.data import Batch, in_order
-from tvm_split.errors import BuildError, DataError, ModelError, PlanError
+from tvm_split.data import Batch, check_batch
+from tvm_split.errors import DataError, ModelError, PlanError
 from tvm_split.graph import DTYPE_BITS, Graph
+from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.quantize_cut import Quantizer
-from tvm_split.passes.return_tensors import ReturnTensors
 from tvm_split.plan.problem import Candidate
-from tvm_split.targets.load import load_target
-from tvm_split.tvm_target import resolve
 
 #: lowest and highest value of a tensor
 Range = tuple[float, float]
 
 
-class HostModule:
-    """A module of layers compiled for this machine (or for `target`, which must run here).
-
-    Calling it takes and gives arrays in the order of main's parameters and results. BuildError when the target is no
-    CPU or TVM cannot compile the module for it.
-    """
-
-    def __init__(self, mod: tvm.IRModule, target: tvm.target.Target | None = None) -> None:
-        target = resolve(load_target("host")) if target is None else tvm.target.Target(target)
-        if target.kind.name != "llvm":
-            raise BuildError(
-                f"the target is '{target.kind.name}', but samples run on this machine's CPU; give an llvm target"
-            )
-        try:
-            built = tvm.compile(mod, target=target, relax_pipeline=lower.pipeline(target))
-            self._main = relax.VirtualMachine(built, tvm.cpu())["main"]
-        except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            raise BuildError(f"the network cannot be compiled for {target}: {reason}") from error
-
-    def __call__(self, arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
-        result = self._main(*[tvm.runtime.tensor(np.ascontiguousarray(array)) for array in arrays])
-        return [part.numpy() for part in ([result] if isinstance(result, tvm.runtime.Tensor) else result)]
-
-
 def ranges(
-    mod: tvm.IRModule, tensors: Iterable[str], batches: Sequence[Mapping[str, np.ndarray]],
-    target: tvm.target.Target | None = None,
-) -> dict[str, Range]:  # fmt: skip
-    """Lowest and highest value of each named tensor of a module of layers over all batches.
+    runner: LayerRunner, tensors: Iterable[str], batches: Sequence[Mapping[str, np.ndarray]]
+) -> dict[str, Range]:
+    """Lowest and highest value of each named tensor of the runner's network over all batches.
 
     A batch is one run: input name -> array of the input's shape and dtype. Only one run's tensors are in memory at
     once. A tensor that never varies gets (c, c). DataError: no batches, or one that does not fit the inputs.
     ModelError: an unknown or empty tensor, or one with a value that is not finite, named with its batch.
     """
-    names = tuple(dict.fromkeys(tensors))
+    names, graph = tuple(dict.fromkeys(tensors)), runner.graph
     if not batches:
         raise DataError("there are no batches to calibrate on; at least 1 is needed, and 16 or more are better")
-    if not names:
-        return {}
-    graph = extract.graph(mod)
-    looking = ReturnTensors(names)(mod)  # before reading `graph.tensor`: it says which names there are
     for name in names:
+        if name not in graph.tensor:
+            close = difflib.get_close_matches(name, graph.tensor, n=3) or list(graph.tensor)[:3]
+            raise ModelError(f"the network has no tensor '{name}'; there are {', '.join(close)} and others")
         if graph.tensor[name].elements == 0:
             raise ModelError(f"tensor '{name}' has shape {graph.tensor[name].shape}, so no elements and no range")
-    samples = [in_order(batch, graph, number) for number, batch in enumerate(batches)]  # refuses before compiling
-    run = HostModule(looking, target)
+    samples = [check_batch(batch, graph, number) for number, batch in enumerate(batches)]
     low, high = dict.fromkeys(names, math.inf), dict.fromkeys(names, -math.inf)
     for number, sample in enumerate(samples):
-        for name, array in zip(names, run(sample), strict=True):
+        for name, array in runner.run(sample, names).items():
             least, most = float(array.min()), float(array.max())
             if not (math.isfinite(least) and math.isfinite(most)):
                 raise ModelError(

@@ -57,9 +57,9 @@ def load_batches(path: str | Path, graph: Graph) -> list[Batch]:
     raise DataError(f"{path}: the suffix '{path.suffix}' is not known; expected {_KINDS}")
 
 
-def in_order(batch: Mapping[str, np.ndarray], graph: Graph, number: int) -> list[np.ndarray]:
-    """The sample's arrays in the order of `graph.inputs`; DataError when one is missing or of another type."""
-    arrays = []
+def check_batch(batch: Mapping[str, np.ndarray], graph: Graph, number: int) -> dict[str, np.ndarray]:
+    """The sample's array of each of the network's inputs; DataError when one is missing or of another type."""
+    arrays = {}
     for name in graph.inputs:
         tensor = graph.tensor[name]
         if name not in batch:
@@ -70,7 +70,7 @@ def in_order(batch: Mapping[str, np.ndarray], graph: Graph, number: int) -> list
                 f"sample {number}: the array for input '{name}' is {array.dtype} {array.shape}; "
                 f"expected {tensor.dtype} {tensor.shape}"
             )
-        arrays.append(np.ascontiguousarray(array))
+        arrays[name] = array
     return arrays
 
 

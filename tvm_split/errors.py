@@ -39,3 +39,8 @@ class LinkDownError(SplitError):
 
 class DataError(SplitError):
     """Calibration or test data cannot be read, or does not fit the network's inputs."""
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of a message that has many, as TVM's have; it says what went wrong. The type's name without one."""
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

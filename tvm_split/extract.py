@@ -3,49 +3,72 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import tvm
 from tvm import relax
 
 from tvm_split.errors import ModelError
 from tvm_split.graph import Graph, Layer, Tensor
-from tvm_split.passes.layering import COMPOSITE, LAYER, free_vars, is_constant, main_bindings
+from tvm_split.passes.layering import COMPOSITE, LAYER, free_vars, is_constant, layer_calls, main_bindings
 
 
 def graph(mod: tvm.IRModule, name: str = "network") -> Graph:
     """Return the Graph of a module whose `main` consists of layers (pass `fuse-activation` makes one).
 
-    A tensor is named after the layer that makes it; the parts of a tuple are `layer.0`, `layer.1`. ModelError when a
-    binding of `main` is no layer.
+    A tensor is named after the layer that makes it; the parts of a tuple are `layer.0`, `layer.1`. ModelError as
+    `tensor_names`.
     """
-    function, bindings = main_bindings(mod)
-    tensors: list[Tensor] = []
-    layers: list[Layer] = []
-    names: dict[relax.Var, tuple[str, ...]] = {}
-    for param in function.params:
-        names[param] = (param.name,)
-        tensors.append(_tensor(param.name, param.ty))
-    for binding in bindings:
-        value = binding.value
-        if isinstance(value, relax.Call) and isinstance(value.op, relax.GlobalVar):
-            callee = mod[value.op]
-            if isinstance(callee, relax.Function) and callee.attrs and LAYER in callee.attrs:
-                layer, made = _layer(binding, callee, names)
-                layers.append(layer)
-                tensors.extend(made)
-                names[binding.var] = layer.outputs
-                continue
-        read = resolve(value, names)
-        if read is None:
-            raise ModelError(f"'{binding.var.name}' in 'main' is no layer; run the pass fuse-activation first")
-        names[binding.var] = read
+    function, _ = main_bindings(mod)
+    names = tensor_names(mod)
+    tensors = tuple(_tensor(tensor, ty) for tensor, ty in tensor_types(names).items())
+    layers = tuple(_layer(binding, callee, names) for binding, callee in layer_calls(mod))
     outputs = resolve(function.body.body, names)
     assert outputs is not None
-    return Graph(name, tuple(tensors), tuple(layers), tuple(p.name for p in function.params), outputs)
+    return Graph(name, tensors, layers, tuple(param.name for param in function.params), outputs)
 
 
-def resolve(value: relax.Expr, names: dict[relax.Var, tuple[str, ...]]) -> tuple[str, ...] | None:
+def tensor_names(mod: tvm.IRModule) -> dict[relax.Var, tuple[str, ...]]:
+    """Names of the tensors that each variable of `main` holds, in the order of the bindings; parameters come first.
+
+    ModelError when a binding is no layer and more than a tuple or a part of one, or when a tuple holds a tuple.
+    """
+    function, bindings = main_bindings(mod)
+    layers = {binding.var: str(callee.attrs[LAYER]) for binding, callee in layer_calls(mod)}
+    names: dict[relax.Var, tuple[str, ...]] = {param: (param.name,) for param in function.params}
+    for binding in bindings:
+        var, layer = binding.var, layers.get(binding.var)
+        _check_flat(f"'{var.name}' in 'main'", var.ty)
+        if layer is None:
+            read = resolve(binding.value, names)
+            if read is None:
+                raise ModelError(f"'{var.name}' in 'main' is no layer; run the pass fuse-activation first")
+            names[var] = read
+        elif isinstance(var.ty, relax.TupleType):
+            names[var] = tuple(f"{layer}.{i}" for i in range(len(var.ty.fields)))
+        else:
+            names[var] = (layer,)
+    _check_flat("the result of 'main'", function.body.body.ty)
+    return names
+
+
+def tensor_types(names: Mapping[relax.Var, tuple[str, ...]]) -> dict[str, relax.TensorType]:
+    """Type of every tensor, given `tensor_names`: inputs first, then in the order in which layers make them."""
+    types: dict[str, relax.TensorType] = {}
+    for var, held in names.items():
+        types.update(zip(held, var.ty.fields if isinstance(var.ty, relax.TupleType) else [var.ty], strict=True))
+    return types
+
+
+def _check_flat(what: str, ty: relax.Type) -> None:
+    if isinstance(ty, relax.TupleType) and any(isinstance(part, relax.TupleType) for part in ty.fields):
+        raise ModelError(
+            f"{what} is a tuple that holds a tuple, of type {ty}; expected tensors alone: make the model return one "
+            "flat tuple of tensors"
+        )
+
+
+def resolve(value: relax.Expr, names: Mapping[relax.Var, tuple[str, ...]]) -> tuple[str, ...] | None:
     """Tensor names behind a variable, a tuple or a part of a tuple; None for anything that computes."""
     if isinstance(value, relax.Var):
         return names[value]
@@ -62,19 +85,11 @@ def _tensor(name: str, ty: relax.TensorType) -> Tensor:
     return Tensor(name, tuple(int(extent) for extent in ty.shape.values), str(ty.dtype))
 
 
-def _layer(
-    binding: relax.VarBinding, callee: relax.Function, names: dict[relax.Var, tuple[str, ...]]
-) -> tuple[Layer, list[Tensor]]:
-    name = str(callee.attrs[LAYER])
-    if isinstance(binding.var.ty, relax.TupleType):
-        made = [_tensor(f"{name}.{i}", ty) for i, ty in enumerate(binding.var.ty.fields)]
-    else:
-        made = [_tensor(name, binding.var.ty)]
+def _layer(binding: relax.VarBinding, callee: relax.Function, names: Mapping[relax.Var, tuple[str, ...]]) -> Layer:
     inputs = tuple(dict.fromkeys(n for var in free_vars(binding.value) for n in names[var]))
-    inner = [b for block in callee.body.blocks for b in block.bindings]
-    flops = sum(flops_of(b) for b in inner)
+    flops = sum(flops_of(inner) for block in callee.body.blocks for inner in block.bindings)
     kind = str(callee.attrs[COMPOSITE]).removeprefix("tvm_split.")
-    return Layer(name, kind, inputs, tuple(t.name for t in made), flops, weight_bytes(callee)), made
+    return Layer(str(callee.attrs[LAYER]), kind, inputs, names[binding.var], flops, weight_bytes(callee))
 
 
 def weight_bytes(function: relax.Function) -> int:

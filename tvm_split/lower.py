@@ -21,9 +21,8 @@ class PrimitiveLayers:
         layers = {binding.var: callee for binding, callee in layer_calls(mod)}
         functions = dict(mod.functions_items())
         rebuilt: list[relax.VarBinding] = []
-        replace: dict[relax.Var, relax.Expr] = {}
         for binding in bindings:
-            value = substitute(binding.value, replace)
+            value = binding.value
             callee = layers.get(binding.var)
             if callee is None:
                 rebuilt.append(relax.VarBinding(binding.var, value))

@@ -10,7 +10,6 @@ computed from the bundle's link and the true number of bytes, and `computed` nam
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 from tvm_split.bundle import Bundle, TensorSpec
 from tvm_split.errors import BundleError
 from tvm_split.plan.problem import Timing
+from tvm_split.profile.measured import measure_half
 from tvm_split.profile.rpc import connect, remote_vm
 from tvm_split.runtime.edge import edge_library, edge_results
 from tvm_split.runtime.executor import Half
@@ -143,12 +143,7 @@ def _cloud(
             return outputs, server.time([payload], repeats)
     half = Half(bundle.cloud_so, fingerprint=bundle.fingerprint)
     outputs = check_arrays(half.run([payload]), specs, "output of the cloud half")
-    runs = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        half.run([payload])
-        runs.append(time.perf_counter() - begin)
-    return outputs, runs
+    return outputs, measure_half(bundle.cloud_so, [payload], repeats)
 
 
 def _random(spec: TensorSpec, generator: np.random.Generator) -> np.ndarray:

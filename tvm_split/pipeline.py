@@ -14,6 +14,7 @@ from tvm_split.passes.pack_cut import PackCut
 from tvm_split.passes.partition import Partition
 from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
 from tvm_split.passes.simplify import Simplify
+from tvm_split.plan.problem import Side
 
 
 def layers() -> tvm.transform.Sequential:
@@ -30,18 +31,19 @@ def layers() -> tvm.transform.Sequential:
 
 
 def at_cut(
-    edge_layers: Iterable[str], quantizers: Mapping[str, Quantizer], pack: bool = True
+    edge_layers: Iterable[str], quantizers: Mapping[str, Quantizer], result_at: Side = "edge"
 ) -> tvm.transform.Sequential:
-    """A module of layers -> the same with the cut marked, crossing tensors quantised and the payload packed.
-
-    An edge-only cut has nothing to pack: ask for `pack=False`.
-    """
-    passes = [AssignCut(tuple(edge_layers)), QuantizeCut(quantizers)]
-    if pack:
-        passes.append(PackCut())  # after quantize-cut, whose widths it packs to
-    return tvm.transform.Sequential(passes, name="tvm_split.at_cut")
+    """A module of layers -> the same with the cut marked, crossing tensors quantised and the payload packed."""
+    return tvm.transform.Sequential(
+        [
+            AssignCut(edge_layers, result_at),
+            QuantizeCut(quantizers),
+            PackCut(),  # after quantize-cut, whose widths it packs to
+        ],
+        name="tvm_split.at_cut",
+    )
 
 
 def halves(mod: tvm.IRModule) -> tuple[tvm.IRModule, tvm.IRModule]:
-    """A marked module -> its edge half and its cloud half. An edge-only module's cloud half returns an empty tuple."""
+    """A marked module -> its edge half and its cloud half. A cloud with nothing to do returns an empty tuple."""
     return Partition("edge")(mod), Partition("cloud")(mod)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tvm_split.workflow import PlanResult, Scored
+    from tvm_split.choice import Scored
+    from tvm_split.workflow import PlanResult
 
 VERSION = 1
 

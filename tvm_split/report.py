@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -12,12 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tvm_split.choice import label_of
 from tvm_split.plan.problem import Candidate, Timing
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tvm_split.workflow import PlanResult, Scored
+    from tvm_split.choice import Scored
+    from tvm_split.workflow import PlanResult
 
 #: columns when the output is no terminal: nothing is cut off there
 PLAIN_WIDTH = 160
@@ -29,13 +30,6 @@ def console(file: TextIO | None = None) -> Console:
     file = file or sys.stdout
     width = None if file.isatty() else PLAIN_WIDTH
     return Console(file=file, width=width, highlight=False, markup=False)
-
-
-def to_text(part: Table | str) -> str:
-    """What `console` prints into a file, for tests and logs."""
-    buffer = io.StringIO()
-    console(buffer).print(part)
-    return buffer.getvalue()
 
 
 def seconds(value: float) -> str:
@@ -92,9 +86,9 @@ def _row(scored: Scored, chosen: bool) -> list[Text]:
 
 
 def agreement(scored: Scored) -> str:
-    """Share of samples with the float network's first class; "exact" when nothing is quantised."""
-    if scored.accuracy is None:
-        return "lossy" if "JPEG" in scored.label else "exact"
+    """Share of samples with the float network's first class; "exact" when its outputs are the float network's."""
+    if scored.accuracy is None or scored.accuracy.max_abs_error == 0:
+        return "exact"
     if scored.accuracy.top1_agreement is None:
         return f"error {scored.accuracy.relative_error:.2g}"
     return f"{scored.accuracy.top1_agreement * 100:.3g} %"
@@ -158,25 +152,11 @@ def _because(chosen: Candidate, rival: Candidate) -> str:
     return f"the {stage} computes for {seconds(times[0])} instead of {seconds(times[1])}"
 
 
-def span_label(result: PlanResult, candidate: Candidate) -> str:
-    """How the table calls this answer, and what is to be said against its accuracy."""
-    key = (candidate.edge_layers, candidate.crossing)
-    for scored in result.candidates:
-        if (scored.candidate.edge_layers, scored.candidate.crossing) == key:
-            known = scored.accuracy is not None and scored.accuracy.top1_agreement is not None
-            low = known and scored.accuracy.top1_agreement < result.request.min_agreement
-            return f"{scored.label} (top-1 agreement only {agreement(scored)})" if low else scored.label
-    if candidate.kind != "split":
-        return candidate.label or candidate.kind
-    bits = "/".join(str(width) for width in sorted({part.bits for part in candidate.crossing}))
-    return f"split after {candidate.edge_layers[-1]}, {bits} bits (accuracy not checked)"
-
-
 def bandwidths(result: PlanResult) -> list[str]:
     """One line a range of uplink rates: which answer is the soonest there. Neighbours with one answer are one line."""
     merged: list[tuple[float, float, str]] = []
     for span in result.spans:
-        label = span_label(result, span.candidate)
+        label = label_of(span.candidate)
         if merged and merged[-1][2] == label:
             merged[-1] = (merged[-1][0], span.high_bytes_per_s, label)
         else:

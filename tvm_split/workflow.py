@@ -10,31 +10,34 @@ from typing import TYPE_CHECKING, Any
 from tvm_split import accuracy, calibrate, data, frontend, pipeline
 from tvm_split.accuracy import Accuracy
 from tvm_split.bundle import Bundle
-from tvm_split.costs import Costs
+from tvm_split.choice import (
+    SWEEP,
+    Scored,
+    acceptable,
+    baselines,
+    choose,
+    in_order,
+    label_of,
+    no_split_warnings,
+    shortlist,
+)
 from tvm_split.errors import PlanError
 from tvm_split.extract import graph as extract_graph
+from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
-from tvm_split.jpeg import jpeg_candidate
+from tvm_split.layer_runner import LayerRunner
+from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan import PLANNERS
 from tvm_split.plan.bandwidths import Span, envelope
-from tvm_split.plan.evaluate import evaluate
-from tvm_split.plan.memory import fits, smallest_split_bytes
-from tvm_split.plan.problem import Candidate, Problem, Side, Timing
-from tvm_split.profile.roofline import roofline
-from tvm_split.targets import TargetSpec, load_link, load_target
+from tvm_split.plan.problem import Candidate, Problem, Side
+from tvm_split.profile.source import costs_of
+from tvm_split.targets import load_link, load_target
 
 if TYPE_CHECKING:
     import tvm
 
 Progress = Callable[[str], None]
 Batches = list[Mapping[str, Any]]
-
-#: uplink rates between which turning points are looked for, in bytes a second: 50 kbit/s to 1 Gbit/s
-SWEEP = (6_250.0, 125_000_000.0)
-#: splits a width whose accuracy is looked at
-SHORTLIST = 3
-#: when there are no class scores, the largest relative error of the outputs that counts as agreement
-MAX_RELATIVE_ERROR = 0.1
 
 
 @dataclass(frozen=True)
@@ -59,16 +62,6 @@ class Request:
     min_agreement: float = 0.95
     samples: int = 8
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A candidate with what is known of it beyond its prediction."""
-
-    candidate: Candidate
-    label: str
-    accuracy: Accuracy | None = None
-    measured: Timing | None = None
 
 
 @dataclass(frozen=True)
@@ -98,9 +91,6 @@ def prepare(request: Request) -> tuple[tvm.IRModule, Graph]:
     """The module of layers of the request's model, and its graph."""
     mod = frontend.load(request.model, shapes=request.shapes)
     if request.preprocess:
-        from tvm_split.frontend.preprocess_spec import PreprocessSpec
-        from tvm_split.passes.preprocess import Preprocess
-
         mod = Preprocess(PreprocessSpec.named(request.preprocess))(mod)
     mod = pipeline.layers()(mod)
     return mod, extract_graph(mod, model_name(request.model))
@@ -108,31 +98,6 @@ def prepare(request: Request) -> tuple[tvm.IRModule, Graph]:
 
 def model_name(model: Any) -> str:
     return str(model).removeprefix("zoo:").split("/")[-1] if isinstance(model, str | Path) else "network"
-
-
-def costs_of(request: Request, graph: Graph, mod: tvm.IRModule) -> tuple[Costs, Costs, list[str]]:
-    """Costs of both sides and the warnings that belong to them."""
-    edge, cloud = load_target(request.edge), load_target(request.cloud)
-    if request.costs == "roofline":
-        return roofline(graph, edge), roofline(graph, cloud), [
-            "Times are predicted from the targets' data sheets (roofline), not measured; they may be off by a factor."
-        ]  # fmt: skip
-    if request.costs == "measured":
-        from tvm_split.profile.measured import measure_layers
-
-        here = measure_layers(mod, graph, load_target("host"))
-        return _scaled(here, graph, edge), _scaled(here, graph, cloud), [
-            "Times were measured on this machine and scaled to each target by its roofline; measure on the board."
-        ]  # fmt: skip
-    edge_path, cloud_path = request.costs
-    return Costs.load(Path(edge_path)), Costs.load(Path(cloud_path)), []
-
-
-def _scaled(here: Costs, graph: Graph, spec: TargetSpec) -> Costs:
-    """This machine's times, each multiplied by the ratio of the two rooflines of its layer."""
-    host, other = roofline(graph, load_target("host")), roofline(graph, spec)
-    scaled = {name: seconds * other.of(name) / host.of(name) for name, seconds in here.layer_s.items()}
-    return Costs(spec.name, "measured on the host, scaled by roofline", scaled, here.provenance)
 
 
 def plan(request: Request, progress: Progress = quiet) -> PlanResult:
@@ -144,48 +109,42 @@ def plan(request: Request, progress: Progress = quiet) -> PlanResult:
     if request.strategy not in PLANNERS:
         raise PlanError(f"there is no planner '{request.strategy}'; the planners are {', '.join(sorted(PLANNERS))}")
     link = load_link(request.link)
-    load_target(request.edge), load_target(request.cloud)  # a wrong name is told before any work
+    edge, cloud = load_target(request.edge), load_target(request.cloud)  # a wrong name is told before any work
     progress(f"reading {model_name(request.model)}")
     mod, graph = prepare(request)
     batches, warnings = _batches(request, graph)
-    edge_costs, cloud_costs, notes = costs_of(request, graph, mod)
+    edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud)
     warnings += notes
     problem = Problem(
         graph, edge_costs, cloud_costs, link, cut_bits=request.cut_bits, memory_bytes=request.memory_bytes,
         pins=request.pins, tensor_bits=request.tensor_bits, result_at=request.result_at,
     )  # fmt: skip
     progress(f"planning {len(graph.layers)} layers with {request.strategy}")
-    planner = PLANNERS[request.strategy]
-    found = planner(problem)
-    splits = _shortlist(found)
+    splits = shortlist(problem, PLANNERS[request.strategy])
     if not splits:
-        warnings += _no_split(problem)
-    crossing = {part.tensor for candidate in splits for part in candidate.crossing}
-    ranges = {}
-    if crossing:
-        progress(f"calibrating {len(crossing)} tensors on {len(batches)} samples")
-        ranges = calibrate.ranges(mod, [name for name in crossing if _quantisable(graph, name)], batches)
-    progress(f"checking the accuracy of {len(splits)} splits")
-    scores = accuracy.measure(mod, list(splits), ranges, batches, progress=progress)
-    scored = [Scored(c, _label(c), a) for c, a in zip(splits, scores, strict=True)]
-    scored += _baselines(problem, batches)
-    chosen = _choose(scored, request.min_agreement)
-    ordered = tuple(sorted(scored, key=lambda s: (s.candidate.predicted.total_s, s.label)))
+        warnings += no_split_warnings(problem)
+    candidates = [*splits, *baselines(problem, batches)]
+    ranges, found = _look_inside(mod, graph, candidates, batches, progress)
+    scored = [Scored(c, label_of(c), a) for c, a in zip(candidates, found, strict=True)]
+    chosen = choose(scored, request.min_agreement)
     allowed = [item.candidate for item in scored if acceptable(item, request.min_agreement)]
     spans = envelope(problem, allowed, *SWEEP)
-    return PlanResult(request, graph, problem, chosen, ordered, spans, tuple(warnings), mod, ranges)
+    return PlanResult(request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges)
 
 
-def _no_split(problem: Problem) -> list[str]:
-    """Why there is no split, when memory is the reason."""
-    if problem.memory_bytes is None or "edge" not in {
-        problem.pinned().get(x.name, "edge") for x in problem.graph.layers
-    }:
-        return []
-    needed = smallest_split_bytes(problem)
-    if needed <= problem.memory_bytes:
-        return []
-    return [f"No split fits the edge memory of {problem.memory_bytes} bytes; the smallest needs {needed} bytes."]
+def _look_inside(
+    mod: tvm.IRModule, graph: Graph, candidates: list[Candidate], batches: Batches, progress: Progress
+) -> tuple[dict[str, calibrate.Range], list[Accuracy | None]]:
+    """Ranges of the tensors that the candidates quantise, and each candidate's accuracy (None: none can lose any)."""
+    crossing = dict.fromkeys(part.tensor for candidate in candidates for part in candidate.crossing)
+    quantisable = [name for name in crossing if graph.tensor[name].is_float and name not in graph.inputs]
+    if not quantisable and not any(candidate.is_coded for candidate in candidates):
+        return {}, [None] * len(candidates)
+    progress("compiling each layer for this machine, to look inside the network")
+    runner = LayerRunner(mod)
+    progress(f"calibrating {len(quantisable)} tensors on {len(batches)} samples")
+    ranges = calibrate.ranges(runner, quantisable, batches)
+    return ranges, list(accuracy.measure(runner, candidates, ranges, batches, progress=progress))
 
 
 def _batches(request: Request, graph: Graph) -> tuple[Batches, list[str]]:
@@ -194,65 +153,6 @@ def _batches(request: Request, graph: Graph) -> tuple[Batches, list[str]]:
     return list(calibrate.random_batches(graph, min(request.samples, 4), request.seed)), [
         "No --data was given: ranges were calibrated on random inputs, and agreement says little. Give --data."
     ]
-
-
-def _quantisable(graph: Graph, name: str) -> bool:
-    return graph.tensor[name].is_float and name not in graph.inputs
-
-
-def _shortlist(found: tuple[Candidate, ...]) -> list[Candidate]:
-    """The soonest splits of every width, at most SHORTLIST a width."""
-    taken: dict[tuple[int, ...], int] = {}
-    chosen = []
-    for candidate in found:
-        width = tuple(sorted({part.bits for part in candidate.crossing}))
-        if candidate.kind == "split" and taken.get(width, 0) < SHORTLIST:
-            taken[width] = taken.get(width, 0) + 1
-            chosen.append(candidate)
-    return chosen
-
-
-def _label(candidate: Candidate) -> str:
-    bits = "/".join(str(b) for b in sorted({part.bits for part in candidate.crossing}))
-    return f"split after {candidate.edge_layers[-1]}, {bits} bits"
-
-
-def _baselines(problem: Problem, batches: Batches) -> list[Scored]:
-    """Edge-only, cloud-only raw, and cloud-only JPEG when the only input is a frame of bytes; those that pins allow."""
-    every = tuple(layer.name for layer in problem.graph.layers)
-    sides = set(problem.pinned().values())
-    found = []
-    if "cloud" not in sides:
-        whole = evaluate(problem, every, problem.cut_bits[0])
-        if fits(problem, whole):
-            found.append(Scored(whole, "edge-only"))
-    if "edge" not in sides:
-        raw = evaluate(problem, (), problem.cut_bits[0])
-        found.append(Scored(raw, "cloud-only raw"))
-        coded = jpeg_candidate(problem, raw, batches)
-        if coded is not None:
-            found.append(Scored(coded, "cloud-only JPEG"))
-    return found
-
-
-def acceptable(item: Scored, min_agreement: float) -> bool:
-    """Whether the candidate answers as the float network does, on the samples it was checked on."""
-    if item.accuracy is None:  # nothing is quantised
-        return True
-    if item.accuracy.top1_agreement is not None:
-        return item.accuracy.top1_agreement >= min_agreement
-    return item.accuracy.relative_error <= MAX_RELATIVE_ERROR
-
-
-def _choose(scored: list[Scored], min_agreement: float) -> Scored:
-    allowed = [item for item in scored if acceptable(item, min_agreement)]
-    if not allowed:
-        best = max((s.accuracy.top1_agreement or 0.0 for s in scored if s.accuracy), default=0.0)
-        raise PlanError(
-            f"no candidate agrees with the float network on {min_agreement:.0%} of the samples (best: {best:.0%}) "
-            "and pins forbid edge-only and cloud-only; allow more bits (--cut-bits) or less agreement (--min-agreement)"
-        )
-    return min(allowed, key=lambda item: (item.candidate.predicted.total_s, item.label))
 
 
 def compile(request: Request, out: Path, progress: Progress = quiet, force: bool = False) -> CompileResult:

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 import tvm
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from tvm import relax
 
 from tvm_split.errors import ModelError
@@ -18,18 +18,15 @@ def names(mod):
     return [binding.var.name for block in mod["main"].body.blocks for binding in block.bindings]
 
 
-def one_node(op, shape=(1, 3, 8, 8), *, opset=17, domain="", constants=(), **attributes):
-    inputs = ["x", *(name for name, _ in constants)]
-    node = helper.make_node(op, inputs, ["y"], name=f"my/{op}", domain=domain, **attributes)
-    graph = helper.make_graph(
-        [node],
-        "one",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(array, name) for name, array in constants],
-    )
-    opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+@pytest.fixture
+def one_node(model):
+    """Makes a model of one operator, which reads the input 'x' and the constants."""
+
+    def make(op, *, opset=17, constants=None, **attributes):
+        node = helper.make_node(op, ["x", *(constants or {})], ["y"], name=f"my/{op}", **attributes)
+        return model([node], {"x": X.shape}, constants, opset)
+
+    return make
 
 
 def test_same_numbers_as_onnxruntime(small, run):
@@ -53,8 +50,8 @@ def test_node_names_become_variable_names(small):
     assert names(load(small())) == ["stem_0_conv_conv2d", "stem_0_conv", "stem_1_relu", "body", "y"]
 
 
-def test_batch_norm_stays_for_our_own_pass():
-    parts = [(name, np.ones(3, np.float32)) for name in ("scale", "bias", "mean", "var")]
+def test_batch_norm_stays_for_our_own_pass(one_node):
+    parts = {name: np.ones(3, np.float32) for name in ("scale", "bias", "mean", "var")}
     mod = load(one_node("BatchNormalization", constants=parts))
     assert "relax.nn.batch_norm" in {
         str(b.value.op.name) for b in mod["main"].body.blocks[0].bindings if hasattr(b.value, "op")
@@ -71,19 +68,13 @@ def test_file_with_external_data(small, run, tmp_path):
         load(path)
 
 
-def test_constant_shape_arithmetic_is_folded():
+def test_constant_shape_arithmetic_is_folded(model):
     shape = helper.make_node("Shape", ["x"], ["s"])
     picked = helper.make_node("Gather", ["s", "zero"], ["n"])
     joined = helper.make_node("Concat", ["n", "rest"], ["t"], axis=0)
     reshaped = helper.make_node("Reshape", ["x", "t"], ["y"], name="flat")
-    graph = helper.make_graph(
-        [shape, picked, joined, reshaped],
-        "dynamic",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.array([0]), "zero"), numpy_helper.from_array(np.array([-1]), "rest")],
-    )
-    mod = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    constants = {"zero": np.array([0]), "rest": np.array([-1])}
+    mod = load(model([shape, picked, joined, reshaped], {"x": ["n", 3, 8, 8]}, constants))
     assert tuple(int(axis) for axis in mod["main"].ret_ty.shape.values) == (1, 192)
 
 
@@ -120,7 +111,7 @@ def test_one_symbol_has_one_value(small):
         load(small(["n", 3, "s", "s"]), shapes={"x": (1, 3, 8, 9)})
 
 
-def test_an_old_opset_is_raised(run):
+def test_an_old_opset_is_raised(one_node, run):
     mod = load(one_node("Clip", opset=6, min=-0.5, max=0.5))
     np.testing.assert_array_equal(run(mod, X)[0], X.clip(-0.5, 0.5))
 
@@ -152,8 +143,8 @@ def test_weights_that_are_no_numbers_are_named(small, value):
         load(small(weight=weight))
 
 
-def test_an_infinite_bound_is_no_damaged_weight(run):
-    mod = load(one_node("Min", constants=[("bound", np.array([np.inf, 0, 0, 0, 0, 0, 0, 0], np.float32))]))
+def test_an_infinite_bound_is_no_damaged_weight(one_node, run):
+    mod = load(one_node("Min", constants={"bound": np.array([np.inf, 0, 0, 0, 0, 0, 0, 0], np.float32)}))
     np.testing.assert_array_equal(run(mod, X)[0][..., 0], X[..., 0])
 
 

@@ -2,14 +2,13 @@
 
 import pytest
 import tvm
-import tvm_ffi
-from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
 
 from tvm_split.errors import GraphError
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.fuse_activation import FuseActivation
+from tvm_split.passes.layering import RESULT_AT
 from tvm_split.passes.partition import side_outputs, sides
 
 
@@ -29,16 +28,24 @@ LAYERS = FuseActivation()(Chain)
 
 
 @pytest.mark.parametrize("edge", [(), ("a",), ("a", "b"), ("b", "a"), ("a", "b", "c")])
-def test_every_layer_gets_its_side(edge):
-    before = tvm_ffi.structural_hash(LAYERS)
-    marked = AssignCut(edge)(LAYERS)
+def test_every_layer_gets_its_side(apply_once, edge):
+    marked = apply_once(AssignCut(edge), LAYERS)
     assert sides(marked) == {name: "edge" if name in edge else "cloud" for name in "abc"}
-    relax.analysis.well_formed(marked)
-    assert tvm_ffi.structural_hash(LAYERS) == before
 
 
 def test_a_second_cut_replaces_the_first():
     tvm.ir.assert_structural_equal(AssignCut({"a"})(AssignCut({"a", "b"})(LAYERS)), AssignCut({"a"})(LAYERS))
+
+
+def test_the_result_at_the_cloud_is_written_on_main(apply_once):
+    at_cloud = apply_once(AssignCut({"a"}, result_at="cloud"), LAYERS)
+    assert at_cloud["main"].attrs[RESULT_AT] == "cloud" and sides(at_cloud)["a"] == "edge"
+    tvm.ir.assert_structural_equal(apply_once(AssignCut({"a"}), at_cloud), AssignCut({"a"})(LAYERS))
+
+
+def test_the_result_elsewhere_is_refused():
+    with pytest.raises(GraphError, match="result_at is 'fog'; the outputs are wanted at 'edge' or at 'cloud'"):
+        AssignCut({"a"}, result_at="fog")
 
 
 def test_a_generator_of_names_serves_every_run():

@@ -11,6 +11,7 @@ from tvm_split.passes.fold_batch_norm import FoldBatchNorm
 
 W = np.arange(1, 5, dtype="float32").reshape(2, 2, 1, 1)
 TWO, ONE = np.full(2, 2, "float32"), np.ones(2, "float32")
+SHAPE = (1, 2, 4, 4)
 EYE = np.eye(4, dtype="float32")
 THREE_QUARTERS = np.full(2, 0.75, "float32")  # with epsilon 0.25: the root is 1
 
@@ -45,20 +46,15 @@ class Expected:
         return y
 
 
-def operators(mod):
-    bindings = [binding.value for block in mod["main"].body.blocks for binding in block.bindings]
-    return [value.op.name.split(".")[-1] for value in bindings if isinstance(value, relax.Call)]
-
-
 def test_norm_bias_and_scale_go_into_the_convolution(apply):
     result = apply(FoldBatchNorm(), Before)
     tvm.ir.assert_structural_equal(result, Expected)
     assert [b.var.name for b in result["main"].body.blocks[0].bindings] == ["conv1", "scaled", "y"]
 
 
-def test_training_mode_stays(apply, caplog):
+def test_training_mode_stays(apply, caplog, build):
     caplog.set_level("INFO", "tvm_split.passes")
-    mod = graph(lambda emit, x: norm_of(emit, emit(relax.op.nn.conv2d(x, relax.const(W))), training=True))
+    mod = build(lambda emit, x: norm_of(emit, emit(relax.op.nn.conv2d(x, relax.const(W))), training=True), SHAPE)
     assert apply(FoldBatchNorm(), mod).same_as(mod)
     assert "its batch_norm is in training mode" in caplog.text and "nothing to do" in caplog.text
 
@@ -78,17 +74,6 @@ def test_parameters_that_are_not_constant_stay(apply, caplog):
     mod = builder.get()
     assert apply(FoldBatchNorm(), mod).same_as(mod)
     assert "has parameters that are not constant" in caplog.text
-
-
-def graph(steps):
-    """A function of x whose last variable is what `steps(emit, x)` returns."""
-    builder = relax.BlockBuilder()
-    x = relax.Var("x", relax.TensorType((1, 2, 4, 4), "float32"))
-    with builder.function("main", [x]):
-        with builder.dataflow():
-            y = builder.emit_output(steps(builder.emit, x))
-        builder.emit_func_output(y)
-    return builder.get()
 
 
 def norm_of(emit, y, index=0, axis=1, training=False):
@@ -125,8 +110,8 @@ def two_axes(emit, x):
         (two_axes, ["conv2d", "add", "multiply", "add", "relu"]),
     ],
 )
-def test_what_cannot_be_folded_is_a_multiply_and_an_add(apply, run, steps, expected):
-    mod = graph(steps)
+def test_what_cannot_be_folded_is_a_multiply_and_an_add(apply, run, build, operators, steps, expected):
+    mod = build(steps, SHAPE)
     result = apply(FoldBatchNorm(), mod)
     assert operators(result) == expected
     x = np.random.default_rng(8).standard_normal((1, 2, 4, 4)).astype("float32")
@@ -145,12 +130,12 @@ def test_what_cannot_be_folded_is_a_multiply_and_an_add(apply, run, steps, expec
         lambda emit, x: relax.op.divide(relax.const(W[:1]), emit(relax.op.nn.conv2d(x, relax.const(W)))),
     ],
 )
-def test_bias_lone_scale_matrix_and_inverse_stay(apply, steps):
-    mod = graph(steps)
+def test_bias_lone_scale_matrix_and_inverse_stay(apply, build, steps):
+    mod = build(steps, SHAPE)
     assert apply(FoldBatchNorm(), mod).same_as(mod)
 
 
-def test_overflowing_weights_stay_apart(apply, run, caplog):
+def test_overflowing_weights_stay_apart(apply, run, build, caplog):
     caplog.set_level("INFO", "tvm_split.passes")
 
     def steps(emit, x):
@@ -158,21 +143,21 @@ def test_overflowing_weights_stay_apart(apply, run, caplog):
         large = emit(relax.op.nn.conv2d(c, relax.const(W / 4 * np.float32(1e38))))
         return relax.op.multiply(large, relax.const(1e4, "float32"))
 
-    mod = graph(steps)
+    mod = build(steps, SHAPE)
     assert apply(FoldBatchNorm(), mod).same_as(mod)
     assert "the folded weights may overflow float32" in caplog.text
 
 
-def test_running_mean_of_an_inference_norm_is_its_parameter(apply, run):
-    mod = graph(lambda emit, x: relax.op.add(x, emit(relax.op.reshape(norm_of(emit, x, index=1), (1, 2, 1, 1)))))
+def test_running_mean_of_an_inference_norm_is_its_parameter(apply, run, build, operators):
+    mod = build(lambda emit, x: relax.op.add(x, emit(relax.op.reshape(norm_of(emit, x, index=1), (1, 2, 1, 1)))), SHAPE)
     result = apply(FoldBatchNorm(), mod)
     assert operators(result) == ["reshape", "add"]
     x = np.ones((1, 2, 4, 4), "float32")
     np.testing.assert_array_equal(run(mod, x), run(result, x))
 
 
-def test_norms_on_both_sides_of_a_layer(apply, run):
-    mod = graph(lambda emit, x: norm_of(emit, emit(relax.op.nn.conv2d(norm_of(emit, x), relax.const(W)))))
+def test_norms_on_both_sides_of_a_layer(apply, run, build, operators):
+    mod = build(lambda emit, x: norm_of(emit, emit(relax.op.nn.conv2d(norm_of(emit, x), relax.const(W)))), SHAPE)
     result = apply(FoldBatchNorm(), mod)
     assert operators(result) == ["conv2d", "add"]
     x = np.random.default_rng(9).standard_normal((1, 2, 4, 4)).astype("float32")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tvm
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import relax, topi
 from tvm.script import ir as I
@@ -145,7 +145,7 @@ def test_transposed_convolution_stays(apply):
     assert apply(FoldPad(), mod).same_as(mod)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None)
 @given(
     before=st.tuples(st.integers(0, 3), st.integers(0, 3)),
     after=st.tuples(st.integers(0, 3), st.integers(0, 3)),

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import tvm
-import tvm_ffi
 from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
 
-from tvm_split import extract, lower
+from tvm_split import extract
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layering import COMPOSITE, LAYER, layer_calls
 
@@ -58,21 +57,6 @@ class Expected:
         return y
 
 
-def network(body, inputs=1):
-    """`body(emit, x, ...)` as `main`; emit(expr, name) binds."""
-    builder = relax.BlockBuilder()
-    params = [relax.Var(f"x{i}", relax.TensorType(SHAPE, "float32")) for i in range(inputs)]
-
-    def emit(expr, name):
-        return builder.emit(expr, name_hint=name)
-
-    with builder.function("main", params):
-        with builder.dataflow():
-            out = builder.emit_output(body(emit, *params))
-        builder.emit_func_output(out)
-    return builder.get()
-
-
 def weights(*shape, seed=0):
     return relax.const(np.random.default_rng(seed).standard_normal(shape).astype("float32"))
 
@@ -85,19 +69,21 @@ def number(value):
     return relax.const(np.float32(value))
 
 
-def layers_of(mod):
-    """Fuse, check the input is untouched and the result well formed, and give {name: kind}."""
-    before = tvm_ffi.structural_hash(mod, map_free_vars=True)
-    fused = FuseActivation()(mod)
-    assert tvm_ffi.structural_hash(mod, map_free_vars=True) == before
-    relax.analysis.well_formed(fused)
-    names = [str(callee.attrs[LAYER]) for _, callee in layer_calls(fused)]
-    assert len(set(names)) == len(names)
-    return {str(f.attrs[LAYER]): str(f.attrs[COMPOSITE]).removeprefix("tvm_split.") for _, f in layer_calls(fused)}
+@pytest.fixture
+def layers_of(apply_once, build):
+    """{name: kind} of the layers of `body(emit, x, ...)`."""
+
+    def kinds(body, inputs=1):
+        calls = layer_calls(apply_once(FuseActivation(), build(body, *[SHAPE] * inputs)))
+        found = {str(f.attrs[LAYER]): str(f.attrs[COMPOSITE]).removeprefix("tvm_split.") for _, f in calls}
+        assert len(found) == len(calls), "names differ"
+        return found
+
+    return kinds
 
 
-def test_before_and_expected():
-    fused = FuseActivation()(Before)
+def test_before_and_expected(apply_once):
+    fused = apply_once(FuseActivation(), Before)
     tvm.ir.assert_structural_equal(fused, Expected)
     assert [gvar.name_hint for gvar in fused.get_global_vars()] == ["c", "main", "y"]
 
@@ -107,15 +93,10 @@ def test_layers_already_made_stay():
     tvm.ir.assert_structural_equal(FuseActivation()(fused), fused)
 
 
-def test_the_same_numbers():
+def test_the_same_numbers(run, run_layers):
     x = np.random.default_rng(0).standard_normal((1, 2, 3, 3)).astype("float32")
-    target = tvm.target.Target("llvm")
-    plain = relax.VirtualMachine(tvm.compile(Before, target), tvm.cpu())
-    fused = relax.VirtualMachine(
-        tvm.compile(FuseActivation()(Before), target, relax_pipeline=lower.pipeline(target)), tvm.cpu()
-    )
-    outs = [vm["main"](tvm.runtime.tensor(x)).numpy() for vm in (plain, fused)]
-    np.testing.assert_allclose(outs[0], outs[1], rtol=4 * 2.0**-24 * 3)
+    (fused,) = run_layers(FuseActivation()(Before), x)
+    np.testing.assert_allclose(run(Before, x), fused, rtol=4 * 2.0**-24 * 3)
 
 
 def silu(emit, x):
@@ -146,66 +127,66 @@ ACTIVATIONS = {
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS)
-def test_activation_joins_its_convolution(kind):
-    assert layers_of(network(lambda emit, x: ACTIVATIONS[kind](emit, conv(emit, x)))) == {"c": f"conv2d_{kind}"}
+def test_activation_joins_its_convolution(layers_of, kind):
+    assert layers_of(lambda emit, x: ACTIVATIONS[kind](emit, conv(emit, x))) == {"c": f"conv2d_{kind}"}
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS)
-def test_activation_stays_together_after_a_pool(kind):
+def test_activation_stays_together_after_a_pool(layers_of, kind):
     def body(emit, x):
         return ACTIVATIONS[kind](emit, emit(relax.op.nn.max_pool2d(x), "p0"))
 
-    assert list(layers_of(network(body)).values()) == ["max_pool2d", kind]
+    assert list(layers_of(body).values()) == ["max_pool2d", kind]
 
 
-def test_activation_joins_after_the_bias():
+def test_activation_joins_after_the_bias(layers_of):
     def body(emit, x):
         return silu(emit, emit(relax.op.add(conv(emit, x), weights(1, 4, 1, 1)), "b"))
 
-    assert layers_of(network(body)) == {"c": "conv2d_bias_silu"}
+    assert layers_of(body) == {"c": "conv2d_bias_silu"}
 
 
-def test_residual_joins_the_later_producer():
+def test_residual_joins_the_later_producer(layers_of):
     def body(emit, x):
         first = emit(relax.op.nn.relu(conv(emit, x, "c1")), "r1")
         second = conv(emit, first, "c2")
         return emit(relax.op.nn.relu(emit(relax.op.add(first, second), "a")), "r2")
 
-    assert layers_of(network(body)) == {"c1": "conv2d_relu", "c2": "conv2d_residual_relu"}
+    assert layers_of(body) == {"c1": "conv2d_relu", "c2": "conv2d_residual_relu"}
 
 
-def test_two_convolutions_into_one_add():
+def test_two_convolutions_into_one_add(layers_of):
     def body(emit, x):
         return emit(relax.op.add(conv(emit, x, "left"), conv(emit, x, "right")), "a")
 
-    assert layers_of(network(body)) == {"left": "conv2d", "right": "conv2d_residual"}
+    assert layers_of(body) == {"left": "conv2d", "right": "conv2d_residual"}
 
 
-def test_one_residual_a_layer():
+def test_one_residual_a_layer(layers_of):
     def body(emit, x, y):
         return emit(relax.op.add(emit(relax.op.add(conv(emit, x), x), "a"), y), "b")
 
-    assert layers_of(network(body, inputs=2)) == {"c": "conv2d_residual", "gv": "add"}
+    assert layers_of(body, inputs=2) == {"c": "conv2d_residual", "gv": "add"}
 
 
-def test_an_intermediate_that_a_pool_reads_too_is_not_hidden():
+def test_an_intermediate_that_a_pool_reads_too_is_not_hidden(layers_of):
     def body(emit, x):
         c = conv(emit, x)
         pooled = emit(relax.op.nn.max_pool2d(c), "p")
         return emit(relax.op.concat([emit(relax.op.nn.relu(c), "r"), pooled], axis=1), "y")
 
-    assert layers_of(network(body)) == {"c": "conv2d", "p": "max_pool2d", "r": "relu", "gv": "concat"}
+    assert layers_of(body) == {"c": "conv2d", "p": "max_pool2d", "r": "relu", "gv": "concat"}
 
 
-def test_an_intermediate_that_is_an_output_is_not_hidden():
+def test_an_intermediate_that_is_an_output_is_not_hidden(layers_of):
     def body(emit, x):
         c = conv(emit, x)
         return emit(relax.Tuple([c, emit(relax.op.nn.relu(c), "r")]), "y")
 
-    assert layers_of(network(body)) == {"c": "conv2d", "r": "relu"}
+    assert layers_of(body) == {"c": "conv2d", "r": "relu"}
 
 
-def test_a_layer_never_depends_on_itself():
+def test_a_layer_never_depends_on_itself(layers_of):
     """c reaches the add both straight and around a pool: the add must stay out of c's layer."""
 
     def body(emit, x):
@@ -213,24 +194,43 @@ def test_a_layer_never_depends_on_itself():
         around = emit(relax.op.nn.max_pool2d(c, pool_size=(3, 3), padding=(1, 1)), "p")
         return emit(relax.op.add(c, around), "a")
 
-    assert layers_of(network(body)) == {"c": "conv2d", "p": "max_pool2d", "gv": "add"}
+    assert layers_of(body) == {"c": "conv2d", "p": "max_pool2d", "gv": "add"}
 
 
-def test_a_broadcast_that_grows_the_tensor_is_not_joined():
+def test_a_broadcast_that_grows_the_tensor_is_not_joined(layers_of):
     def body(emit, x):
         return emit(relax.op.add(conv(emit, x), weights(3, 4, 5, 5)), "a")
 
-    assert layers_of(network(body)) == {"c": "conv2d", "gv": "add"}
+    assert layers_of(body) == {"c": "conv2d", "gv": "add"}
 
 
-def test_names_are_identifiers_and_differ():
+@I.ir_module
+class Calls:
+    @R.function(private=True)
+    def helper(x: R.Tensor((2, 2), "float32")) -> R.Tensor((2, 2), "float32"):
+        return R.nn.relu(x)
+
+    @R.function
+    def main(x: R.Tensor((2, 2), "float32")) -> R.Tensor((2, 2), "float32"):
+        cls = Calls
+        with R.dataflow():
+            y = cls.helper(x)
+            R.output(y)
+        return y
+
+
+def test_a_call_of_a_function_is_a_layer_of_that_name(apply_once):
+    ((_, layer),) = layer_calls(apply_once(FuseActivation(), Calls))
+    assert layer.attrs[COMPOSITE] == "tvm_split.helper"
+
+
+def test_names_are_identifiers_and_differ(layers_of, build):
     def body(emit, x):
         for _ in range(3):
             x = emit(relax.op.nn.max_pool2d(x), "block/pool.1")
         return x
 
-    mod = network(body)
-    names = list(layers_of(mod))
-    assert names == list(layers_of(mod)), "stable"
+    names = list(layers_of(body))
+    assert names == list(layers_of(body)), "stable"
     assert all(name.isidentifier() for name in names)
-    assert extract.graph(FuseActivation()(mod)).layers[-1].name == names[-1]
+    assert extract.graph(FuseActivation()(build(body, SHAPE))).layers[-1].name == names[-1]

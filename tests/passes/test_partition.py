@@ -2,19 +2,16 @@
 
 import numpy as np
 import pytest
-import tvm
-import tvm_ffi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import relax
 
-from tvm_split import extract, lower
+from tvm_split import extract
 from tvm_split.errors import GraphError
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.fuse_activation import FuseActivation
-from tvm_split.passes.partition import Partition, side_outputs
+from tvm_split.passes.partition import Partition
 
-TARGET = tvm.target.Target("llvm")
 SHAPE = (1, 2, 4, 4)
 
 
@@ -48,31 +45,9 @@ def random_network(seed, size, inputs):
     return FuseActivation()(builder.get())
 
 
-def run(mod, *arrays):
-    machine = relax.VirtualMachine(tvm.compile(mod, TARGET, relax_pipeline=lower.pipeline(TARGET)), tvm.cpu())
-    result = machine["main"](*(tvm.runtime.tensor(array) for array in arrays))
-    return [out.numpy() for out in result] if hasattr(result, "__len__") else [result.numpy()]
-
-
-def joined(mod, edge_layers, arrays):
-    """The network's outputs by name, and both halves, the way the runtime uses them."""
-    marked = AssignCut(edge_layers)(mod)
-    before = tvm_ffi.structural_hash(marked)
-    crossing, at_edge, at_cloud = side_outputs(marked)
-    edge, cloud = Partition("edge")(marked), Partition("cloud")(marked)
-    assert tvm_ffi.structural_hash(marked) == before
-    for half in (edge, cloud):
-        relax.analysis.well_formed(half)
-    names = tuple(dict.fromkeys((*crossing, *at_edge)))
-    made = dict(zip(names, run(edge, *arrays), strict=True)) if names else {}
-    if at_cloud:
-        made |= zip(at_cloud, run(cloud, *(made[name] for name in crossing)), strict=True)
-    return made, edge, cloud
-
-
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 2), st.data())
-def test_edge_then_cloud_is_the_whole(seed, size, inputs, data):
+def test_edge_then_cloud_is_the_whole(run_layers, run_halves, seed, size, inputs, data):
     mod = random_network(seed, size, inputs)
     graph = extract.graph(mod)
     picked = data.draw(
@@ -80,12 +55,12 @@ def test_edge_then_cloud_is_the_whole(seed, size, inputs, data):
     )
     edge_layers = graph.closure(picked)
     arrays = [np.random.default_rng(seed + i).standard_normal(SHAPE).astype("float32") for i in range(inputs)]
-    made, edge, cloud = joined(mod, edge_layers, arrays)
-    for name, want in zip(graph.outputs, run(mod, *arrays), strict=True):
-        assert np.array_equal(made[name], want)
+    marked = AssignCut(edge_layers, data.draw(st.sampled_from(["edge", "cloud"])))(mod)
+    for got, want in zip(run_halves(marked, *arrays), run_layers(mod, *arrays), strict=True):
+        assert np.array_equal(got, want)
     weights = {layer.name: layer.weight_bytes for layer in graph.layers}
-    for half, names in ((edge, edge_layers), (cloud, weights.keys() - edge_layers)):
-        held = {layer.name: layer.weight_bytes for layer in extract.graph(half).layers}
+    for side, names in (("edge", edge_layers), ("cloud", weights.keys() - edge_layers)):
+        held = {layer.name: layer.weight_bytes for layer in extract.graph(Partition(side)(marked)).layers}
         assert held.items() <= {name: weights[name] for name in names}.items()
 
 
@@ -107,15 +82,16 @@ def small(outputs):
 
 @pytest.mark.parametrize("outputs", ["c", "ca", "xc", "axca"])
 @pytest.mark.parametrize("edge", [(), ("a",), ("a", "b")])
-def test_an_input_read_on_both_sides(outputs, edge):
+def test_an_input_read_on_both_sides(run_layers, run_halves, outputs, edge):
     x = np.random.default_rng(1).standard_normal(SHAPE).astype("float32")
     mod = small(outputs)
-    made, edge_half, cloud = joined(mod, edge, [x])
-    for name, want in zip(extract.graph(mod).outputs, run(mod, x), strict=True):
-        assert np.array_equal(made[name], want)
-    assert [p.name for p in edge_half["main"].params] == ["x"]
-    assert [p.name for p in cloud["main"].params] == {0: ["x"], 1: ["x", "a"], 2: []}[len(edge)]
-    held = [sum(layer.weight_bytes for layer in extract.graph(half).layers) for half in (edge_half, cloud)]
+    marked = AssignCut(edge)(mod)
+    for got, want in zip(run_halves(marked, x), run_layers(mod, x), strict=True):
+        assert np.array_equal(got, want)
+    halves = Partition("edge")(marked), Partition("cloud")(marked)
+    params = {0: ["x"], 1: ["x", "a"], 2: []}[len(edge)]
+    assert [[param.name for param in half["main"].params] for half in halves] == [["x"], params]
+    held = [sum(layer.weight_bytes for layer in extract.graph(half).layers) for half in halves]
     assert held == [len(edge) * 144, 288 - len(edge) * 144]
 
 

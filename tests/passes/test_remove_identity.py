@@ -2,7 +2,7 @@
 
 import numpy as np
 import tvm
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import relax
 from tvm.script import ir as I
@@ -99,7 +99,7 @@ def test_a_function_may_end_as_its_parameter(apply, run):
     np.testing.assert_array_equal(run(result, x), x)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None)
 @given(orders=st.lists(st.permutations(range(4)), min_size=1, max_size=3), flat=st.booleans())
 def test_same_numbers_through_permutations(apply, run, orders, flat):
     builder = relax.BlockBuilder()

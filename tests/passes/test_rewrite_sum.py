@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tvm
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import relax
 from tvm.script import ir as I
@@ -77,7 +77,7 @@ def test_all_terms_smaller_than_the_stack_keep_their_broadcast(apply):
     assert "R.broadcast_to" in script and "R.add" in script and "R.stack" not in script
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_same_numbers(apply, run, data):
     operator = data.draw(st.sampled_from([relax.op.sum, relax.op.max, relax.op.min, relax.op.mean]))

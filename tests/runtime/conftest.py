@@ -1,6 +1,9 @@
 """A tiny bundle, compiled here: edge x -> (payload of 4-bit codes and raw bytes, doubled), cloud payload -> scores."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,11 +60,17 @@ def export(module: tvm.IRModule, path: Path) -> None:
     tvm.compile(module, target=Target("llvm")).export_library(str(path), fcompile=find_linker("x86_64"))
 
 
-PART = {"tensor": "h", "shape": [N], "dtype": "uint8", "bits": 8, "offset": 0, "size_bytes": N, "scale": 0.125,
-        "zero_point": 128}  # fmt: skip
-DOUBLED = {"name": "doubled", "shape": [N], "dtype": "float32", "made_at": "edge"}
-SCORES = {"name": "scores", "shape": [8], "dtype": "float32", "made_at": "cloud"}
-BEST = {"name": "best", "shape": [], "dtype": "int64", "made_at": "cloud"}
+def payload_part(bits: int, shape: tuple[int, ...], dtype: str, offset: int = 0, **changes: Any) -> dict[str, Any]:
+    """One tensor of a payload as the manifest has it; `changes` replace its fields."""
+    size = -(-math.prod(shape) * bits // 8)
+    return {"tensor": "h", "shape": list(shape), "dtype": dtype, "bits": bits, "offset": offset, "size_bytes": size,
+            "scale": 0.5, "zero_point": 3} | changes  # fmt: skip
+
+
+PART = payload_part(8, (N,), "uint8", scale=0.125, zero_point=128)
+DOUBLED = {"name": "doubled", "shape": [N], "dtype": "float32", "returned_by": "edge"}
+SCORES = {"name": "scores", "shape": [8], "dtype": "float32", "returned_by": "cloud"}
+BEST = {"name": "best", "shape": [], "dtype": "int64", "returned_by": "cloud"}
 
 
 def write_bundle(folder: Path, halves: dict[str, Path], **changes) -> Bundle:
@@ -73,7 +82,7 @@ def write_bundle(folder: Path, halves: dict[str, Path], **changes) -> Bundle:
     facts = {
         "fingerprint": FINGERPRINT, "kind": "split", "result_at": "edge",
         "inputs": [{"name": "x", "shape": [N], "dtype": "float32"}], "outputs": [SCORES, DOUBLED, BEST],
-        "payload": {"bytes": N, "parts": [PART]}, "halves": {role: f"{role}.so" for role in halves},
+        "payload": {"bytes": N, "parts": [PART], "codec": None}, "halves": {role: f"{role}.so" for role in halves},
     } | changes  # fmt: skip
     write_manifest(folder, facts, FAST, [*(f"{role}.so" for role in halves), "plan.json"])
     return Bundle.open(folder)
@@ -101,7 +110,7 @@ def split(tmp_path_factory, split_halves) -> Bundle:
 def edge_only(tmp_path_factory, libraries) -> Bundle:
     return write_bundle(
         tmp_path_factory.mktemp("edge") / "bundle", {"edge": libraries["whole"], "edge_host": libraries["whole"]},
-        kind="edge-only", outputs=[DOUBLED], payload={"bytes": 0, "parts": []},
+        kind="edge-only", outputs=[DOUBLED], payload={"bytes": 0, "parts": [], "codec": None},
     )  # fmt: skip
 
 
@@ -119,6 +128,11 @@ def expected(x: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def make_bundle():
     return write_bundle
+
+
+@pytest.fixture(scope="session")
+def part() -> Callable[..., dict[str, Any]]:
+    return payload_part
 
 
 @pytest.fixture

@@ -95,17 +95,14 @@ def test_random_inputs_repeat(split):
     assert (random_inputs(split)["x"] == random_inputs(split)["x"]).all()
 
 
-def test_a_difference_is_counted_in_steps():
-    part = {"tensor": "h", "shape": [4], "dtype": "uint8", "bits": 4, "offset": 0, "size_bytes": 2, "scale": 0.1,
-            "zero_point": 0}  # fmt: skip
+def test_a_difference_is_counted_in_steps(part):
     board, host = np.array([0x21, 0x43], np.uint8), np.array([0x21, 0x63], np.uint8)
-    (check,) = payload_checks(board, host, [part], 2)
+    (check,) = payload_checks(board, host, [part(4, (4,), "uint8")], 2)
     assert (check.unit, check.max_difference, check.differing, check.elements) == ("steps", 2, 1, 4)
 
 
-def test_one_nan_is_an_infinite_difference():
-    part = {"tensor": "h", "shape": [2], "dtype": "float32", "bits": 32, "offset": 0, "size_bytes": 8, "scale": None,
-            "zero_point": None}  # fmt: skip
+def test_one_nan_is_an_infinite_difference(part):
+    floats = part(32, (2,), "float32", scale=None, zero_point=None)
     board, host = (np.array(values, np.float32).view(np.uint8) for values in ([np.nan, np.nan], [np.nan, 1]))
-    (check,) = payload_checks(board, host, [part], 8)
+    (check,) = payload_checks(board, host, [floats], 8)
     assert (check.max_difference, check.differing) == (np.inf, 1)

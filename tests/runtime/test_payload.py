@@ -15,33 +15,27 @@ def pack(codes, bits):
     return np.frombuffer(whole.to_bytes(-(-len(codes) * bits // 8), "little"), np.uint8)
 
 
-def part(bits, shape, dtype, offset=0, **changes):
-    size = -(-int(np.prod(shape)) * bits // 8)
-    return {"tensor": "h", "shape": list(shape), "dtype": dtype, "bits": bits, "offset": offset, "size_bytes": size,
-            "scale": 0.5, "zero_point": 3} | changes  # fmt: skip
-
-
 @given(st.integers(1, 8), st.integers(0, 60), st.integers(0, 5), st.integers(0, 2**32 - 1))
-def test_any_width_from_any_byte(bits, count, offset, seed):
+def test_any_width_from_any_byte(part, bits, count, offset, seed):
     codes = np.random.default_rng(seed).integers(0, 2**bits, count).astype(np.uint8)
     payload = np.concatenate([np.full(offset, 255, np.uint8), pack(codes, bits), np.full(3, 255, np.uint8)])
     assert (unpack(payload, part(bits, (count,), "uint8", offset)) == codes).all()
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float16", "float32", "int32", "int64", "float64"])
-def test_wide_elements_keep_their_bits(dtype):
+def test_wide_elements_keep_their_bits(part, dtype):
     values = np.arange(6).astype(dtype).reshape(2, 3)
     payload = np.frombuffer(values.tobytes(), np.uint8)
     found = unpack(payload, part(values.itemsize * 8, (2, 3), dtype))
     assert found.dtype == values.dtype and (found == values).all()
 
 
-def test_signed_bytes():
+def test_signed_bytes(part):
     values = np.array([-128, -1, 0, 127], np.int8)
     assert (unpack(values.view(np.uint8), part(8, (4,), "int8")) == values).all()
 
 
-def test_dequantize():
+def test_dequantize(part):
     assert (dequantize(np.array([3, 5], np.uint8), part(4, (2,), "uint8")) == [0, 1]).all()
     assert (dequantize(np.array([3.0]), part(32, (1,), "float32", scale=None)) == [3.0]).all()
 
@@ -55,17 +49,17 @@ def test_dequantize():
         ({"offset": -1}, "bytes -1"),
     ],
 )
-def test_damaged_parts(changes, message):
+def test_damaged_parts(part, changes, message):
     with pytest.raises(BundleError, match=message):
         unpack(np.zeros(2, np.uint8), part(4, (4,), "uint8") | changes)
 
 
-def test_a_missing_field():
+def test_a_missing_field(part):
     with pytest.raises(BundleError, match="no field 'scale'"):
         unpack(np.zeros(2, np.uint8), {key: value for key, value in part(4, (4,), "uint8").items() if key != "scale"})
 
 
-def test_holes_in_a_layout():
+def test_holes_in_a_layout(part):
     parts = [part(4, (4,), "uint8"), part(8, (2,), "uint8", 2)]
     check_layout(parts, 4)
     with pytest.raises(BundleError, match="fill 4 bytes, the bundle says 5"):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tvm_split.errors import TargetError
 from tvm_split.targets import link_names, load_link
-from tvm_split.targets.load import ENVIRONMENT, PACKAGED
+from tvm_split.targets.load import PACKAGED
 from tvm_split.targets.rates import RATE_UNITS, TIME_UNITS, is_rate
 
 FILES = sorted((PACKAGED / "links").glob("*.toml"))
@@ -131,13 +131,11 @@ def test_a_wrong_link_file_is_named_with_its_fault(tmp_path, change, message):
     assert "mine.toml" in str(caught.value)
 
 
-def test_a_user_adds_a_link_and_may_not_redefine_one(tmp_path, monkeypatch):
-    monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
-    (tmp_path / "links").mkdir()
-    (tmp_path / "links" / "mine.toml").write_text(GOOD)
+def test_a_user_adds_a_link_and_may_not_redefine_one(own):
+    own("mine", "own/links", GOOD)
     link = load_link("mine")
     assert (link.up_bytes_per_s, link.down_bytes_per_s, link.rtt_s) == (1_000, 2_000, 0.5)
     assert "mine" in link_names()
-    (tmp_path / "links" / "wifi.toml").write_text(GOOD.replace("mine", "wifi"))
+    own("wifi", "own/links", GOOD)
     with pytest.raises(TargetError, match=r"'wifi' is defined in .*wifi\.toml and in .*wifi\.toml; rename one"):
         load_link("3g")

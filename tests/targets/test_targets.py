@@ -16,24 +16,6 @@ CPUS = [path.stem for path in FILES if not load_target(path).simulated]
 GOOD = tomllib.loads((PACKAGED / "raspberry-pi-3b-plus.toml").read_text())
 
 
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A user's folder, named in the environment; returns a function that writes a target there."""
-    (tmp_path / "home").mkdir()
-    (tmp_path / "own").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "own"))
-
-    def write(name: str, folder: str = "own") -> Path:
-        path = tmp_path / folder / f"{name}.toml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = (PACKAGED / "raspberry-pi-4.toml").read_text()
-        path.write_text(text.replace('name = "raspberry-pi-4"', f'name = "{name}"'))
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_packaged_file_is_named_as_its_target_and_gives_a_source_for_every_number(path):
     spec = load_target(path.stem)

@@ -112,23 +112,25 @@ class Problem:
         exceeds the dtype's own.
         """
         native = DTYPE_BITS[tensor.dtype]
-        for pattern, fixed in self.tensor_bits.items():
-            if fnmatchcase(tensor.name, pattern) and tensor.is_float and tensor.name not in self.graph.inputs:
-                return min(fixed, native)
         is_result = self.result_at == "cloud" and tensor.name in self.graph.outputs
         if not tensor.is_float or tensor.name in self.graph.inputs or is_result:
             return native
-        return min(bits, native)
+        fixed = (width for pattern, width in self.tensor_bits.items() if fnmatchcase(tensor.name, pattern))
+        return min(next(fixed, bits), native)
 
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """One tensor of the payload. `size_bytes` is ceil(elements * bits / 8): each tensor starts on a byte."""
+    """One tensor of the payload. `size_bytes` is ceil(elements * bits / 8): each tensor starts on a byte.
+
+    With `codec` "jpeg" it crosses as JPEG, and `size_bytes` is what that was on the frames given.
+    """
 
     tensor: str
     shape: tuple[int, ...]
     bits: int
     size_bytes: int
+    codec: Literal["packed", "jpeg"] = "packed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +166,12 @@ class Candidate:
     crossing: tuple[Crossing, ...]
     edge_memory_bytes: int
     predicted: Timing
-    label: str = ""
 
     @property
     def payload_bytes(self) -> int:
         return sum(part.size_bytes for part in self.crossing)
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether a codec, not quantisation, makes the payload small."""
+        return any(part.codec != "packed" for part in self.crossing)

@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -28,20 +27,19 @@ from tvm import relax, rpc
 
 from tvm_split import lower
 from tvm_split.costs import Costs
-from tvm_split.errors import BundleError, CostError
+from tvm_split.errors import BundleError, CostError, last_line
 from tvm_split.graph import Graph
+from tvm_split.layer_kernels import MAIN, Kernel, lower_layers
 from tvm_split.linker import find_linker
-from tvm_split.passes.layering import LAYER, is_constant, layer_calls
+from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.profile.rpc import upload
 from tvm_split.runtime.executor import use_threads
 from tvm_split.targets import TargetSpec
 from tvm_split.tvm_target import resolve
+from tvm_split.versions import versions
 
 #: a shorter call is repeated until this much time has passed, and the mean is one repeat
 MIN_REPEAT_MS = 5
-#: after this pass every layer that costs something is call_tir
-LAST_PASS = "RewriteDataflowReshape"
-MAIN = "main"
 RAISED = (RuntimeError, OSError, ValueError, TypeError, AttributeError)
 
 
@@ -63,8 +61,8 @@ def measure_layers(
     if repeats < 1:
         raise CostError(f"repeats is {repeats}; expected 1 or more")
     _check_runs(spec, remote)
-    calls = {str(callee.attrs[LAYER]): binding.value.op for binding, callee in layer_calls(mod)}
-    missing = [layer.name for layer in graph.layers if layer.name not in calls]
+    here = {str(callee.attrs[LAYER]) for _, callee in layer_calls(mod)}
+    missing = [layer.name for layer in graph.layers if layer.name not in here]
     if missing:
         raise CostError(
             f"layer '{missing[0]}' of graph '{graph.name}' is not in the module ({len(missing)} of {len(graph.layers)} "
@@ -72,26 +70,18 @@ def measure_layers(
         )
     target = resolve(spec)
     threads = use_threads() if remote is None else None
-    kernels: dict[str, _Kernel] = {}
-    others: dict[str, tvm.IRModule] = {}
-    for i, layer in enumerate(graph.layers):
-        alone = _alone(mod, calls[layer.name])
-        kernel = _kernel(alone, target, f"layer_{i}", layer.name)
-        if kernel is None:
-            others[layer.name] = alone
-        else:
-            kernels[layer.name] = kernel
+    lowered = lower_layers(mod, target)
     device = tvm.cpu() if remote is None else remote.cpu()
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="tvm-split-measure-") as folder:
         bench = _Bench(Path(folder), spec, target, device, remote, repeats)
-        if kernels:
-            library = bench.built(tvm.IRModule({k.symbol: k.function for k in kernels.values()}), "the layers' kernels")
+        if lowered.kernels:
+            library = bench.built(lowered.library(), "the layers' kernels")
         for layer in graph.layers:
-            if layer.name in kernels:
-                seconds[layer.name] = bench.time_kernel(library, kernels[layer.name], layer.name)
+            if layer.name in lowered.kernels:
+                seconds[layer.name] = bench.time_kernel(library, lowered.kernels[layer.name], layer.name)
             else:
-                seconds[layer.name] = bench.time_module(others[layer.name], layer.name)
+                seconds[layer.name] = bench.time_module(lowered.modules[layer.name], layer.name)
     provenance = {
         "graph": graph.name,
         "machine": _processor() if remote is None else f"{spec.name}, over RPC",
@@ -100,14 +90,14 @@ def measure_layers(
         "compiled_for": str(target),
         "date": date if date is not None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "repeats": repeats,
-        "through_vm": len(others),
-        "versions": {name: version(name) for name in ("tvm-split", "apache-tvm", "apache-tvm-ffi")},
+        "through_vm": len(lowered.modules),
+        "versions": versions(),
     }
     return Costs(spec.name, "measured", seconds, provenance)
 
 
-def measure_half(lib_path: str | Path, inputs: Sequence[np.ndarray], repeats: int = 3) -> float:
-    """Seconds of one call of a compiled half's `main` on this machine: median of `repeats`, after an uncounted call.
+def measure_half(lib_path: str | Path, inputs: Sequence[np.ndarray], repeats: int = 3) -> list[float]:
+    """Seconds of single calls of a compiled half's `main` on this machine, `repeats` of them, after an uncounted one.
 
     BundleError: no such file, made for another machine, or `main` refuses the inputs. CostError: repeats below 1.
     """
@@ -122,19 +112,9 @@ def measure_half(lib_path: str | Path, inputs: Sequence[np.ndarray], repeats: in
     except RAISED as error:
         shapes = ", ".join(f"{array.dtype}{list(array.shape)}" for array in inputs)
         raise BundleError(
-            f"{path} cannot be timed here on ({shapes}): {_last_line(error)}; expected a Relax module compiled for "
+            f"{path} cannot be timed here on ({shapes}): {last_line(error)}; expected a Relax module compiled for "
             "this machine, and the inputs of its function main"
         ) from error
-
-
-@dataclass(frozen=True)
-class _Kernel:
-    """A layer's one PrimFunc, what it reads (None: an input, to be made up) and the types of all its arguments."""
-
-    symbol: str
-    function: tvm.ir.BaseFunc
-    literals: tuple[tvm.runtime.Tensor | None, ...]
-    types: tuple[relax.TensorType, ...]
 
 
 @dataclass(frozen=True)
@@ -155,19 +135,21 @@ class _Bench:
             options = {} if pipeline is None else {"relax_pipeline": pipeline}
             tvm.compile(mod, self.target, **options).export_library(str(path), fcompile=find_linker(self.spec.arch))
         except tvm.error.InternalError as error:
-            raise CostError(f"{what}: TVM cannot compile this for '{self.spec.name}': {_last_line(error)}") from error
+            raise CostError(f"{what}: TVM cannot compile this for '{self.spec.name}': {last_line(error)}") from error
         if self.remote is not None:
             return upload(self.remote, path)
         moved = path.with_name(f"{len(list(self.folder.iterdir()))}.so")  # a loaded library must not be overwritten
         path.rename(moved)
         return tvm.runtime.load_module(str(moved))
 
-    def time_kernel(self, library: tvm.runtime.Module, kernel: _Kernel, layer: str) -> float:
+    def time_kernel(self, library: tvm.runtime.Module, kernel: Kernel, layer: str) -> float:
         def call() -> float:
-            arguments = [
-                tvm.runtime.tensor(made_up(ty) if literal is None else literal.numpy(), self.device)
-                for literal, ty in zip(kernel.literals, kernel.types, strict=True)
+            written = kernel.types[len(kernel.reads) :]
+            arrays = [
+                made_up(ty) if isinstance(read, int) else read.numpy()
+                for read, ty in zip(kernel.reads, kernel.types, strict=False)
             ]
+            arguments = [tvm.runtime.tensor(array, self.device) for array in [*arrays, *map(made_up, written)]]
             evaluate = library.time_evaluator(
                 kernel.symbol, self.device, number=1, repeat=self.repeats, min_repeat_ms=MIN_REPEAT_MS
             )
@@ -178,7 +160,7 @@ class _Bench:
     def time_module(self, mod: tvm.IRModule, layer: str) -> float:
         inputs = [made_up(param.ty) for param in mod[MAIN].params]
         module = self.built(mod, f"layer '{layer}'", lower.pipeline(self.target))
-        return self._timed(lambda: _through_vm(module, self.device, inputs, self.repeats), layer)
+        return self._timed(lambda: statistics.median(_through_vm(module, self.device, inputs, self.repeats)), layer)
 
     def _timed(self, call: Callable[[], float], layer: str) -> float:
         """CostError that names the layer when it fails or no time was taken."""
@@ -186,7 +168,7 @@ class _Bench:
             seconds = call()
         except RAISED as error:
             raise CostError(
-                f"layer '{layer}' cannot be timed on '{self.spec.name}': {_last_line(error)}; use --costs roofline, or "
+                f"layer '{layer}' cannot be timed on '{self.spec.name}': {last_line(error)}; use --costs roofline, or "
                 "give a costs file"
             ) from error
         if not seconds > 0:
@@ -203,56 +185,9 @@ def made_up(ty: relax.TensorType) -> np.ndarray:
     return np.zeros(shape, dtype)
 
 
-def _alone(mod: tvm.IRModule, layer: tvm.ir.GlobalVar) -> tvm.IRModule:
-    """A module whose `main` calls this layer and nothing else; the parts of a tuple are parameters of their own."""
-    callee = mod[layer]
-    params: list[relax.Var] = []
-    arguments: list[relax.Expr] = []
-    for param in callee.params:
-        tuple_type = isinstance(param.ty, relax.TupleType)
-        fields = param.ty.fields if tuple_type else [param.ty]
-        made = [relax.Var(f"x{len(params) + i}", ty) for i, ty in enumerate(fields)]
-        params += made
-        arguments.append(relax.Tuple(made) if tuple_type else made[0])
-    made_here = relax.DataflowVar("made", callee.ret_ty)
-    # a tuple, as halves return: a reshape becomes a view only where its result is not the function's own
-    out = relax.Var("out", relax.TupleType([callee.ret_ty]))
-    block = relax.DataflowBlock(
-        [relax.VarBinding(made_here, relax.Call(layer, arguments)), relax.VarBinding(out, relax.Tuple([made_here]))]
-    )
-    main = relax.Function(params, relax.SeqExpr([block], out), out.ty, is_pure=True)
-    functions = {gvar: f for gvar, f in mod.functions_items() if not isinstance(f, relax.Function)}
-    alone = tvm.IRModule({**functions, layer: callee})
-    alone[relax.GlobalVar(MAIN)] = main.with_attrs({"global_symbol": MAIN, "num_input": len(params)})
-    passes = [relax.transform.Normalize(), relax.transform.DeadCodeElimination([MAIN])]
-    return tvm.transform.Sequential(passes)(alone)
-
-
-def _kernel(alone: tvm.IRModule, target: tvm.target.Target, symbol: str, layer: str) -> _Kernel | None:
-    """The one kernel of the module, named `symbol`; None when `main` is anything but one kernel."""
-    passes = lower.passes(target)
-    last = next(i for i, each in enumerate(passes) if str(each.info.name) == LAST_PASS)
-    try:
-        with target:
-            lowered = tvm.transform.Sequential(passes[: last + 1])(alone)
-    except tvm.error.InternalError as error:
-        raise CostError(f"layer '{layer}' cannot be lowered to kernels: {_last_line(error)}") from error
-    values = [binding.value for block in lowered[MAIN].body.blocks for binding in block.bindings]
-    calls = [value for value in values if not isinstance(value, relax.Var | relax.Tuple | relax.TupleGetItem)]
-    if len(calls) != 1 or not isinstance(calls[0], relax.Call) or calls[0].op != tvm.ir.Op.get("relax.call_tir"):
-        return None
-    call = calls[0]
-    read = list(call.args[1].fields)
-    made = call.ty_args[0]
-    written = list(made.fields) if isinstance(made, relax.TupleType) else [made]
-    literals = [expr.value if is_constant(expr) else None for expr in read]
-    function = lowered[call.args[0]].with_attr("global_symbol", symbol)
-    return _Kernel(symbol, function, (*literals, *(None for _ in written)), (*(expr.ty for expr in read), *written))
-
-
 def _through_vm(
     module: tvm.runtime.Module, device: tvm.runtime.Device, inputs: Sequence[np.ndarray], repeats: int
-) -> float:
+) -> list[float]:
     vm = relax.VirtualMachine(module, device)
     arity = int(vm.module["get_function_arity"](MAIN))
     if arity != len(inputs):
@@ -260,7 +195,7 @@ def _through_vm(
     vm.set_input(MAIN, *[tvm.runtime.tensor(np.ascontiguousarray(array), device) for array in inputs])
     # the stateful call: over RPC, a function that returns a tuple cannot be timed directly
     evaluate = vm.time_evaluator("invoke_stateful", device, number=1, repeat=repeats, min_repeat_ms=MIN_REPEAT_MS)
-    return statistics.median(float(seconds) for seconds in evaluate(MAIN).results)
+    return [float(seconds) for seconds in evaluate(MAIN).results]
 
 
 def _check_runs(spec: TargetSpec, remote: rpc.RPCSession | None) -> None:
@@ -285,7 +220,3 @@ def _model_names() -> Iterator[str]:
         for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 yield line.split(":", 1)[1].strip()
-
-
-def _last_line(error: Exception) -> str:
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

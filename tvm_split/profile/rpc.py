@@ -24,7 +24,8 @@ import tvm
 from tvm import relax, rpc
 from tvm.rpc import base
 
-from tvm_split.errors import BundleError, LinkDownError
+from tvm_split.errors import BundleError, LinkDownError, last_line
+from tvm_split.runtime.executor import flat_arrays
 
 MAIN = "main"
 
@@ -70,7 +71,7 @@ def connect(tracker: str, key: str, timeout_s: float) -> BoardSession:
             except (OSError, RuntimeError) as error:
                 refusal = LinkDownError(
                     f"the board {key!r} at {address}:{server_port}, listed by the tracker at {tracker}, opened no "
-                    f"session within {timeout_s:g} s ({_last_line(error)}). Restart its RPC server, with "
+                    f"session within {timeout_s:g} s ({last_line(error)}). Restart its RPC server, with "
                     f"`--custom-addr` when {address} is not its address as seen from here"
                 )
                 if time.monotonic() >= deadline:
@@ -109,7 +110,7 @@ class RemoteHalf:
         """The outputs of one call; nested tuples are flattened."""
         with self._called(inputs, "running"):
             self._vm.invoke_stateful(MAIN)
-            return list(_arrays(self._vm.get_outputs(MAIN)))
+            return list(flat_arrays(self._vm.get_outputs(MAIN)))
 
     def time(self, inputs: Sequence[np.ndarray], repeats: int) -> list[float]:
         """Seconds of each of `repeats` calls after an uncounted first, timed on the board: no network is in them."""
@@ -130,21 +131,13 @@ class RemoteHalf:
             yield
 
 
-def _arrays(output: Any) -> Iterator[np.ndarray]:
-    if isinstance(output, tvm.runtime.Tensor):
-        yield output.numpy()
-        return
-    for part in output:
-        yield from _arrays(part)
-
-
 @contextlib.contextmanager
 def _on_the_board(session: rpc.RPCSession, what: str, advice: str = "") -> Iterator[None]:
     """Turn what TVM raises into BundleError when the board still answers, and LinkDownError when it does not."""
     try:
         yield
     except (RuntimeError, OSError, ValueError, TypeError, AttributeError) as error:
-        reason = _last_line(error)
+        reason = last_line(error)
         try:
             session.get_function("tvm.rpc.server.workpath")
         except Exception:
@@ -235,7 +228,3 @@ def _knock(address: str, port: int, timeout_s: float) -> None:
 
 def _left(deadline: float) -> float:
     return max(deadline - time.monotonic(), 0.001)
-
-
-def _last_line(error: Exception) -> str:
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

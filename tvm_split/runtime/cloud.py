@@ -13,13 +13,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from tvm_split.bundle import Bundle, TensorSpec
 from tvm_split.errors import BundleError, LinkDownError, SplitError
 from tvm_split.runtime import wire
+from tvm_split.runtime.coding import decode_payload, payload_lengths
 from tvm_split.runtime.executor import Half
-from tvm_split.runtime.processes import child_main, frame_timeout_s, link_of, say
+from tvm_split.runtime.processes import add_options, child_main, frame_timeout_s, link_of, say
 from tvm_split.runtime.shaper import Pacer, downlink
 from tvm_split.runtime.tensors import check_arrays, outputs_named, to_bytes
 
@@ -46,12 +45,13 @@ def answer(bundle: Bundle, half: Half, channel: wire.Channel, specs: Sequence[Te
 
     The outputs are paced when the result is wanted at the edge; wanted in the cloud, they go back unpaced, to be seen.
     """
-    size = bundle.payload_bytes
+    size = payload_lengths(bundle)
     frame = channel.receive({wire.PAYLOAD: size, wire.WARM_UP: size})
     received = time.monotonic()
     channel.send(frame.number, wire.RECEIVED)
     try:
-        outputs = check_arrays(half.run([np.frombuffer(frame.data, np.uint8)]), specs, "output of the cloud half")
+        payload = decode_payload(bundle, frame.data)
+        outputs = check_arrays(half.run([payload]), specs, "output of the cloud half")
     except BundleError as error:
         channel.send(frame.number, wire.ERROR, str(error).encode()[: wire.MAX_ERROR_BYTES])
         raise
@@ -64,17 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tvm_split.runtime.cloud", description="Serve a bundle's cloud half."
     )
-    parser.add_argument("bundle")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (no authentication: trusted networks)"
     )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--threads", type=int, help="default: all cores")
-    parser.add_argument(
-        "--timeout", type=float, default=60.0, help="seconds one message may take, besides the link's own"
-    )
-    parser.add_argument("--shape", metavar="LINK", help="pace replies: 'bundle', or a link as JSON")
-    parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
+    add_options(parser, paced="replies")
     args = parser.parse_args(argv)
     return child_main(lambda: _serve(args), args.with_parent)
 

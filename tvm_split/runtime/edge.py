@@ -6,7 +6,7 @@ Runs the half (by default the twin compiled for the machine that wrote the bundl
 sends its payload, receives the cloud's outputs, and prints {"run": {"edge_s", "uplink_s", ...}} for each repeat.
 
     edge_s      the call of the edge half, from arrays to arrays
-    uplink_s    from before the first byte is sent until the cloud has the last
+    uplink_s    from before the payload is coded and sent until the cloud has its last byte
     cloud_s     the same call in the cloud
     downlink_s  from there until the edge has the last byte of the outputs
 
@@ -31,8 +31,9 @@ from tvm_split.bundle import Bundle, TensorSpec
 from tvm_split.errors import BundleError, LinkDownError
 from tvm_split.plan.problem import Timing
 from tvm_split.runtime import wire
+from tvm_split.runtime.coding import encode_payload
 from tvm_split.runtime.executor import Half
-from tvm_split.runtime.processes import child_main, frame_timeout_s, link_of, say
+from tvm_split.runtime.processes import add_options, child_main, frame_timeout_s, link_of, say
 from tvm_split.runtime.shaper import Pacer, uplink
 from tvm_split.runtime.tensors import check_arrays, check_inputs, from_bytes, outputs_named, size_bytes
 
@@ -66,7 +67,7 @@ class Edge:
         self._number += 1
         kind, pacer = (wire.WARM_UP, None) if warm_up else (wire.PAYLOAD, self._pacer)
         start = time.monotonic()
-        channel.send(self._number, kind, payload.tobytes(), pacer)
+        channel.send(self._number, kind, encode_payload(self._bundle, payload), pacer)
         channel.receive({wire.RECEIVED: 0}, self._number)
         noticed = time.monotonic()
         size = wire.TIMES.size + size_bytes(self._returned)
@@ -106,8 +107,8 @@ def split_time(
 
 
 def edge_results(bundle: Bundle) -> list[TensorSpec]:
-    """What the edge half returns: the payload unless the bundle is edge-only, then the outputs it makes."""
-    payload = [] if bundle.kind == "edge-only" else [TensorSpec("payload", (bundle.payload_bytes,), "uint8")]
+    """What the edge half returns: the payload unless nothing crosses, then the outputs that stay on the edge."""
+    payload = [] if bundle.cloud_so is None else [TensorSpec("payload", (bundle.payload_bytes,), "uint8")]
     return payload + outputs_named(bundle, bundle.edge_outputs)
 
 
@@ -138,18 +139,12 @@ def dial(address: str, bundle: Bundle, timeout_s: float) -> wire.Channel:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tvm_split.runtime.edge", description="Run a bundle's edge half.")
-    parser.add_argument("bundle")
     parser.add_argument("--connect", metavar="HOST:PORT", help="the cloud half; not for edge-only bundles")
     parser.add_argument("--inputs", required=True, help=".npz with the inputs by name")
     parser.add_argument("--outputs", required=True, help=".npz to write, the outputs by name")
     parser.add_argument("--repeats", type=int, default=1, help="counted runs, after one that is not")
     parser.add_argument("--device", action="store_true", help="load the half of the edge device, not the host's twin")
-    parser.add_argument("--threads", type=int, help="default: all cores")
-    parser.add_argument(
-        "--timeout", type=float, default=60.0, help="seconds one message may take, besides the link's own"
-    )
-    parser.add_argument("--shape", metavar="LINK", help="pace what is sent: 'bundle', or a link as JSON")
-    parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
+    add_options(parser, paced="what is sent")
     args = parser.parse_args(argv)
     return child_main(lambda: _run(args), args.with_parent)
 

@@ -12,7 +12,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_split.errors import BundleError
+from tvm_split.errors import BundleError, last_line
 
 MAIN, FINGERPRINT = "main", "fingerprint"
 BIG_CORES = 1
@@ -59,7 +59,7 @@ class Half:
             self._arity = int(self._vm.module["get_function_arity"](MAIN))
         except (RuntimeError, OSError, ValueError, AttributeError, TypeError) as error:
             raise BundleError(
-                f"{self.path} cannot be loaded here ({_reason(error)}); it must be a Relax module with a "
+                f"{self.path} cannot be loaded here ({last_line(error)}); it must be a Relax module with a "
                 "function main, compiled for this machine's architecture and TVM version"
             ) from error
         if fingerprint is not None and (own := self.fingerprint()) not in (None, fingerprint):
@@ -82,22 +82,18 @@ class Half:
             raise BundleError(f"{self.path}: main takes {self._arity} inputs, {len(inputs)} were given")
         try:
             arrays = [tvm.runtime.tensor(np.ascontiguousarray(array), tvm.cpu()) for array in inputs]
-            return list(_arrays(self._main(*arrays)))
+            return list(flat_arrays(self._main(*arrays)))
         except (RuntimeError, ValueError, TypeError) as error:
             shapes = ", ".join(f"{array.dtype}{list(array.shape)}" for array in inputs)
             raise BundleError(
-                f"{self.path} failed on ({shapes}): {_reason(error)}; compare with the bundle's manifest"
+                f"{self.path} failed on ({shapes}): {last_line(error)}; compare with the bundle's manifest"
             ) from error
 
 
-def _arrays(output: Any) -> Iterator[np.ndarray]:
+def flat_arrays(output: Any) -> Iterator[np.ndarray]:
+    """The arrays of what TVM returned, a tensor or tuples of them nested to any depth, in order."""
     if isinstance(output, tvm.runtime.Tensor):
         yield output.numpy()
         return
     for part in output:
-        yield from _arrays(part)
-
-
-def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+        yield from flat_arrays(part)

@@ -12,7 +12,7 @@ import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from tvm_split.errors import BundleError
 from tvm_split.plan.problem import Link, Timing
 from tvm_split.runtime.edge import load_arrays, save_arrays
 from tvm_split.runtime.processes import Child, link_json, wait_for
-from tvm_split.runtime.tensors import check_inputs, link_stages
+from tvm_split.runtime.tensors import check_inputs
 
 START_S = 120.0
 
@@ -47,8 +47,8 @@ def run_bundle(
 ) -> RunResult:
     """Run the bundle `repeats` times, after one uncounted run, over `link` (the bundle's own by default).
 
-    shaped=False sends at loopback's speed. An edge-only bundle runs its edge process alone; its link stages are 0 s,
-    but for results wanted in the cloud, whose uplink is computed, not measured.
+    shaped=False sends at loopback's speed. A bundle of which nothing crosses runs its edge process alone, and its link
+    stages are 0 s.
     `timeout_s` is what one message may take besides the link's own time, the cloud's computing included. Both processes
     are gone when this returns or raises.
 
@@ -77,9 +77,6 @@ def run_bundle(
         runs = [Timing.from_json(wait_for(edge, clouds)["run"]) for _ in range(repeats)]
         wait_for(edge, clouds)
         outputs = load_arrays(folder / "out.npz")
-    if bundle.kind == "edge-only" and shaped:
-        uplink_s, _ = link_stages(bundle, link or bundle.link)
-        runs = [replace(run, uplink_s=uplink_s) for run in runs]
     return RunResult(outputs, median_timing(runs), runs)
 
 

@@ -6,6 +6,7 @@ is quoted when it dies. With its standard input closed it ends too, so that noth
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -28,6 +29,17 @@ from tvm_split.runtime.tensors import outputs_named, size_bytes
 
 TAIL_LINES = 15
 STOP_S = 5.0
+
+
+def add_options(parser: argparse.ArgumentParser, paced: str) -> None:
+    """Add what both children take: bundle, threads, timeout, shape ("pace PACED"), with_parent."""
+    parser.add_argument("bundle")
+    parser.add_argument("--threads", type=int, help="default: all cores")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, help="seconds one message may take, besides the link's own"
+    )
+    parser.add_argument("--shape", metavar="LINK", help=f"pace {paced}: 'bundle', or a link as JSON")
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
 
 
 def say(message: Mapping[str, Any]) -> None:

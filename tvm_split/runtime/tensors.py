@@ -42,14 +42,11 @@ def outputs_named(bundle: Bundle, names: Iterable[str]) -> list[TensorSpec]:
 def link_stages(bundle: Bundle, link: Link) -> tuple[float, float]:
     """Seconds of uplink and downlink that the link's rates give for the bundle's true bytes; 0 where nothing is sent.
 
-    Outputs made in the cloud come back when the result is wanted at the edge. Wanted in the cloud, an edge-only bundle
-    sends its outputs up; a split has them in its payload.
+    The cloud's outputs come back when the result is wanted at the edge. A codec's bytes are the plan's.
     """
-    up, down = bundle.payload_bytes, 0
+    up, down = bundle.planned_bytes, 0
     if bundle.result_at == "edge":
         down = size_bytes(outputs_named(bundle, bundle.cloud_outputs))
-    elif bundle.kind == "edge-only":
-        up = size_bytes(outputs_named(bundle, bundle.edge_outputs))
     return link.up_s(up) if up else 0.0, link.down_s(down) if down else 0.0
 
 

@@ -103,8 +103,9 @@ class Channel:
         else:
             pacer.send(whole, self._write)
 
-    def receive(self, lengths: Mapping[int, int], number: int | None = None) -> Frame:
-        """The next frame. `lengths`: kind -> exact length of its data; ERROR is allowed where it is named, to 16 KiB.
+    def receive(self, lengths: Mapping[int, int | range], number: int | None = None) -> Frame:
+        """The next frame. `lengths`: kind -> exact length of its data, or a range of them for what a codec made; ERROR
+        is allowed where it is named, to 16 KiB.
 
         `number` is the expected frame number, None for any. BundleError when the length is another, LinkDownError when
         kind or number are.
@@ -125,9 +126,9 @@ class Channel:
                 raise LinkDownError(
                     f"{self._peer} announced {length} bytes of error text, at most {MAX_ERROR_BYTES} are read"
                 )
-        elif length != lengths[kind]:
+        elif length not in (allowed if isinstance(allowed := lengths[kind], range) else (allowed,)):
             raise BundleError(
-                f"{self._peer} announced {length} bytes of {NAMES[kind]}, this bundle's is {lengths[kind]}; "
+                f"{self._peer} announced {length} bytes of {NAMES[kind]}, this bundle's is {allowed}; "
                 "refused unread: use the same bundle on both sides"
             )
         return Frame(found, kind, self._read(length, f"{NAMES[kind]} {found}", deadline))

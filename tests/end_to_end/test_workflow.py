@@ -1,0 +1,117 @@
+"""compile and run, whole: where the result is wanted, what is on the wire, and that two runs write the same bytes."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relax
+
+from tvm_split import workflow
+from tvm_split.layer_runner import LayerRunner
+from tvm_split.plan.problem import Link
+from tvm_split.runtime import edge as edge_process
+from tvm_split.runtime.coding import decode_payload, encode_payload
+from tvm_split.runtime.executor import Half
+from tvm_split.runtime.local import run_bundle
+from tvm_split.workflow import Request
+
+FAST = Link("loopback", 1e9, 1e9)
+
+
+def network() -> tvm.IRModule:
+    """A frame (1, 48, 64, 3) -> convolution -> pooled features (an output, read again) -> ten scores (an output)."""
+    random = np.random.default_rng(0)
+    frame = relax.Var("frame", relax.TensorType((1, 48, 64, 3), "uint8"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [frame]):
+        with builder.dataflow():
+            x = builder.emit(relax.op.permute_dims(relax.op.astype(frame, "float32"), [0, 3, 1, 2]))
+            kernel = relax.const(random.standard_normal((8, 3, 3, 3)).astype("float32"))
+            y = builder.emit(relax.op.nn.relu(relax.op.nn.conv2d(x, kernel, strides=2)))
+            y = builder.emit(relax.op.nn.max_pool2d(y, (4, 4), (4, 4)))
+            features = builder.emit_output(relax.op.reshape(y, (1, 8 * 5 * 7)))
+            weight = relax.const(random.standard_normal((8 * 5 * 7, 10)).astype("float32"))
+            scores = builder.emit_output(relax.op.matmul(features, weight))
+        builder.emit_func_output(relax.Tuple([scores, features]))
+    return builder.get()
+
+
+@pytest.fixture(scope="module")
+def mod() -> tvm.IRModule:
+    return network()
+
+
+@pytest.fixture(scope="module")
+def frame() -> np.ndarray:
+    """Smooth, as photographs are: JPEG keeps it."""
+    rows, columns = np.mgrid[0:48, 0:64]
+    channels = [rows * 4, columns * 3, (rows + columns) * 2]
+    return np.stack(channels, axis=-1).clip(0, 255).astype(np.uint8)[np.newaxis]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, frame):
+    path = tmp_path_factory.mktemp("data") / "frames.npz"
+    np.savez(path, frame=np.concatenate([frame, frame[:, ::-1], frame[:, :, ::-1], 255 - frame]))
+    return path
+
+
+def request(mod, data, **changes) -> Request:
+    return Request(mod, edge="host", cloud="host", link="3mbit", data=data, **changes)
+
+
+def wire_bytes(bundle, frame) -> int:
+    """What the edge process would send for this frame."""
+    half = Half(edge_process.edge_library(bundle, on_device=False))
+    payload = half.run([frame])[0]
+    assert payload.size == bundle.payload_bytes
+    sent = encode_payload(bundle, payload)
+    assert decode_payload(bundle, sent).size == payload.size
+    return len(sent)
+
+
+@pytest.mark.parametrize("result_at", ["edge", "cloud"])
+@pytest.mark.parametrize("edge_layers", [0, 3, 5, 6])
+def test_bytes_on_the_wire_are_the_plans(mod, data, frame, tmp_path, result_at, edge_layers):
+    names = [layer.name for layer in workflow.prepare(request(mod, data))[1].layers]
+    pins = {name: "edge" if i < edge_layers else "cloud" for i, name in enumerate(names)}
+    made = workflow.compile(
+        request(mod, data, pins=pins, cut_bits=(32,), result_at=result_at, strategy="min-cut"), tmp_path / "bundle"
+    )
+    bundle, chosen = made.bundle, made.plan.chosen.candidate
+    assert len(chosen.edge_layers) == edge_layers
+    crosses = bool(chosen.crossing)
+    assert crosses == (edge_layers < len(names) or result_at == "cloud")
+    if crosses:
+        sent = wire_bytes(bundle, frame)
+        assert sent == chosen.payload_bytes if not chosen.is_coded else 0 < sent < bundle.payload_bytes
+    runner = LayerRunner(made.plan.module)
+    want = runner.run({"frame": frame}, runner.graph.outputs)
+    got = run_bundle(bundle, {"frame": frame}, repeats=1, link=FAST).outputs
+    assert list(got) == list(want)
+    for name, array in want.items():
+        if chosen.is_coded:
+            assert np.abs(got[name] - array).max() < 0.1 * np.abs(array).max()
+        else:
+            np.testing.assert_array_equal(got[name], array)
+
+
+def test_jpeg_is_built_when_it_is_chosen(mod, data, frame, tmp_path):
+    made = workflow.compile(request(mod, data, pins={"*": "cloud"}), tmp_path / "bundle")
+    assert made.plan.chosen.label == "cloud-only JPEG"
+    assert made.plan.chosen.accuracy.top1_agreement == 1.0
+    assert made.plan.chosen.accuracy.max_abs_error > 0
+    bundle = made.bundle
+    assert bundle.payload_bytes == frame.size
+    sent = wire_bytes(bundle, frame)
+    assert sent < frame.size / 3 and 0.5 < sent / bundle.planned_bytes < 2
+    ran = run_bundle(bundle, {"frame": frame}, repeats=1, link=Link("slow", 5000.0, 1e9))
+    assert 0.9 * sent / 5000 < ran.measured.uplink_s < 2 * sent / 5000 + 0.5
+
+
+def test_two_compiles_write_the_same_bytes(mod, data, tmp_path):
+    """Two runs with the same inputs write the same plan and byte-identical manifests (design.md)."""
+    bundles = [workflow.compile(request(mod, data, pins={"lv*": "edge"}), tmp_path / n).bundle for n in ("a", "b")]
+    names = {path.name for path in bundles[0].path.iterdir()}
+    assert {"manifest.json", "plan.json"} < names == {path.name for path in bundles[1].path.iterdir()}
+    for name in names:
+        assert (bundles[0].path / name).read_bytes() == (bundles[1].path / name).read_bytes(), name

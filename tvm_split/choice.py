@@ -1,0 +1,119 @@
+"""Which answers are looked at closely, which are good enough, and which one is chosen. No TVM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tvm_split.errors import PlanError
+from tvm_split.jpeg import jpeg_candidate
+from tvm_split.plan.bandwidths import Planner, turning_points
+from tvm_split.plan.evaluate import evaluate, ranked
+from tvm_split.plan.memory import fits, smallest_split_bytes
+from tvm_split.plan.problem import Candidate, Problem, Timing
+
+if TYPE_CHECKING:
+    from tvm_split.accuracy import Accuracy
+
+#: uplink rates between which turning points are looked for, in bytes a second: 50 kbit/s to 1 Gbit/s
+SWEEP = (6_250.0, 125_000_000.0)
+#: splits a width whose accuracy is looked at, besides those that win at another rate
+SHORTLIST = 3
+#: when there are no class scores, the largest relative error of the outputs that counts as agreement
+MAX_RELATIVE_ERROR = 0.1
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A candidate with what is known of it beyond its prediction. `accuracy` is None where nothing is lost."""
+
+    candidate: Candidate
+    label: str
+    accuracy: Accuracy | None = None
+    measured: Timing | None = None
+
+
+def shortlist(problem: Problem, planner: Planner) -> list[Candidate]:
+    """The splits whose accuracy is worth measuring: of each width, the soonest few and the winners at other rates.
+
+    All are timed at the problem's own link. PlanError when the planner finds nothing.
+    """
+    found = planner(problem)
+    chosen: list[Candidate] = []
+    for widths in {_widths(candidate) for candidate in found if candidate.kind == "split"}:
+        chosen += [candidate for candidate in found if candidate.kind == "split" and _widths(candidate) == widths][
+            :SHORTLIST
+        ]
+    for bits in problem.cut_bits:
+        of_width = replace(problem, cut_bits=(bits,))
+        if any(bits in _widths(candidate) for candidate in found):  # else nothing of this width fits
+            chosen += [span.candidate for span in turning_points(of_width, planner, SWEEP)]
+    return list(ranked(candidate for candidate in chosen if candidate.kind == "split"))
+
+
+def _widths(candidate: Candidate) -> frozenset[int]:
+    return frozenset(part.bits for part in candidate.crossing)
+
+
+def label_of(candidate: Candidate) -> str:
+    """What the table calls a candidate."""
+    if candidate.kind == "split":
+        bits = "/".join(str(b) for b in sorted({part.bits for part in candidate.crossing}))
+        return f"split after {candidate.edge_layers[-1]}, {bits} bits"
+    if candidate.kind == "cloud-only":
+        return "cloud-only JPEG" if candidate.is_coded else "cloud-only raw"
+    return "edge-only"
+
+
+def baselines(problem: Problem, batches: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+    """Edge-only, cloud-only raw, and cloud-only JPEG when the only input is a frame of bytes; those that pins allow."""
+    every = tuple(layer.name for layer in problem.graph.layers)
+    sides = set(problem.pinned().values())
+    found = []
+    if "cloud" not in sides:
+        whole = evaluate(problem, every, problem.cut_bits[0])
+        if fits(problem, whole):
+            found.append(whole)
+    if "edge" not in sides:
+        raw = evaluate(problem, (), problem.cut_bits[0])
+        coded = jpeg_candidate(problem, raw, batches)
+        found += [raw] if coded is None else [raw, coded]
+    return found
+
+
+def no_split_warnings(problem: Problem) -> list[str]:
+    """Why there is no split, when memory is the reason."""
+    sides = problem.pinned()
+    if problem.memory_bytes is None or all(sides.get(layer.name) == "cloud" for layer in problem.graph.layers):
+        return []
+    needed = smallest_split_bytes(problem)
+    if needed <= problem.memory_bytes:
+        return []
+    return [f"Nothing fits the edge memory of {problem.memory_bytes} bytes; the smallest half needs {needed} bytes."]
+
+
+def acceptable(item: Scored, min_agreement: float) -> bool:
+    """Whether the candidate answers as the float network does, on the samples it was checked on."""
+    if item.accuracy is None:
+        return True
+    if item.accuracy.top1_agreement is not None:
+        return item.accuracy.top1_agreement >= min_agreement
+    return item.accuracy.relative_error <= MAX_RELATIVE_ERROR
+
+
+def in_order(scored: Iterable[Scored]) -> tuple[Scored, ...]:
+    """Soonest first; equal times by label."""
+    return tuple(sorted(scored, key=lambda item: (item.candidate.predicted.total_s, item.label)))
+
+
+def choose(scored: Sequence[Scored], min_agreement: float) -> Scored:
+    """The soonest that is good enough. PlanError when none is."""
+    allowed = [item for item in scored if acceptable(item, min_agreement)]
+    if not allowed:
+        best = max((s.accuracy.top1_agreement or 0.0 for s in scored if s.accuracy), default=0.0)
+        raise PlanError(
+            f"no candidate agrees with the float network on {min_agreement:.0%} of the samples (best: {best:.0%}) "
+            "and pins forbid edge-only and cloud-only; allow more bits (--cut-bits) or less agreement (--min-agreement)"
+        )
+    return in_order(allowed)[0]

@@ -1,0 +1,131 @@
+"""Run any layers of a network on this machine, from any tensors: calibration and accuracy look inside it this way.
+
+All layers are compiled once. A cut's halves, a network cut at many places, and a network with changed tensors in its
+middle are then runs, not compilations; each layer computes the bits that it computes in a compiled half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tvm_split import extract, lower
+from tvm_split.errors import BuildError, GraphError, last_line
+from tvm_split.layer_kernels import MAIN, Kernel, lower_layers
+from tvm_split.passes.layering import LAYER, layer_calls
+from tvm_split.targets.load import load_target
+from tvm_split.tvm_target import resolve
+
+Arrays = Mapping[str, np.ndarray]
+_Run = Callable[[list[tvm.runtime.Tensor]], list[tvm.runtime.Tensor]]
+
+
+class LayerRunner:
+    """A module of layers, each layer compiled for this machine (or for `target`, which must run here).
+
+    BuildError when the target is no CPU or TVM cannot compile a layer for it.
+    """
+
+    def __init__(self, mod: tvm.IRModule, target: tvm.target.Target | None = None) -> None:
+        target = resolve(load_target("host")) if target is None else tvm.target.Target(target)
+        if target.kind.name != "llvm":
+            raise BuildError(
+                f"the target is '{target.kind.name}', but samples run on this machine's CPU; give an llvm target"
+            )
+        self.graph = extract.graph(mod)
+        self._arguments = _arguments(mod)
+        lowered = lower_layers(mod, target)
+        self._runs: dict[str, _Run] = {}
+        try:
+            if lowered.kernels:
+                library = tvm.compile(lowered.library(), target).mod
+                self._runs |= {name: _through_kernel(library, kernel) for name, kernel in lowered.kernels.items()}
+            pipeline = lower.pipeline(target)
+            for name, alone in lowered.modules.items():
+                built = tvm.compile(alone, target, relax_pipeline=pipeline)
+                self._runs[name] = _through_vm(relax.VirtualMachine(built, tvm.cpu()))
+        except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
+            raise BuildError(f"the network cannot be compiled for {target}: {last_line(error)}") from error
+
+    def run(self, known: Arrays, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+        """The tensors `wanted`, computed from the tensors `known` by no more layers than that takes.
+
+        `known` are arrays of the tensors' shapes and dtypes. Tensors live until their last reader has run. GraphError:
+        there is no such tensor, or it depends on an input that is not known.
+        """
+        names = tuple(dict.fromkeys(wanted))
+        layers = self._needed(known, names)
+        last = {name: layer for layer in layers for name in self._arguments[layer]}
+        live = {
+            name: tvm.runtime.tensor(np.ascontiguousarray(known[name]))
+            for name in {name for layer in layers for name in self._arguments[layer]}
+            if name in known
+        }
+        found = {name: np.asarray(known[name]) for name in names if name in known}
+        for layer in layers:
+            made = self._runs[layer]([live[name] for name in self._arguments[layer]])
+            for name, tensor in zip(self.graph.layer[layer].outputs, made, strict=True):
+                if name in names and name not in known:
+                    found[name] = tensor.numpy()
+                if name in last and name not in known:
+                    live[name] = tensor
+            for name in dict.fromkeys(self._arguments[layer]):
+                if last[name] == layer:
+                    del live[name]
+        return {name: found[name] for name in names}
+
+    def _needed(self, known: Arrays, names: tuple[str, ...]) -> list[str]:
+        """The layers to run, in the network's order."""
+        for name in (*known, *names):
+            if name not in self.graph.tensor:
+                raise GraphError(
+                    f"the network has no tensor '{name}'; it has {', '.join(list(self.graph.tensor)[:3])} and others"
+                )
+        want = {name for name in names if name not in known}
+        needed = []
+        for layer in reversed(self.graph.layers):
+            if want.intersection(layer.outputs):
+                needed.append(layer.name)
+                want.update(name for name in layer.inputs if name not in known)
+        missing = [name for name in self.graph.inputs if name in want]
+        if missing:
+            raise GraphError(f"input '{missing[0]}' is not among the known tensors; give it")
+        return needed[::-1]
+
+
+def _arguments(mod: tvm.IRModule) -> dict[str, tuple[str, ...]]:
+    """Tensor of each argument of each layer, each part of a tuple by itself; a tensor may be there twice."""
+    names = extract.tensor_names(mod)
+    return {
+        str(callee.attrs[LAYER]): tuple(
+            name for argument in binding.value.args for name in extract.resolve(argument, names) or ()
+        )
+        for binding, callee in layer_calls(mod)
+    }
+
+
+def _through_kernel(library: tvm.runtime.Module, kernel: Kernel) -> _Run:
+    function = library[kernel.symbol]
+    written = [
+        (tuple(int(extent) for extent in ty.shape.values), str(ty.dtype)) for ty in kernel.types[len(kernel.reads) :]
+    ]
+
+    def run(arguments: list[tvm.runtime.Tensor]) -> list[tvm.runtime.Tensor]:
+        made = [tvm.runtime.empty(shape, dtype) for shape, dtype in written]
+        function(*(arguments[each] if isinstance(each, int) else each for each in kernel.reads), *made)
+        return made
+
+    return run
+
+
+def _through_vm(vm: relax.VirtualMachine) -> _Run:
+    main = vm[MAIN]
+
+    def run(arguments: list[tvm.runtime.Tensor]) -> list[tvm.runtime.Tensor]:
+        (made,) = main(*arguments)
+        return [made] if isinstance(made, tvm.runtime.Tensor) else list(made)
+
+    return run
