@@ -1,0 +1,32 @@
+"""What a schedule needs to know of a processor, derived from TVM's target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tvm
+from tvm.target import codegen
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """vector_bytes: width of a vector register; registers: how many there are; caches in bytes, of one core."""
+
+    vector_bytes: int
+    registers: int
+    cores: int
+    l1_bytes: int = 32768
+    l2_bytes: int = 1048576
+
+    def lanes(self, dtype: str) -> int:
+        """Elements of the dtype in one vector register."""
+        return self.vector_bytes * 8 // tvm.DataType(dtype).bits
+
+
+def machine_of(target: tvm.target.Target) -> Machine:
+    """The machine of a CPU target, by the vector extension that its processor has."""
+    cores = int(target.attrs.get("num-cores", 1))
+    for feature, vector_bytes, registers in (("avx512f", 64, 32), ("avx2", 32, 16), ("neon", 16, 32)):
+        if codegen.target_has_features(feature, target):
+            return Machine(vector_bytes, registers, cores)
+    return Machine(16, 16, cores)  # SSE2, which every x86-64 has
