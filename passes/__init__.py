@@ -26,6 +26,8 @@ PASSES = {
     "quantize-cut": "QuantizeCut",
     "pack-cut": "PackCut",
     "partition": "Partition",
+    "channels-last": "ChannelsLast",
+    "pack-weights": "PackWeights",
 }
 
 # Else our errors leave a pass as RuntimeError. It is done here so that it holds for every pass, however it is imported;

@@ -1,1 +1,88 @@
-"""Schedule rules in dlight's protocol, one kind of kernel a file. `RULES` is the list in order; the first that answers wins."""
+"""Schedule rules in dlight's protocol, one kind of kernel a file. `RULES` is the list in order; the first that answers wins.
+
+    Given:   kernels without schedules, as TVM legalises them: each loop as written, on one core
+    Result:  the same kernels, each scheduled by a rule
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+
+import tvm
+from tvm import s_tir, tirx
+from tvm.s_tir.dlight.base import ScheduleRule
+
+from tvm_split.passes.schedule.depthwise import Depthwise
+from tvm_split.passes.schedule.elementwise import Default, Elementwise
+from tvm_split.passes.schedule.exponential import expand
+from tvm_split.passes.schedule.pool import Pool
+from tvm_split.passes.schedule.reduction import Reduction
+from tvm_split.passes.schedule.softmax import Softmax
+from tvm_split.passes.schedule.transpose import Transpose
+
+log = logging.getLogger(__name__)
+
+SCHEDULED = "tirx.is_scheduled"
+
+
+def _packed() -> list[ScheduleRule]:
+    if importlib.util.find_spec("tvm_split.passes.schedule.packed") is None:
+        return []
+    from tvm_split.passes.schedule.packed import Packed
+
+    return [Packed()]
+
+
+RULES: tuple[ScheduleRule, ...] = (
+    *_packed(),  # by annotation: before all that go by shape
+    Depthwise(),  # likewise
+    Pool(),  # a reduction in windows, before any reduction
+    Softmax(),  # several reductions on a row, before one
+    Reduction(),
+    Transpose(),  # what is contiguous changes, before any copy
+    Elementwise(),
+    Default(),  # takes what is left, and says so
+)
+
+
+@tvm.transform.module_pass(opt_level=0, name="ScheduleKernels")
+class ScheduleKernels:
+    """Schedule each function that is not marked as scheduled, by the first rule that knows it.
+
+    The target is the function's own, or that of `with target:`. A rule that fails is logged by name, and the next one
+    is asked: a kernel without a schedule is slow, not wrong.
+    """
+
+    def __init__(self, rules: Sequence[ScheduleRule] = RULES) -> None:
+        self.rules = tuple(rules)
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        scheduled = {}
+        for gvar, func in mod.functions_items():
+            if isinstance(func, tirx.PrimFunc) and not bool((func.attrs or {}).get(SCHEDULED, False)):
+                target = func.attrs.get("target") or tvm.target.Target.current(allow_none=False)
+                scheduled[gvar] = schedule(gvar.name_hint, func, target, self.rules)
+        out = mod.clone() if hasattr(mod, "clone") else tvm.IRModule(dict(mod.functions_items()), attrs=mod.attrs)
+        for gvar, func in scheduled.items():
+            out[gvar] = func
+        return out
+
+
+def schedule(name: str, func: tirx.PrimFunc, target: tvm.target.Target, rules: Sequence[ScheduleRule]) -> tirx.PrimFunc:
+    """The function as the first rule that knows it schedules it; itself when none does."""
+    func = expand(func)
+    for rule in rules:
+        try:
+            found = rule.apply(func, target, False)
+        except (s_tir.ScheduleError, tvm.error.InternalError, ValueError, RuntimeError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            log.warning("%s: rule %s failed, the next one is asked: %s", name, type(rule).__name__, reason)
+            continue
+        if found is not None:
+            if isinstance(rule, Default):
+                log.info("%s: no rule but the default one knows it", name)
+            return found.mod["main"].with_attr(SCHEDULED, True)
+    log.info("%s: no rule knows it; it stays as it is", name)
+    return func

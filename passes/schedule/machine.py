@@ -7,26 +7,36 @@ from dataclasses import dataclass
 import tvm
 from tvm.target import codegen
 
+#: vector extension -> (bytes of a register, registers), the widest first
+EXTENSIONS = {"avx512f": (64, 32), "avx2": (32, 16), "neon": (16, 32)}
+#: processors with 512-bit registers over 256-bit arithmetic: two halves cost what one whole vector costs
+SPLIT_512 = ("znver4",)
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """vector_bytes: width of a vector register; registers: how many there are; caches in bytes, of one core."""
+    """vector_bytes: width of a vector register; registers: how many there are; caches in bytes, of one core.
+
+    half_vector: time of an operation on half a register, in operations on a whole one.
+    """
 
     vector_bytes: int
     registers: int
     cores: int
     l1_bytes: int = 32768
     l2_bytes: int = 1048576
+    half_vector: float = 1.0
 
     def lanes(self, dtype: str) -> int:
         """Elements of the dtype in one vector register."""
-        return self.vector_bytes * 8 // tvm.DataType(dtype).bits
+        return self.vector_bytes * 8 // int(tvm.DataType(dtype).bits)
 
 
 def machine_of(target: tvm.target.Target) -> Machine:
     """The machine of a CPU target, by the vector extension that its processor has."""
     cores = int(target.attrs.get("num-cores", 1))
-    for feature, vector_bytes, registers in (("avx512f", 64, 32), ("avx2", 32, 16), ("neon", 16, 32)):
+    half = 0.5 if target.attrs.get("mcpu", "") in SPLIT_512 else 1.0
+    for feature, (vector_bytes, registers) in EXTENSIONS.items():
         if codegen.target_has_features(feature, target):
-            return Machine(vector_bytes, registers, cores)
+            return Machine(vector_bytes, registers, cores, half_vector=half)
     return Machine(16, 16, cores)  # SSE2, which every x86-64 has

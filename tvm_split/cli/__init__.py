@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from tvm_split.cli.bench_command import bench
 from tvm_split.cli.demo_command import demo
 from tvm_split.cli.doctor import doctor
 from tvm_split.cli.lists import links, passes, planners, targets, zoo
@@ -33,7 +34,7 @@ def cli() -> None:
     """
 
 
-for command in (compile_command, plan, run, measure, demo, targets, links, planners, passes, zoo, doctor):
+for command in (compile_command, plan, run, measure, bench, demo, targets, links, planners, passes, zoo, doctor):
     cli.add_command(command)
 
 

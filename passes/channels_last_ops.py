@@ -1,0 +1,245 @@
+"""How each operator computes on tensors whose axes stand in another order in memory: the table of channels-last.
+
+No pass by itself. A rule takes a call and its arguments as they are stored; it gives the call that computes the same
+from them, and the order that its result is stored in; None where it cannot. Axes that an operator names follow the
+order, elementwise operators keep it, a reshape keeps it where it splits and joins axes that stand together, and
+permute_dims changes the order alone: it moves nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from tvm import relax
+
+from tvm_split.passes.axis_order import (
+    Answer,
+    Order,
+    Rule,
+    Stored,
+    channels_last,
+    literal,
+    permuted,
+    permuted_order,
+    reshaped,
+)
+from tvm_split.passes.bindings import constant, operator, static_shape
+from tvm_split.passes.fuse_activation import ELEMENTWISE
+
+
+def _last(layout: str) -> str:
+    return layout[0] + layout[2:] + layout[1]
+
+
+def _convolution(layout: str, kernel_layout: str, call: relax.Call, args: list[Any]) -> Answer:
+    data, attrs, kernel = args[0], call.attrs, constant(call.args[1])
+    order = channels_last(len(layout))
+    layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
+    if kernel is None or data.order != order or layouts != (layout, kernel_layout, layout):
+        return None
+    weight = np.ascontiguousarray(kernel.transpose(*range(2, kernel.ndim), 1, 0))  # OIHW -> HWIO, I a group's
+    return _make(call)(
+        data.expr, relax.const(weight, str(kernel.dtype)), strides=attrs.strides, padding=attrs.padding,
+        dilation=attrs.dilation, groups=attrs.groups, data_layout=_last(layout),
+        kernel_layout=kernel_layout[2:] + "IO", out_layout=_last(layout), out_dtype=attrs.out_dtype,
+    ), order  # fmt: skip
+
+
+def _pool(layout: str, call: relax.Call, args: list[Any]) -> Answer:
+    (data,), attrs, order = args, call.attrs, channels_last(len(layout))
+    if data.order != order or (str(attrs.layout), str(attrs.out_layout)) != (layout, layout):
+        return None
+    layouts = {"layout": _last(layout), "out_layout": _last(layout)}
+    if operator(call).startswith("relax.nn.adaptive"):
+        return _make(call)(data.expr, attrs.output_size, **layouts), order
+    windows = (attrs.pool_size, attrs.strides, attrs.padding, attrs.dilation)
+    return _make(call)(data.expr, *windows, attrs.ceil_mode, attrs.count_include_pad, **layouts), order
+
+
+def _pool3d(call: relax.Call, args: list[Any]) -> Answer:
+    """Windows follow the spatial axes: so a pooling over C, as local response normalisation has, stays one."""
+    (data,), attrs = args, call.attrs
+    if data.order[:2] != (0, 1) or (str(attrs.layout), str(attrs.out_layout)) != ("NCDHW", "NCDHW"):
+        return None
+    spatial = tuple(axis - 2 for axis in data.order[2:])
+    padding = (*permuted(attrs.padding[:3], spatial), *permuted(attrs.padding[3:], spatial))
+    size, strides, dilation = (permuted(each, spatial) for each in (attrs.pool_size, attrs.strides, attrs.dilation))
+    made = _make(call)(data.expr, size, strides, padding, dilation, attrs.ceil_mode, attrs.count_include_pad)
+    return made, data.order
+
+
+def _resize2d(call: relax.Call, args: list[Any]) -> Answer:
+    data, attrs = args[0], call.attrs
+    if data.order != channels_last(4) or str(attrs.layout) != "NCHW":
+        return None
+    return relax.op.image.resize2d(
+        data.expr, call.args[1], tuple(float(each) for each in attrs.roi), "NHWC", attrs.method,
+        attrs.coordinate_transformation_mode, attrs.rounding_method, attrs.cubic_alpha, attrs.cubic_exclude,
+        attrs.extrapolation_value, attrs.out_dtype,
+    ), data.order  # fmt: skip
+
+
+def _elementwise(call: relax.Call, args: list[Any]) -> Answer:
+    rank = len(static_shape(call) or ())
+    order = next((arg.order for arg in args if isinstance(arg, Stored) and len(arg.order) == rank), None)
+    if order is None:
+        return None
+    read = []
+    for arg in args:
+        if isinstance(arg, Stored):
+            if arg.order != order and (math.prod(arg.shape) != 1 or len(arg.order) > rank):
+                return None
+            arg = arg.expr
+        elif constant(arg) is not None:
+            arg = literal(arg, order)
+            if arg is None:
+                return None
+        read.append(arg)
+    return relax.Call(call.op, read, call.attrs, call.ty_args), order
+
+
+def _axes(axis: Any, order: Order) -> list[int]:
+    """Where the axes (all of them for None) are in memory."""
+    named = range(len(order)) if axis is None else [axis] if isinstance(axis, int) else axis
+    return [order.index(int(each) % len(order)) for each in named]
+
+
+def _reduction(call: relax.Call, args: list[Any]) -> Answer:
+    (data,), attrs = args, call.attrs
+    axes = sorted(_axes(attrs.axis, data.order))
+    if operator(call) in ("relax.argmax", "relax.argmin"):
+        if attrs.axis is None:  # the index into all elements
+            return None
+        made = _make(call)(data.expr, axes[0], attrs.keepdims)
+    else:
+        made = _make(call)(data.expr, axes, attrs.keepdims)
+    if attrs.keepdims:
+        return made, data.order
+    kept = [axis for i, axis in enumerate(data.order) if i not in axes]
+    return made, tuple(sorted(kept).index(axis) for axis in kept)
+
+
+def _softmax(call: relax.Call, args: list[Any]) -> Answer:
+    return _make(call)(args[0].expr, _axes(call.attrs.axis, args[0].order)[0]), args[0].order
+
+
+def _prelu(call: relax.Call, args: list[Any]) -> Answer:
+    data, slope = args
+    return _make(call)(data.expr, _plain(slope), _axes(call.attrs.axis, data.order)[0]), data.order
+
+
+def _plain(arg: Any) -> relax.Expr:
+    """An argument of one axis, which has no order to follow."""
+    return arg.expr if isinstance(arg, Stored) else arg
+
+
+def _norm(call: relax.Call, args: list[Any]) -> Answer:
+    data, weights, attrs = args[0], [_plain(arg) for arg in args[1:]], call.attrs
+    if any(len(static_shape(weight) or ()) != 1 for weight in weights):
+        return None
+    last = {"epsilon": attrs.epsilon, "center": attrs.center, "scale": attrs.scale}
+    if operator(call) == "relax.nn.batch_norm":
+        last |= {"momentum": attrs.momentum, "training": attrs.training}
+        made = _make(call)(data.expr, *weights, _axes(attrs.axis, data.order)[0], **last)
+        return made, [data.order, (0,), (0,)]
+    axes = _axes(attrs.axes, data.order)
+    if operator(call) == "relax.nn.layer_norm":
+        return _make(call)(data.expr, *weights, axes, **last), data.order
+    (channel,) = _axes(attrs.channel_axis, data.order)
+    groups = [attrs.num_groups] if operator(call) == "relax.nn.group_norm" else []
+    return _make(call)(data.expr, *weights, *groups, channel, sorted(axes), **last), data.order
+
+
+def _concat(call: relax.Call, args: list[Any]) -> Answer:
+    order = next((part.order for part in args[0] if isinstance(part, Stored)), None)
+    if order is None or call.attrs.axis is None:
+        return None
+    parts = [part.expr if isinstance(part, Stored) else literal(part, order) for part in args[0]]
+    if any(isinstance(part, Stored) and part.order != order for part in args[0]) or None in parts:
+        return None
+    return relax.op.concat(parts, _axes(call.attrs.axis, order)[0]), order
+
+
+def _split(call: relax.Call, args: list[Any]) -> Answer:
+    (data,), sections = args, call.attrs.indices_or_sections
+    made = relax.op.split(data.expr, sections, _axes(call.attrs.axis, data.order)[0])
+    return made, [data.order] * len(call.ty.fields)
+
+
+def _strided_slice(call: relax.Call, args: list[Any]) -> Answer:
+    data, axes = args[0], call.args[1]
+    if not isinstance(axes, relax.Tuple):
+        return None
+    where = _axes(list(axes.fields), data.order)
+    moved = relax.Tuple([relax.prim_value(each) for each in where])
+    return relax.Call(call.op, [data.expr, moved, *call.args[2:]], call.attrs, call.ty_args), data.order
+
+
+def _pad(call: relax.Call, args: list[Any]) -> Answer:
+    data, width = args[0], [int(each) for each in call.attrs.pad_width]
+    moved = [each for axis in data.order for each in width[2 * axis : 2 * axis + 2]]
+    return relax.op.nn.pad(data.expr, moved, str(call.attrs.pad_mode), call.attrs.pad_value), data.order
+
+
+def _reshape(call: relax.Call, args: list[Any]) -> Answer:
+    data, target = args[0], static_shape(call)
+    if target is None:
+        return None
+    order = reshaped(data.shape, data.order, target)
+    return None if order is None else (relax.op.reshape(data.expr, permuted(target, order)), order)
+
+
+def _permute_dims(call: relax.Call, args: list[Any]) -> Answer:
+    return args[0].expr, permuted_order(call, args[0].order)
+
+
+def _make(call: relax.Call) -> Callable[..., relax.Expr]:
+    """The function that builds calls of the same operator."""
+    found: Any = relax.op
+    for word in operator(call).split(".")[1:]:
+        found = getattr(found, word)
+    make: Callable[..., relax.Expr] = found
+    return make
+
+
+#: rules of operators that work on channels by nature: a layer that has one is always rewritten
+ANCHORS: dict[str, Rule] = {
+    "relax.nn.conv1d": partial(_convolution, "NCW", "OIW"),
+    "relax.nn.conv2d": partial(_convolution, "NCHW", "OIHW"),
+    "relax.image.resize2d": _resize2d,
+    **{f"relax.nn.{kind}_pool1d": partial(_pool, "NCW") for kind in ("max", "avg", "adaptive_avg")},
+    **{f"relax.nn.{kind}_pool2d": partial(_pool, "NCHW") for kind in ("max", "avg", "adaptive_avg")},
+}
+_KEEP = (
+    "astype equal not_equal greater greater_equal less less_equal logical_and logical_or logical_not bitwise_not tan "
+    "sinh cosh asin acos atan mod floor_mod isnan isfinite isinf"
+)
+_BY_WORDS: list[tuple[str, Rule]] = [
+    (_KEEP, _elementwise),
+    ("mean sum max min prod std variance argmax argmin", _reduction),
+    ("reshape squeeze expand_dims flatten nn.batch_flatten", _reshape),
+    ("nn.batch_norm nn.layer_norm nn.group_norm nn.instance_norm", _norm),
+    ("nn.softmax nn.log_softmax", _softmax),
+    ("nn.max_pool3d nn.avg_pool3d", _pool3d),
+]
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
+    **{f"relax.{word}": rule for words, rule in _BY_WORDS for word in words.split()},
+    "relax.nn.prelu": _prelu, "relax.concat": _concat, "relax.split": _split, "relax.nn.pad": _pad,
+    "relax.strided_slice": _strided_slice, "relax.permute_dims": _permute_dims, **ANCHORS,
+}  # fmt: skip
+
+
+def is_anchor(value: relax.Expr) -> bool:
+    """Whether the call wants channels last: it is laid out NC..., or takes the mean or sum over all of H and W."""
+    name = operator(value)
+    if name in ANCHORS:
+        layout = str(value.attrs.data_layout if ".conv" in name else value.attrs.layout)
+        return layout.startswith("NC") and str(value.args[0].ty.dtype).startswith("float")
+    if name not in ("relax.mean", "relax.sum") or len(static_shape(value.args[0]) or ()) != 4:
+        return False
+    return sorted(int(axis) % 4 for axis in value.attrs.axis or ()) == [2, 3]

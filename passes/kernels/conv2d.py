@@ -1,0 +1,101 @@
+"""2-D convolution of channels-last data with packed weights.
+
+    data     [N][H][W][I]
+    weight   [tiles][KH][KW][I / groups][T], T output channels to a tile; the last tile is filled up with zeros
+    result   [N][OH][OW][O]
+
+The sum is made tile by tile in `sums` [N][tiles][OH][pixels][T], whose rows are rounded up to whole register tiles;
+`unpack` drops what lies beyond the result. The schedule (schedule/packed.py) fuses the two, so neither the tiles nor
+the rounded rows are ever in memory. It finds the blocks by these annotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tvm import te, tirx
+
+if TYPE_CHECKING:  # its package imports the rules, and they import this
+    from tvm_split.passes.schedule.tiles import Tile
+
+#: annotation of the block that sums products; LANES and PIXELS, of the same block, are its register tile
+KERNEL, LANES, PIXELS = "tvm_split.kernel", "tvm_split.lanes", "tvm_split.pixels"
+#: values of KERNEL
+SUMS, UNPACK, PAD = "sums", "unpack", "pad"
+
+
+def int64(*extents: int) -> tuple[tirx.IntImm, ...]:
+    """Extents as FuseTIR wants them."""
+    return tuple(tirx.IntImm("int64", int(extent)) for extent in extents)
+
+
+def round_up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+def pack_conv2d(weight: np.ndarray, channels: int) -> np.ndarray:
+    """HWIO weights -> [tiles][KH][KW][I][channels]."""
+    height, width, inner, outer = weight.shape
+    filled = np.zeros((height, width, inner, round_up(outer, channels)), weight.dtype)
+    filled[..., :outer] = weight
+    return np.ascontiguousarray(filled.reshape(height, width, inner, -1, channels).transpose(3, 0, 1, 2, 4))
+
+
+def sums_attrs(tile: Tile) -> dict[str, object]:
+    return {KERNEL: SUMS, LANES: tirx.IntImm("int32", tile.lanes), PIXELS: tirx.IntImm("int32", tile.pixels)}
+
+
+def conv2d_packed(
+    data: te.Tensor, weight: te.Tensor, out_channels: int, tile: Tile, strides: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], groups: int = 1,
+) -> te.Tensor:  # fmt: skip
+    """`padding` is top, left, bottom, right. With groups, each group's channels are whole tiles."""
+    batch, height, width, _ = (int(extent) for extent in data.shape)
+    tiles, kernel_h, kernel_w, inner, channels = (int(extent) for extent in weight.shape)
+    (stride_h, stride_w), (step_h, step_w) = strides, dilation
+    reach_h, reach_w = (kernel_h - 1) * step_h + 1, (kernel_w - 1) * step_w + 1
+    out_h = (height + padding[0] + padding[2] - reach_h) // stride_h + 1
+    out_w = (width + padding[1] + padding[3] - reach_w) // stride_w + 1
+    row = round_up(out_w, tile.pixels)
+    extents = ((out_h - 1) * stride_h + reach_h, (row - 1) * stride_w + reach_w)
+    data = padded(data, extents, (padding[0], padding[1]))
+    in_group = tirx.IntImm("int64", tiles // groups)
+
+    window = zip(("kh", "kw", "ic"), int64(kernel_h, kernel_w, inner), strict=True)
+    kh, kw, ic = (te.reduce_axis((0, extent), name) for name, extent in window)
+    sums = te.compute(
+        int64(batch, tiles, out_h, row, channels),
+        lambda n, oo, h, w, oi: te.sum(
+            data[
+                n, h * stride_h + kh * step_h, w * stride_w + kw * step_w,
+                ic if groups == 1 else te.indexdiv(oo, in_group) * inner + ic,
+            ] * weight[oo, kh, kw, ic, oi],
+            axis=[kh, kw, ic],
+        ),
+        name="sums", attrs=sums_attrs(tile),
+    )  # fmt: skip
+    return te.compute(
+        int64(batch, out_h, out_w, out_channels),
+        lambda n, h, w, o: sums[n, te.indexdiv(o, channels), h, w, te.indexmod(o, channels)],
+        name="unpack", attrs={KERNEL: UNPACK},
+    )  # fmt: skip
+
+
+def padded(data: te.Tensor, extents: tuple[int, int], before: tuple[int, int]) -> te.Tensor:
+    """The data with zeros around it, `before` of them first, up to the extents; itself when it covers them."""
+    batch, height, width, channels = (int(extent) for extent in data.shape)
+    top, left = before
+    if not (top or left) and extents[0] <= height and extents[1] <= width:
+        return data
+
+    def element(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
+        inside = [h >= top] if top else []
+        inside += [h < height + top] if extents[0] > height + top else []
+        inside += [w >= left] if left else []
+        inside += [w < width + left] if extents[1] > width + left else []
+        value = data[n, h - top, w - left, c]
+        return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, data.dtype)) if inside else value
+
+    return te.compute(int64(batch, *extents, channels), element, name="pad", attrs={KERNEL: PAD})

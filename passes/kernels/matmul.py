@@ -1,0 +1,68 @@
+"""Matrix product with a packed constant; a 1x1 convolution is one too.
+
+    data     [...][K], the rows of all leading dimensions in one
+    weight   [tiles][K][T], T columns to a tile; the last tile is filled up with zeros
+    result   [...][N]
+
+Built as conv2d.py is: `sums` [tiles][rows][T], then `unpack`.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tvm import te, tirx
+
+from tvm_split.passes.kernels.conv2d import KERNEL, PAD, UNPACK, int64, round_up, sums_attrs
+
+if TYPE_CHECKING:  # its package imports the rules, and they import this
+    from tvm_split.passes.schedule.tiles import Tile
+
+
+def pack_matmul(weight: np.ndarray, channels: int) -> np.ndarray:
+    """[K][N] -> [tiles][K][channels]."""
+    terms, columns = weight.shape
+    filled = np.zeros((terms, round_up(columns, channels)), weight.dtype)
+    filled[:, :columns] = weight
+    return np.ascontiguousarray(filled.reshape(terms, -1, channels).transpose(1, 0, 2))
+
+
+def matmul_packed(data: te.Tensor, weight: te.Tensor, out_channels: int, tile: Tile) -> te.Tensor:
+    leading = [int(extent) for extent in data.shape[:-1]]
+    tiles, terms, channels = (int(extent) for extent in weight.shape)
+    rows = prod(leading)
+    filled = round_up(rows, tile.pixels)
+
+    def row(m: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
+        index: list[tirx.Expr] = []
+        for extent in reversed(leading):
+            index.insert(0, te.indexmod(m, extent) if len(index) + 1 < len(leading) else m)
+            m = te.indexdiv(m, extent)
+        return data(*index, k)
+
+    if filled == rows:
+        read = row
+    else:
+        guarded = te.compute(
+            int64(filled, terms), lambda m, k: tirx.if_then_else(m < rows, row(m, k), tirx.const(0, data.dtype)),
+            name="pad", attrs={KERNEL: PAD},
+        )  # fmt: skip
+
+        def read(m: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
+            return guarded[m, k]
+
+    k = te.reduce_axis((0, tirx.IntImm("int64", terms)), "k")
+    sums = te.compute(
+        int64(tiles, filled, channels), lambda oo, m, oi: te.sum(read(m, k) * weight[oo, k, oi], axis=[k]),
+        name="sums", attrs=sums_attrs(tile),
+    )  # fmt: skip
+
+    def element(*index: tirx.Var) -> tirx.Expr:
+        m = index[0] if leading else tirx.IntImm("int64", 0)
+        for extent, i in zip(leading[1:], index[1:-1], strict=True):
+            m = m * extent + i
+        return sums[te.indexdiv(index[-1], channels), m, te.indexmod(index[-1], channels)]
+
+    return te.compute(int64(*leading, out_channels), element, name="unpack", attrs={KERNEL: UNPACK})

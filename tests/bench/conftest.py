@@ -1,0 +1,37 @@
+"""A network of two layers and a view, in ONNX."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+
+@pytest.fixture
+def two_layers(tmp_path: Path) -> Path:
+    """convolution + relu, flatten, dense; the first axis of the input is open."""
+    random = np.random.default_rng(0)
+    weights = {
+        "w": random.standard_normal((4, 3, 3, 3), np.float32),
+        "b": random.standard_normal(4, np.float32),
+        "v": random.standard_normal((4 * 6 * 6, 5), np.float32),
+        "c": random.standard_normal(5, np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["conv"], "stem", pads=[0, 0, 0, 0]),
+        helper.make_node("Relu", ["conv"], ["relu"], "stem_relu"),
+        helper.make_node("Flatten", ["relu"], ["flat"], "view"),
+        helper.make_node("Gemm", ["flat", "v", "c"], ["y"], "head"),
+    ]
+    graph = helper.make_graph(
+        nodes, "two-layers",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    path = tmp_path / "two.onnx"
+    onnx.save(model, path)
+    return path

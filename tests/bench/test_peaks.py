@@ -1,0 +1,70 @@
+"""The limits' arithmetic, and that the kernels that measure them compute what they say."""
+
+import numpy as np
+import pytest
+import tvm
+
+from tvm_split.bench.peak_kernels import multiply_add, read
+from tvm_split.bench.peaks import Limits, falling, measure, probes
+from tvm_split.targets import load_target
+from tvm_split.tvm_target import resolve
+
+LIMITS = Limits(100e9, {1_000: 50e9, 1_000_000: 10e9})
+
+
+@pytest.mark.parametrize(
+    "flops, size_bytes, seconds",
+    [
+        (200_000_000_000, 1_000, 2.0),  # arithmetic
+        (0, 5_000, 1e-7),  # the block of 1000: the faster of those around it
+        (0, 500, 1e-8),  # smaller than every block
+        (0, 1_000_000, 1e-4),
+        (0, 50_000_000, 5e-3),
+        (100, 1_000_000, 1e-4),  # bytes are slower
+    ],
+)
+def test_a_layer_takes_the_slower_of_arithmetic_and_bytes(flops: int, size_bytes: int, seconds: float) -> None:
+    assert LIMITS.seconds(flops, size_bytes) == pytest.approx(seconds)
+
+
+def test_no_block_is_slower_than_a_larger_one() -> None:
+    assert falling({1: 5.0, 2: 9.0, 4: 7.0, 8: 8.0}) == {1: 9.0, 2: 9.0, 4: 8.0, 8: 8.0}
+
+
+def test_the_loops_compute_what_they_say() -> None:
+    target = resolve(load_target("host"))
+    lib = tvm.compile(tvm.IRModule({"f": multiply_add("f", 2, 3, 8, 4), "r": read("r", 2, 64, 2, 8, 3)}), target).mod
+    random = np.random.default_rng(0)
+    factor, start = random.random(24, np.float32), random.random(24, np.float32)
+    out = tvm.runtime.tensor(np.zeros((2, 24), np.float32))
+    lib["f"](tvm.runtime.tensor(factor), tvm.runtime.tensor(start), out)
+    expected = start.astype(np.float64)
+    for _ in range(4):
+        expected = expected * np.tile(factor[:8], 3) + np.tile(start[:8], 3)
+    np.testing.assert_allclose(out.numpy(), np.tile(expected, (2, 1)), rtol=1e-5)
+
+    data = random.random(128, np.float32)
+    total = tvm.runtime.tensor(np.zeros((2, 16), np.float32))
+    lib["r"](tvm.runtime.tensor(data), total)
+    np.testing.assert_allclose(total.numpy(), 3 * data.reshape(2, 4, 16).sum(1), rtol=1e-5)
+
+
+class FakeKernels:
+    """Answers as a worker that has loaded `probes`: each call takes a millisecond."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, int] = {}
+
+    def ask(self, method: str, symbol: str, types: object, repeats: int, min_repeat_ms: int) -> list[float]:
+        self.asked[symbol] = repeats
+        return [2e-3, 1e-3, 3e-3]
+
+
+def test_measure_asks_for_every_probe_and_counts_all_threads() -> None:
+    target = resolve(load_target("host"))
+    one, two = FakeKernels(), FakeKernels()
+    of_one, of_two = measure(one, target, 1), measure(two, target, 2)  # type: ignore[arg-type]
+    assert set(one.asked) == {gvar.name_hint for gvar in probes(target, 1).get_global_vars()}
+    assert of_two.flops_per_s == pytest.approx(2 * of_one.flops_per_s)
+    assert list(of_two.bandwidth) == [2 * size for size in of_one.bandwidth]
+    assert max(of_one.bandwidth.values()) == pytest.approx((64 << 20) / 1e-3)  # 64 MiB read in the fastest call
