@@ -57,7 +57,7 @@ def test_chain_by_hand(name, make_chain):
     assert split.edge_layers == ("l1", "l2")
     assert split.predicted.total_s * 1e3 == pytest.approx(2 + 1 + 0.1 + 0.04)
     assert [(part.tensor, part.size_bytes) for part in split.crossing] == [("t2", 10)]
-    assert split.edge_memory_bytes == 1000 + 2000 + 180 + 10
+    assert split.edge_memory_bytes == (1000 + 2000) + 100 + (80 + 10)  # weights, input, t1 and t2, which is the payload
 
 
 def test_published_dads_cuts_a_chain_backwards(make_chain):
