@@ -23,7 +23,7 @@ import numpy as np
 import tvm
 
 from tvm_split import calibrate, pipeline
-from tvm_split.compile_half import compile_half
+from tvm_split.compile_half import baseline, compile_half
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.pack_cut import read_layout
 from tvm_split.passes.quantize_cut import Quantizer
@@ -81,7 +81,7 @@ def run_both(half: tvm.IRModule, inputs: Sequence[np.ndarray], board: Board, fol
     """The half's payload here, and how `board`'s differs from it."""
     parts = [asdict(part) for part in read_layout(half)]
     compile_half(half, load_target("raspberry-pi-4"), folder / "edge.so")
-    compile_half(half, load_target("host"), folder / "host.so")
+    compile_half(half, baseline(), folder / "host.so")
     theirs = board(folder / "edge.so", inputs)
     ours = Half(folder / "host.so").run(inputs)[0]
     steps = [
