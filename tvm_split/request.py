@@ -66,8 +66,10 @@ class Request:
         _demand(all(_is_whole(b, 1) for b in self.tensor_bits.values()), "tensor_bits", self, "bits, e.g. {'b3_*': 4}")
         _demand(self.memory_bytes is None or _is_whole(self.memory_bytes, 1), "memory_bytes", self, "bytes, or None")
         _demand(self.result_at in ("edge", "cloud"), "result_at", self, "'edge' or 'cloud'")
-        files = isinstance(self.costs, tuple | list) and len(self.costs) == 2
-        _demand(files or self.costs in ("roofline", "measured"), "costs", self, "'roofline', 'measured' or two files")
+        files = isinstance(self.costs, tuple) and len(self.costs) == 2
+        _demand(
+            files or self.costs in ("roofline", "measured"), "costs", self, "'roofline', 'measured' or (file, file)"
+        )
         share = isinstance(self.min_agreement, int | float) and 0 <= self.min_agreement <= 1
         _demand(share, "min_agreement", self, "a share from 0 to 1")
         _demand(isinstance(self.max_error, int | float) and self.max_error >= 0, "max_error", self, "0 or more")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[Any]):
     """Bytes: 8MiB, 8MB, 1.5GiB, 65536."""
 
     name = "size"
@@ -36,7 +36,7 @@ class Size(click.ParamType):
         return math.floor(size)
 
 
-class Widths(click.ParamType):
+class Widths(click.ParamType[Any]):
     """Numbers with commas between them: 2,4,8. Which widths exist, the planner knows."""
 
     name = "bits"
@@ -50,7 +50,7 @@ class Widths(click.ParamType):
         return tuple(dict.fromkeys(int(word) for word in words))
 
 
-class Pair(click.ParamType):
+class Pair(click.ParamType[Any]):
     """NAME=VALUE, split at the last '=': names of nodes may hold anything."""
 
     def __init__(self, name: str, example: str, convert: Callable[[str], Any]) -> None:
@@ -81,13 +81,15 @@ def _side(text: str) -> str:
     return text
 
 
-class CostsSource(click.ParamType):
+class CostsSource(click.ParamType[Any]):
     """'roofline', 'measured', or the two files of edge and cloud."""
 
     name = "roofline|measured|edge.json,cloud.json"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str | tuple[Path, Path]:
-        if value in ("roofline", "measured") or isinstance(value, tuple):
+        if value in ("roofline", "measured"):
+            return str(value)
+        if isinstance(value, tuple):
             return value
         files = [part.strip() for part in value.split(",")]
         if len(files) != 2 or not all(files):

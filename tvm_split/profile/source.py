@@ -48,7 +48,7 @@ def costs_of(
             "Times are predicted from the targets' data sheets (roofline), not measured; they may be off by several "
             "times. Compare them with each other, not with a clock."
         ]  # fmt: skip
-    if source != "measured":
+    if isinstance(source, tuple):
         edge_path, cloud_path = source
         return Costs.load(Path(edge_path)), Costs.load(Path(cloud_path)), []
     here = None
