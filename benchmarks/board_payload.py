@@ -15,13 +15,16 @@ import os
 import platform
 import sys
 import tempfile
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import tvm
 
 from tvm_split import calibrate, pipeline
-from tvm_split.compile_half import compile_half
+from tvm_split.compile_half import baseline, compile_half
+from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.pack_cut import read_layout
 from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.profile.rpc import connect, remote_vm
@@ -33,39 +36,66 @@ from tvm_split.workflow import Request, prepare
 
 NETWORKS = {"efficientnet-lite0": "efficientnet-lite0", "yolox": None, "plate-detector": "plate"}
 
+Row = dict[str, str | int]
+#: runs a library made for the board on these inputs; the payload that it gave
+Board = Callable[[Path, Sequence[np.ndarray]], np.ndarray]
 
-def compare(name: str, preprocess: str | None, cuts: int, widths: list[int], tracker: str, key: str) -> list[dict]:
-    mod, graph = prepare(Request(model=f"zoo:{name}", preprocess=preprocess))
-    batch = calibrate.random_batches(graph, 1, seed=0)[0]
-    inputs = [batch[n] for n in graph.inputs]
-    count = len(graph.layers)
-    rows = []
+
+@dataclass(frozen=True)
+class Case:
+    """One cut at one width: the layers on the edge, how many tensors cross quantised, and the edge's half."""
+
+    edge: tuple[str, ...]
+    crossing: tuple[str, ...]
+    bits: int
+    half: tvm.IRModule
+
+
+def cases(mod: tvm.IRModule, batch: Mapping[str, np.ndarray], cuts: int, widths: Sequence[int]) -> Iterator[Case]:
+    """Every cut at every width; ranges are those of `batch`."""
+    runner = LayerRunner(mod)
+    graph = runner.graph
     for i in range(1, cuts + 1):
-        edge = [layer.name for layer in graph.layers[: max(1, count * i // (2 * cuts))]]
-        crossing = [t for t in graph.crossing(edge) if graph.tensor[t].is_float and t not in graph.inputs]
-        ranges = calibrate.ranges(mod, crossing, [batch])
+        edge = tuple(layer.name for layer in graph.layers[: max(1, len(graph.layers) * i // (2 * cuts))])
+        crossing = tuple(t for t in graph.crossing(edge) if graph.tensor[t].is_float and t not in graph.inputs)
+        ranges = calibrate.ranges(runner, crossing, [batch])
         for bits in widths:
             quantizers = {t: Quantizer.of_range(bits, *ranges[t]) for t in crossing}
-            half, _ = pipeline.halves(pipeline.at_cut(edge, quantizers)(mod))
-            rows.append({"network": name, "edge_layers": len(edge), "crossing": len(crossing), "bits": bits,
-                         **run_both(half, inputs, tracker, key)})  # fmt: skip
-            print("  ".join(f"{k} {v}" for k, v in rows[-1].items()), flush=True)
+            yield Case(edge, crossing, bits, pipeline.halves(pipeline.at_cut(edge, quantizers)(mod))[0])
+
+
+def compare(name: str, preprocess: str | None, cuts: int, widths: Sequence[int], board: Board) -> list[Row]:
+    mod, graph = prepare(Request(model=f"zoo:{name}", preprocess=preprocess))
+    batch = calibrate.random_batches(graph, 1, seed=0)[0]
+    rows: list[Row] = []
+    for case in cases(mod, batch, cuts, widths):
+        with tempfile.TemporaryDirectory() as folder:
+            found = run_both(case.half, [batch[n] for n in graph.inputs], board, Path(folder))
+        facts = {"edge_layers": len(case.edge), "crossing": len(case.crossing), "bits": case.bits}
+        rows.append({"network": name, **facts, **found})
+        print("  ".join(f"{k} {v}" for k, v in rows[-1].items()), flush=True)
     return rows
 
 
-def run_both(half: object, inputs: list[np.ndarray], tracker: str, key: str) -> dict:
+def run_both(half: tvm.IRModule, inputs: Sequence[np.ndarray], board: Board, folder: Path) -> Row:
+    """The half's payload here, and how `board`'s differs from it."""
     parts = [asdict(part) for part in read_layout(half)]
-    with tempfile.TemporaryDirectory() as folder:
-        board_so, host_so = Path(folder) / "edge.so", Path(folder) / "host.so"
-        compile_half(half, load_target("raspberry-pi-4"), board_so)
-        compile_half(half, load_target("host"), host_so)
-        with connect(tracker, key, timeout_s=120) as session:
-            theirs = remote_vm(session, board_so).run(inputs)[0]
-        ours = Half(host_so).run(inputs)[0]
+    compile_half(half, load_target("raspberry-pi-4"), folder / "edge.so")
+    compile_half(half, baseline(), folder / "host.so")
+    theirs = board(folder / "edge.so", inputs)
+    ours = Half(folder / "host.so").run(inputs)[0]
     steps = [
         int(np.abs(unpack(ours, part).astype(np.int64) - unpack(theirs, part).astype(np.int64)).max()) for part in parts
     ]
     return {"payload_bytes": int(ours.size), "bytes_different": int((ours != theirs).sum()), "largest_step": max(steps)}
+
+
+def board_at(tracker: str, key: str) -> Board:
+    def run(library: Path, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        with connect(tracker, key, timeout_s=120) as session:
+            return remote_vm(session, library).run(inputs)[0]
+
+    return run
 
 
 def main() -> int:
@@ -79,10 +109,9 @@ def main() -> int:
     if not tracker:
         print('no board: eval "$(python tests/board/emulated_board.py up)" makes one', file=sys.stderr)
         return 2
+    board = board_at(tracker, key)
     rows = [
-        row
-        for name in args.networks or NETWORKS
-        for row in compare(name, NETWORKS[name], args.cuts, args.bits, tracker, key)
+        row for name in args.networks or NETWORKS for row in compare(name, NETWORKS[name], args.cuts, args.bits, board)
     ]
     worst = max(row["largest_step"] for row in rows)
     equal = sum(row["bytes_different"] == 0 for row in rows)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import tvm
 
@@ -39,11 +40,11 @@ class AnnotateCuts:
         return out
 
 
-def prefixes(network: Graph) -> list[dict[str, object]]:
+def prefixes(network: Graph) -> list[dict[str, Any]]:
     """Every proper prefix with the tensors that cross it. O(layers + reads + total crossings)."""
     last = {name: network.position(readers[-1]) for name, readers in network.readers.items() if readers}
     live = {name: None for name in network.inputs if name in last}
-    cuts: list[dict[str, object]] = []
+    cuts: list[dict[str, Any]] = []
     for i, layer in enumerate(network.layers[:-1]):
         live.update(dict.fromkeys(name for name in layer.outputs if name in last))
         live = {name: None for name in live if last[name] > i}

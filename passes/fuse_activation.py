@@ -15,6 +15,7 @@ import tvm
 from tvm import relax
 
 from tvm_split.passes.bindings import operator, same_type, scalar
+from tvm_split.passes.idioms import LONGEST, idiom
 from tvm_split.passes.layering import Group, canonical, free_vars, is_constant, layer_calls, main_bindings, outline
 
 ANCHORS = {
@@ -53,22 +54,12 @@ def _is_relu6(value: relax.Call) -> bool:
     return operator(value) == "relax.clip" and [scalar(arg) for arg in value.args[1:]] == [0.0, 6.0]
 
 
-#: sequences of operators that the field has a name for
-IDIOMS = {
-    ("sigmoid", "multiply"): "silu",
-    ("add", "clip", "multiply", "divide"): "hard_swish",
-    ("add", "clip", "divide", "multiply"): "hard_swish",
-    ("add", "relu6", "multiply", "divide"): "hard_swish",
-    ("add", "relu6", "divide", "multiply"): "hard_swish",
-    ("multiply", "add", "clip", "multiply"): "hard_swish",
-    ("multiply", "add", "clip"): "hard_sigmoid",
-    ("divide", "erf", "add", "multiply", "multiply"): "gelu",
-    ("multiply", "erf", "add", "multiply", "multiply"): "gelu",
-}
-
-
 def kind_of(bindings: tuple[relax.VarBinding, ...]) -> str:
-    """A layer's kind, e.g. conv2d_bias_add_relu6; at most six parts, so that names stay readable."""
+    """A layer's kind, e.g. conv2d_bias_add_relu6; at most six parts, so that names stay readable.
+
+    An activation of several operators has one name (idioms.py); what only resembles one keeps its operators' names, so
+    a squeeze-excite gate is a sigmoid_multiply.
+    """
     inner = {binding.var for binding in bindings}
     words = []
     for i, binding in enumerate(bindings):
@@ -83,11 +74,15 @@ def kind_of(bindings: tuple[relax.VarBinding, ...]) -> str:
         elif word == "add" and i and all(isinstance(arg, relax.Var) for arg in value.args):
             word = "residual" if any(arg not in inner for arg in value.args) else "add"
         words.append(word)
-    for length in range(min(5, len(words)), 1, -1):
-        for start in range(len(words) - length + 1):
-            name = IDIOMS.get(tuple(words[start : start + length]))
+    i = 0
+    while i < len(words):
+        for length in range(min(LONGEST, len(words) - i), 1, -1):
+            name = idiom(bindings[i : i + length])
             if name:
-                words[start : start + length] = [name]
+                words[i : i + length] = [name]
+                bindings = (*bindings[:i], *bindings[i + length - 1 :])
+                break
+        i += 1
     return "_".join(words if len(words) <= 6 else [*words[:5], "etc"])
 
 

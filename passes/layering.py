@@ -17,6 +17,9 @@ COMPOSITE, LAYER, SIDE = "Composite", "tvm_split.layer", "tvm_split.side"
 #: attribute of `main`: "cloud" where the network's outputs are wanted; absent when that is the edge
 RESULT_AT = "tvm_split.result_at"
 
+#: attribute of `main`: what the model calls its outputs, in order, as a frontend wrote it
+OUTPUT_NAMES = "tvm_split.output_names"
+
 
 @dataclass(frozen=True)
 class Group:
@@ -83,7 +86,7 @@ def substitute(expr: relax.Expr, replace: Mapping[relax.Var, relax.Expr]) -> rel
 
 
 @relax.expr_functor.mutator
-class _Substitute(relax.PyExprMutator):  # type: ignore[misc]
+class _Substitute(relax.PyExprMutator):
     def __init__(self, replace: Mapping[relax.Var, relax.Expr]) -> None:
         super().__init__()
         self.replace = replace

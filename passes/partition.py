@@ -13,6 +13,7 @@ Each half holds only its own layers' functions and weights. Nothing is computed 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import tvm
 from tvm import relax
@@ -55,6 +56,10 @@ class Partition:
     """Keep the layers of one side ("edge" or "cloud"). Crossing tensors that are network inputs are passed through."""
 
     side: str
+
+    if TYPE_CHECKING:  # what module_pass makes of the class
+
+        def __call__(self, mod: tvm.IRModule) -> tvm.IRModule: ...
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         if self.side not in ("edge", "cloud"):

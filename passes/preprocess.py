@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tvm
@@ -25,6 +26,11 @@ from tvm import relax
 
 from tvm_split.errors import ModelError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
+
+SHAPES = {
+    "NCHW": "floats of shape (N, 3, H, W)", "NHWC": "floats of shape (N, H, W, 3)",
+    "auto": "floats of shape (N, 3, H, W) or (N, H, W, 3)",
+}  # fmt: skip
 
 
 @tvm.transform.module_pass(opt_level=0, name="Preprocess")
@@ -39,14 +45,20 @@ class Preprocess:
     spec: PreprocessSpec
     name: str = ""
 
+    if TYPE_CHECKING:  # what module_pass makes of the class
+
+        def __call__(self, mod: tvm.IRModule) -> tvm.IRModule: ...
+
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         main = mod["main"]
         old = self._input(main)
         layout = _layout(old, self.spec.layout)
         if not layout:
+            reads = _layout(old, "auto")
             raise ModelError(
                 f"input {old.name!r} has the type {old.ty}; preprocessing with layout {self.spec.layout!r} needs "
-                "floats of shape (N, 3, H, W) or (N, H, W, 3)"
+                + SHAPES[self.spec.layout]
+                + (f"; layout is the network's: this network reads {reads}" if reads else "")
             )
         batch, *rest = (int(axis) for axis in old.ty.shape.values)
         height, width = rest[1:] if layout == "NCHW" else rest[:2]

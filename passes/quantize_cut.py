@@ -14,8 +14,10 @@ Where assign-cut wants the result at the cloud, a network output crosses as it i
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -28,7 +30,11 @@ from tvm_split.passes.layering import identifier, unique
 from tvm_split.passes.partition import side_outputs
 from tvm_split.passes.side_layers import Build, add_side_layers, side_layer, taken_names
 
+log = logging.getLogger("tvm_split.passes")
+
 QUANTIZED = "tvm_split.quantized"
+#: the largest numbers that the two floats hold
+MAX16, MAX32 = (float(np.finfo(dtype).max) for dtype in ("float16", "float32"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,24 @@ class Quantizer:
 
     @classmethod
     def of_range(cls, bits: int, low: float, high: float) -> Quantizer:
-        """The quantiser of a calibrated range. PlanError when the range is empty or not finite."""
+        """The quantiser of a calibrated range, widened to hold 0; a range of one value is exact within rounding.
+
+        PlanError when the range is empty or not finite, or wider than float32, in which the cloud computes
+        (q - zero_point) * scale, can hold.
+        """
         if not (np.isfinite(low) and np.isfinite(high) and low <= high):
             raise PlanError(f"a calibrated range must be finite with low <= high, not [{low}, {high}]; check the data")
         low, high = min(float(low), 0.0), max(float(high), 0.0)
         levels = 2**bits - 1
+        if high - low > MAX32:
+            raise PlanError(
+                f"the range [{low:g}, {high:g}] is {high - low:g} wide; expected at most {MAX32:g}, what float32 "
+                "holds: check the weights and the data, or send the tensor at 32 bits"
+            )
         # float32 because that is what the kernel divides by; the smallest normal number keeps a constant 0 legal
         scale = max(np.float32((high - low) / levels), np.finfo(np.float32).tiny)
+        while float(scale) * levels > MAX32:  # rounded up; else the ends of the range come back infinite
+            scale = np.nextafter(scale, np.float32(0))
         return cls(bits, float(scale), int(np.clip(np.round(-low / float(scale)), 0, levels)))
 
     @property
@@ -60,9 +77,11 @@ class Quantizer:
 class QuantizeCut:
     """Quantise the named crossing tensors. `quantizers` may name tensors that do not cross; those are left alone.
 
-    So are network outputs that cross because the result is wanted at the cloud.
+    So are network outputs that cross because the result is wanted at the cloud. Where nothing is left to quantise the
+    module stays as it is, and the log says why.
 
-    PlanError when a width is not 1 to 8 or 16, or a tensor to be quantised is not floating point.
+    PlanError when there is no tensor of a name, a width is not 1 to 8 or 16, or a tensor to be quantised is not
+    floating point.
     """
 
     quantizers: Mapping[str, Quantizer]
@@ -71,6 +90,14 @@ class QuantizeCut:
         crossing, _, results = side_outputs(mod)
         chosen = {n: self.quantizers[n] for n in crossing if n in self.quantizers and n not in results}
         network, added, taken = extract.graph(mod), [], taken_names(mod)
+        _check_names(self.quantizers, list(network.tensor))
+        for name in self.quantizers:
+            if name not in chosen:
+                why = "is a result wanted at the cloud" if name in results and name in crossing else "does not cross"
+                log.info("quantize-cut: '%s' stays: it %s", name, why)
+        if not chosen:
+            listed = ", ".join(crossing) or "no tensor"
+            log.info("quantize-cut: nothing to do: %s crosses, and none of it has a quantizer to use", listed)
         for name, quantizer in chosen.items():
             if quantizer.bits not in (*range(1, 9), 16):
                 raise PlanError(
@@ -82,6 +109,16 @@ class QuantizeCut:
             added.append(side_layer(sent, "quantize", "edge", [name], to_integers, {QUANTIZED: facts}))
             added.append(side_layer(read, "dequantize", "cloud", [sent], to_floats, {}, replaces={name: read}))
         return add_side_layers(mod, added) if added else mod
+
+
+def _check_names(names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3) or known[:3]
+            raise PlanError(
+                f"quantizers names '{name}', but the network has no such tensor; there are {', '.join(close)} and "
+                f"others, {len(known)} in all"
+            )
 
 
 def _builds(quantizer: Quantizer, dtype: str) -> tuple[Build, Build]:
@@ -105,4 +142,6 @@ def dequantize(q: relax.Expr, quantizer: Quantizer, dtype: str = "float32") -> r
     """The tensor, of a floating-point dtype, that `quantize` was given, as near as its levels come."""
     centred = relax.op.subtract(relax.op.astype(q, "float32"), relax.const(float(quantizer.zero_point), "float32"))
     real = relax.op.multiply(centred, relax.const(np.float32(quantizer.scale), "float32"))
+    if dtype == "float16":  # a level may lie half a step past the range, and so past what float16 holds
+        real = relax.op.clip(real, -MAX16, MAX16)
     return real if dtype == "float32" else relax.op.astype(real, dtype)

@@ -1,4 +1,7 @@
-"""This machine as a target, from what Linux says about its processor. No TVM: `mcpu = "native"` is resolved later."""
+"""This machine as a target, from what Linux says about its processor. No TVM: `mcpu = "native"` is resolved later.
+
+`baseline` is what half twins are compiled for: not this very processor, but any of its kind made in about ten years.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,9 @@ from tvm_split.targets.spec import TargetSpec
 #: a flag in /proc/cpuinfo -> SIMD bits, and float32 operations of one core in a cycle; the first flag found counts.
 #: One 512-bit or two 256-bit or one 128-bit multiply-add pipes: some processors have more, so peaks may be too low.
 SIMD = {"avx512f": (512, 32), "fma": (256, 32), "sse2": (128, 8), "asimd": (128, 8)}
+#: architecture -> LLVM's processor of a twin. Both have fused multiply-add, which TVM's LLVM forms wherever it may: the
+#: bytes of a payload depend on it, so a baseline without it (x86-64-v2) would make other payloads than boards do.
+BASELINES = {"x86_64": "x86-64-v3", "aarch64": "generic"}
 ARCHS = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
 #: operations a cycle of TVM's untuned kernels, on one core: see tvm_split/profile/roofline.py
@@ -37,9 +43,7 @@ SOURCES = {
 
 def host() -> TargetSpec:
     """This machine. TargetError when its processor or its clock cannot be told: write a target file instead."""
-    arch = ARCHS.get(platform.machine())
-    if arch is None:
-        raise TargetError(f"target 'host': this machine is '{platform.machine()}'; expected {' or '.join(ARCHS)}")
+    arch = machine()
     cpuinfo = _read("/proc/cpuinfo")
     flags = set(re.findall(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)[:1] or [""])
     words = set(" ".join(flags).split())
@@ -65,6 +69,20 @@ def host() -> TargetSpec:
         l2_bytes=_cache_bytes("2", "Unified"),
         sources=MappingProxyType(SOURCES),
     )
+
+
+def baseline() -> tuple[str, str]:
+    """Architecture of this machine, and LLVM's name of the processor that its twins are compiled for."""
+    arch = machine()
+    return arch, BASELINES[arch]
+
+
+def machine() -> str:
+    """This machine's architecture, "x86_64" or "aarch64"; TargetError when it is another."""
+    arch = ARCHS.get(platform.machine())
+    if arch is None:
+        raise TargetError(f"target 'host': this machine is '{platform.machine()}'; expected {' or '.join(ARCHS)}")
+    return arch
 
 
 def _clock_hz(cpuinfo: str) -> float:

@@ -118,7 +118,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TargetError(f"cannot read {path}: {error.strerror}; give the path of a .toml file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TargetError(f"{path} is not TOML: {error}; correct the file") from None
     if "name" in table and table["name"] != path.stem:
         raise TargetError(f"{path}: name is {table['name']!r}; expected the file's own name, '{path.stem}'")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 from tvm_split.errors import TargetError
@@ -13,6 +12,8 @@ RATE_UNITS = {
     "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "kibit": 2**10, "mibit": 2**20, "gibit": 2**30,
     "bps": 1, "kbps": 10**3, "mbps": 10**6, "gbps": 10**9,
 }  # fmt: skip
+#: what a link can be: bytes a second and seconds of a round trip
+SLOWEST, FASTEST, LONGEST_S = 1 / 8, 1e15, 3600.0
 TIME_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
@@ -39,6 +40,9 @@ def parse_rate(text: str) -> Link:
     up_bytes = float(up) * RATE_UNITS[up_unit.lower()] / 8
     down_bytes = up_bytes if down is None else float(down) * RATE_UNITS[down_unit.lower()] / 8
     rtt_s = 0.0 if rtt is None else float(rtt) * TIME_UNITS[rtt_unit.lower()]
-    if not (0 < up_bytes < math.inf and 0 < down_bytes < math.inf and rtt_s < math.inf):
-        raise TargetError(f"'{text}' has a rate of 0 or a number too large; write rates above 0, such as {FORMS}")
+    if not (SLOWEST <= up_bytes <= FASTEST and SLOWEST <= down_bytes <= FASTEST and rtt_s <= LONGEST_S):
+        raise TargetError(
+            f"'{text:.60}' is no link: rates go from {SLOWEST * 8:g} to {FASTEST * 8:g} bit/s, round trips to "
+            f"{LONGEST_S:g} s; write for example {FORMS}"
+        )
     return Link(text.strip(), up_bytes, down_bytes, rtt_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from types import MappingProxyType
@@ -66,6 +65,8 @@ class TargetSpec:
         return self.tvm_target if isinstance(self.tvm_target, str) else dict(self.tvm_target)
 
 
+#: more than any rate, size or time of a device
+LARGEST = 1e18
 FIELDS = tuple(one.name for one in fields(TargetSpec))
 REQUIRED = tuple(one.name for one in fields(TargetSpec) if one.default is MISSING and one.default_factory is MISSING)
 REQUIRED_OF_CPUS = ("memory_bytes", "tvm_target", "vector_bits")
@@ -102,9 +103,10 @@ def number(table: Mapping[str, Any], name: str, where: str, whole: bool = False,
     """The field as a finite number above 0 (`zero`: or 0), an integer if `whole`; TargetError otherwise."""
     value: float = table[name]
     right_type = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not right_type or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-        kind = "a whole number" if whole else "a finite number"
-        raise TargetError(f"{where}: {name} is {value!r}; expected {kind} {'of at least' if zero else 'above'} 0")
+    if not right_type or not 0 <= value <= LARGEST or (value == 0 and not zero):  # NaN is not between either
+        kind = "a whole number" if whole else "a number"
+        bounds = f"{'from' if zero else 'above'} 0 to {LARGEST:g}"
+        raise TargetError(f"{where}: {name} is {value!r:.40}; expected {kind} {bounds}")
     return value
 
 

@@ -4,16 +4,20 @@ import json
 
 import pytest
 
-from tvm_split.bundle import MANIFEST, Bundle, _digest_of, canonical_json, new_folder, write_manifest
+from tvm_split.bundle import MANIFEST, Bundle, _digest_of, canonical_json, new_folder, write_json, write_manifest
 from tvm_split.errors import BundleError
 from tvm_split.plan.problem import Link
 from tvm_split.targets import load_link
 
 FACTS = {
     "fingerprint": "ab" * 32, "kind": "split", "halves": {"edge": "edge.so", "cloud": "cloud.so"},
-    "inputs": [{"name": "x", "shape": [1, 3], "dtype": "float32"}], "payload": {"bytes": 7, "parts": []},
-    "outputs": [{"name": "y", "shape": [1], "dtype": "float32", "returned_by": "cloud"},
-                {"name": "x", "shape": [1, 3], "dtype": "float32", "returned_by": "edge"}],
+    "inputs": [{"name": "x", "shape": [1, 3], "dtype": "float32"}],
+    "payload": {"bytes": 7, "parts": [], "codec": None}, "model": "net", "versions": {"tvm-split": "0.1.0"},
+    "targets": {"edge": "raspberry-pi-4", "cloud": "c5.xlarge"},
+    "compiled_for": {"edge": {"arch": "aarch64", "mcpu": "cortex-a72", "features": ["asimd"]},
+                     "cloud": {"arch": "x86_64", "mcpu": "skylake-avx512", "features": ["avx512f"]}},
+    "outputs": [{"name": "y", "tensor": "y", "shape": [1], "dtype": "float32", "returned_by": "cloud"},
+                {"name": "x", "tensor": "x", "shape": [1, 3], "dtype": "float32", "returned_by": "edge"}],
     "result_at": "edge",
 }  # fmt: skip
 
@@ -43,7 +47,8 @@ def test_what_was_written_is_read(path):
     assert bundle.fingerprint == "ab" * 32 and bundle.kind == "split" and bundle.payload_bytes == 7
     assert bundle.inputs[0].shape == (1, 3) and [spec.name for spec in bundle.outputs] == ["y", "x"]
     assert bundle.edge_outputs == ("x",) and bundle.cloud_outputs == ("y",) and bundle.result_at == "edge"
-    assert bundle.edge_so == path / "edge.so" and bundle.edge_host_so is None
+    assert bundle.edge_so == path / "edge.so" and bundle.half("edge_host") is None
+    assert bundle.compiled_for("edge").mcpu == "cortex-a72" and bundle.targets["cloud"] == "c5.xlarge"
     assert isinstance(bundle.link, Link) and bundle.link == load_link("4g")
 
 
@@ -75,22 +80,22 @@ def test_the_manifest_edited(path):
         Bundle.open(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 2}', '{"version": 1}', "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 3}', '{"version": 1}', "\xff"])
 def test_a_manifest_that_is_none(path, text):
     (path / MANIFEST).write_bytes(text.encode("latin-1"))
-    with pytest.raises(BundleError, match=r"cannot be read|bundle version|lacks"):
+    with pytest.raises(BundleError, match=r"cannot be read|bundle version|has no field"):
         Bundle.open(path)
 
 
 def test_another_version(path):
     forge(path, version=9)
-    with pytest.raises(BundleError, match="has bundle version 9; this tvm-split reads version 2"):
+    with pytest.raises(BundleError, match="has bundle version 9; this tvm-split reads version 3"):
         Bundle.open(path)
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "..", ".", "", "a/b", "a\\b", "a\0b"])
 def test_a_file_outside_the_bundle(path, name):
-    forge(path, files={name: {"sha256": "0" * 64}})
+    forge(path, files={name: {"sha256": "0" * 64, "bytes": 1}})
     with pytest.raises(BundleError, match="a bundle's files lie in its own folder"):
         Bundle.open(path)
 
@@ -98,7 +103,7 @@ def test_a_file_outside_the_bundle(path, name):
 @pytest.mark.parametrize("name", ["../other/edge.so", "unlisted.so"])
 def test_a_half_without_digest(path, name):
     forge(path, halves={"edge": name})
-    with pytest.raises(BundleError, match=r"halves .* not among its files"):
+    with pytest.raises(BundleError, match=r"names the half edge = .* not among its files"):
         Bundle.open(path)
 
 
@@ -107,6 +112,34 @@ def test_a_manifest_of_other_shape(path, files):
     forge(path, files=files)
     with pytest.raises(BundleError, match="compile the bundle again"):
         Bundle.open(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"payload": {"bytes": 7, "codec": None}}, "payload has no field 'parts'"),
+        ({"payload": {"bytes": "7", "parts": [], "codec": None}}, "payload: bytes is '7'; expected int"),
+        ({"payload": {"bytes": True, "parts": [], "codec": None}}, "payload: bytes is True; expected int"),
+        ({"payload": {"bytes": 7, "parts": [], "codec": {"name": "jpeg"}}}, "codec has no field 'shape'"),
+        ({"inputs": [{"name": "x", "dtype": "float32"}]}, r"inputs\[0\] has no field 'shape'"),
+        ({"outputs": {"name": "y"}}, "outputs is .*; expected a list"),
+        ({"halves": ["edge.so"]}, "halves is .*; expected an object"),
+        ({"link": {"name": "4g"}}, "link has no field 'up_bytes_per_s'"),
+        ({"compiled_for": {}}, r"names the half cloud = 'cloud\.so', which is not among its compiled_for"),
+    ],
+)
+def test_a_field_that_is_missing_or_wrong(path, changes, message):
+    forge(path, **changes)
+    with pytest.raises(BundleError, match=rf"manifest\.json.*{message}"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("plan", [None, "{", "{}", '{"chosen": {"predicted": {"edge_s": 1}}}'])
+def test_a_plan_that_predicts_nothing(path, plan):
+    if plan is not None:
+        (path / "plan.json").write_text(plan)
+    with pytest.raises(BundleError, match=r"plan\.json tells no predicted times"):
+        Bundle.open(path).predicted  # noqa: B018
 
 
 def test_no_bundle_there(tmp_path):
@@ -120,6 +153,13 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, error):
         (folder / "edge.so").write_bytes(b"half")
         raise error("interrupted")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_other_failures_keep_their_own_text(tmp_path):
+    with pytest.raises(FileNotFoundError, match="a linker"), new_folder(tmp_path / "bundle"):
+        raise FileNotFoundError("a linker")
+    with pytest.raises(BundleError, match=r"the bundle's plan\.json could not be written: .*; nothing was changed"):
+        write_json(tmp_path / "none" / "plan.json", {})
 
 
 def test_an_interrupted_replacement_leaves_the_old_one(path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tvm_split.accuracy import Accuracy
-from tvm_split.choice import Scored, baselines, choose, in_order, label_of, no_split_warnings, shortlist
+from tvm_split.choice import Scored, Tolerance, baselines, choose, in_order, label_of, no_split_warnings, shortlist
 from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph, Layer, Tensor
@@ -54,6 +54,19 @@ def test_a_width_that_does_not_fit_is_no_error(problem):
     assert found and all(candidate.edge_memory_bytes <= needs[4] for candidate in found)
 
 
+def test_an_integer_that_crosses_beside_a_float_does_not_hide_the_answer():
+    """x (uint8) is read on both sides: its 8 bits are no reason to plan for floats of 8 bits, which do not fit."""
+    tensors = (Tensor("x", (100,), "uint8"), Tensor("t", (100,), "float32"), Tensor("y", (1,), "float32"))
+    layers = (Layer("a", "op", ("x",), ("t",)), Layer("b", "op", ("t", "x"), ("y",), weight_bytes=10_000))
+    costs = Costs("t", "test", {"a": 0.1, "b": 0.1}, {})
+    whole = Problem(Graph("g", tensors, layers, ("x",), ("y",)), costs, costs, Link("l", 1e4, 1e4), cut_bits=(4, 8),
+                    pins={"a": "edge"})  # fmt: skip
+    needs = {part.bits: found.edge_memory_bytes for found in plan_exhaustive(whole) for part in found.crossing
+             if part.tensor == "t"}  # fmt: skip
+    (found,) = shortlist(replace(whole, memory_bytes=needs[4]), plan_exhaustive)
+    assert {part.bits for part in found.crossing} == {4, 8}
+
+
 def test_baselines_and_their_labels(problem):
     frames = [{"frame": np.zeros((1, 32, 32, 3), np.uint8)}]
     found = baselines(problem, frames)
@@ -71,17 +84,20 @@ def test_the_soonest_that_is_accurate_enough(problem):
     fast, slow, whole = plan_exhaustive(problem)[:3]
     scored = [Scored(whole, "whole"), Scored(slow, "slow", accuracy(0.96)), Scored(fast, "fast", accuracy(0.9))]
     assert [item.label for item in in_order(scored)] == ["fast", "slow", "whole"]
-    assert choose(scored, 0.95).label == "slow"
-    assert choose(scored, 0.9).label == "fast"
-    assert choose(scored, 0.97).label == "whole"
+    assert choose(scored, Tolerance(0.95)).label == "slow"
+    assert choose(scored, Tolerance(0.9)).label == "fast"
+    assert choose(scored, Tolerance(0.97)).label == "whole"
     without_classes = [Scored(fast, "fast", accuracy(None, 0.2)), Scored(slow, "slow", accuracy(None, 0.05))]
-    assert choose(without_classes, 0.95).label == "slow"
-    with pytest.raises(PlanError, match=r"no candidate agrees .* on 99% of the samples \(best: 96%\)"):
-        choose(scored[1:], 0.99)
+    assert choose(without_classes, Tolerance(0.95)).label == "slow"
+    assert choose(without_classes, Tolerance(max_error=0.2)).label == "fast"
+    with pytest.raises(PlanError, match=r"no candidate agrees .* on 99% of the samples \(best: 96%\).*min-agreement"):
+        choose(scored[1:], Tolerance(0.99))
+    with pytest.raises(PlanError, match=r"relative error of 0\.01 \(best: 0\.05\).*--max-error"):
+        choose(without_classes, Tolerance(max_error=0.01))
 
 
 def test_why_there_is_no_split(problem):
     assert no_split_warnings(problem) == []
     (warning,) = no_split_warnings(replace(problem, memory_bytes=10))
     smallest = min(c.edge_memory_bytes for c in plan_exhaustive(problem) if c.edge_layers)
-    assert warning == f"Nothing fits the edge memory of 10 bytes; the smallest half needs {smallest} bytes."
+    assert f"fits the edge memory of 10 bytes; the smallest needs {smallest} bytes. Cloud-only is exempt" in warning

@@ -13,12 +13,26 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tvm_split import workflow
+from tvm_split.choice import Tolerance
 from tvm_split.cli import cli
 from tvm_split.costs import Costs
 from tvm_split.errors import ModelError
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 
-COMMANDS = ("compile", "plan", "run", "measure", "demo", "targets", "links", "planners", "passes", "zoo", "doctor")
+COMMANDS = (
+    "compile",
+    "plan",
+    "layers",
+    "run",
+    "measure",
+    "demo",
+    "targets",
+    "links",
+    "planners",
+    "passes",
+    "zoo",
+    "doctor",
+)
 
 
 def call(*words: str) -> Result:
@@ -72,7 +86,7 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
         "--cut-bits", "2,4", "--bits", "h*=3", "--pin", "stem*=edge", "--shape", "a:0=1x3x32x32",
         "--result-at", "cloud",
         "--strategy", "min-cut", "--min-agreement", "0.9", "--preprocess", "imagenet", "--data", "d.npz",
-        "--costs", f"{tmp_path}/edge.json,{tmp_path}/cloud.json", "--samples", "3",
+        "--costs", f"{tmp_path}/edge.json,{tmp_path}/cloud.json", "--samples", "3", "--max-error", "0.3",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     (request,) = asked
@@ -82,6 +96,7 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
         {"h*": 3}, {"stem*": "edge"}, {"a:0": (1, 3, 32, 32)},
     )  # fmt: skip
     assert (request.result_at, request.strategy, request.min_agreement) == ("cloud", "min-cut", 0.9)
+    assert request.tolerance == Tolerance(0.9, 0.3)
     assert request.costs == (tmp_path / "edge.json", tmp_path / "cloud.json")
     assert (request.preprocess, request.data) == ("imagenet", Path("d.npz"))
 

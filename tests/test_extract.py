@@ -1,15 +1,20 @@
 """The graph of a module: operations and weights against counts by hand; tuples; what is no layer."""
 
+import logging
+
 import numpy as np
 import pytest
+import tvm
 from onnx import TensorProto, helper
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 from tvm.script import ir as I
 from tvm.script import relax as R
 
-from tvm_split import extract
+from tvm_split import extract, pipeline
 from tvm_split.errors import ModelError
+from tvm_split.flops import ELEMENTWISE, MOVES, REDUCTIONS, SCANS, SORTS
+from tvm_split.frontend import load
 from tvm_split.passes.fuse_activation import FuseActivation
 
 
@@ -71,6 +76,81 @@ def test_multiply_adds_count_twice(name):
 def test_what_has_no_weights(make, flops):
     layer = layer_of(make, (1, 2, 8, 8))
     assert (layer.flops, layer.weight_bytes) == (flops, 0)
+
+
+op = relax.op
+#: what one operator counts, on inputs of these shapes
+CLASSES = {
+    "einsum of two": (lambda a, b: op.einsum([a, b], "bij,bjk->bik"), [(1, 64, 64)] * 2, 2 * 64**3),
+    "einsum, batched": (lambda a, b: op.einsum([a, b], "bij,bjk->bik"), [(3, 4, 5), (3, 5, 6)], 2 * 3 * 4 * 5 * 6),
+    "einsum, hidden axes": (lambda a, b: op.einsum([a, b], "...ij, ...jk -> ...ik"), [(3, 4, 5), (3, 5, 6)], 720),
+    "einsum, nothing summed": (lambda a, b: op.einsum([a, b], "i,j->ij"), [(4,), (5,)], 4 * 5),
+    "einsum of one": (lambda a: op.einsum([a], "ij->i"), [(4, 5)], 4 * 5),
+    "attention": (op.nn.attention, [(2, 7, 3, 8), (2, 5, 3, 8), (2, 5, 3, 6)], 2 * 3 * 7 * 5 * (2 * 8 + 2 * 6 + 1)),
+    "pad": (lambda x: nn.pad(x, (0, 0, 1, 1)), [(2, 8)], 0),
+    "flip": (lambda x: op.flip(x, 0), [(2, 8)], 0),
+    "tile": (lambda x: op.tile(x, (2, 2)), [(2, 8)], 0),
+    "repeat": (lambda x: op.repeat(x, 2, 0), [(2, 8)], 0),
+    "stack": (lambda x, y: op.stack([x, y]), [(2, 8)] * 2, 0),
+    "tril": (lambda x: op.tril(x), [(8, 8)], 0),
+    "cumsum": (lambda x: op.cumsum(x, 1), [(2, 8)], 2 * 8),
+    "sort": (lambda x: op.sort(x, 1), [(2, 8)], 2 * 8 * 3),
+    "argmax": (lambda x: op.argmax(x, 1), [(2, 8)], 2 * 8),
+    "softmax": (lambda x: nn.softmax(x), [(2, 8)], 2 * 8),
+    "broadcast": (op.add, [(2, 1), (1, 8)], 2 * 8),
+    "resize, nearest": (lambda x: op.image.resize2d(x, (4, 4), method="nearest_neighbor"), [(1, 1, 2, 2)], 0),
+    "resize, linear": (lambda x: op.image.resize2d(x, (4, 4), method="linear"), [(1, 1, 2, 2)], 2 * 16 * 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_operations_of_one_operator(name, caplog):
+    make, shapes, flops = CLASSES[name]
+    assert layer_of(make, *shapes).flops == flops
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["gather_elements", "gather_nd", "scatter_elements", "scatter_nd"])
+def test_gather_and_scatter_move(name):
+    assert name in MOVES
+
+
+def test_an_operator_of_no_class_is_told(caplog):
+    with caplog.at_level(logging.WARNING, "tvm_split.extract"):
+        assert layer_of(lambda x: op.bucketize(x, relax.const(np.zeros(3, "float32"))), (2, 8)).flops == 16
+    (record,) = caplog.records
+    assert record.name == "tvm_split.extract" and "operator relax.bucketize is of no known class" in record.message
+
+
+def test_no_operator_is_in_two_classes():
+    names = [name for group in (MOVES, ELEMENTWISE, REDUCTIONS, SCANS, SORTS) for name in group]
+    known = {str(name) for name in tvm.ir.Op.list_op_names()}
+    assert len(names) == len(set(names))
+    assert {f"relax.{name}" for name in names} - known <= {"relax.nn.relu6"}
+
+
+def test_a_kernel_called_by_name_counts_its_loops(caplog):
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((4, 6), "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            out = builder.emit_output(builder.call_te(tvm.topi.nn.dense, x, relax.const(np.ones((5, 6), "float32"))))
+        builder.emit_func_output(out)
+    (layer,) = extract.graph(FuseActivation()(builder.get())).layers
+    assert layer.flops == 2 * 4 * 5 * 6 and not caplog.records
+
+
+NETWORKS = ["plate-detector", "magika", "basic-pitch", "wakeword-embedding", "ppocr-rec", "yolox"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_zoo_has_no_operator_of_no_class(name, caplog):
+    if name == "wakeword-embedding":
+        pytest.importorskip("tflite")
+    with caplog.at_level(logging.WARNING, "tvm_split.extract"):
+        graph = extract.graph(pipeline.layers()(load(f"zoo:{name}")))
+    assert [record.message for record in caplog.records if record.name == "tvm_split.extract"] == []
+    assert sum(layer.flops for layer in graph.layers) > 1e5
 
 
 def test_weights_count_as_stored():

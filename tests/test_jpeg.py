@@ -1,6 +1,7 @@
 """JPEG as the runtime sends it: the frame comes back, and nothing hostile is decoded."""
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -38,6 +39,16 @@ def png() -> bytes:
 def test_what_is_no_jpeg(data):
     with pytest.raises(BundleError, match="should be a JPEG of 64 x 48 are none"):
         decode(data, SHAPE)
+
+
+@pytest.mark.parametrize("side", [10_000, 65_500])
+def test_a_huge_size_in_the_header_is_refused_unread(side):
+    data = bytearray(encode(np.zeros((16, 32, 3), np.uint8)))
+    at = data.index(b"\xff\xc0") + 5  # the frame header's height and width
+    data[at : at + 4] = side.to_bytes(2, "big") * 2
+    with pytest.raises(BundleError, match="JPEG"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decode(bytes(data), SHAPE)
 
 
 def test_another_size_is_refused():

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from tvm_split import report
+from tvm_split.choice import Tolerance
+from tvm_split.comparison import STAGES, Place, compare
 from tvm_split.plan.bandwidths import Span
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.report_lists import first_sentence, links_table, passes_table, planners_table, targets_table, zoo_table
@@ -39,7 +41,7 @@ def to_text(part: object) -> str:
 
 def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span, ...] = ()) -> SimpleNamespace:
     candidates = sorted((chosen, *others), key=lambda scored: scored.candidate.predicted.total_s)
-    request = SimpleNamespace(edge="raspberry-pi-4", cloud="c5.xlarge", min_agreement=0.95)
+    request = SimpleNamespace(edge="raspberry-pi-4", cloud="c5.xlarge", min_agreement=0.95, tolerance=Tolerance())
     problem = SimpleNamespace(link=Link("4g", 731_250, 1_720_000, 0.04))
     graph = SimpleNamespace(name="net")
     return SimpleNamespace(
@@ -122,10 +124,38 @@ def test_bandwidths_merge_neighbours() -> None:
 
 
 def test_comparison_gives_the_error_of_each_stage() -> None:
-    text = to_text(report.comparison(Timing(0.3, 0.2, 0.1, 0.0), Timing(0.2, 0.2, 0.2, 0.0)))
+    places = {name: Place(name, "the board", "measured") for name in STAGES}
+    text = to_text(report.comparison(compare(Timing(0.3, 0.2, 0.1, 0.0), Timing(0.2, 0.2, 0.2, 0.0), places)))
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert "+50 %" in lines["edge"] and "-50 %" in lines["cloud"] and "%" not in lines["downlink"]
     assert "+0 %" in lines["total"]
+
+
+def test_comparison_gives_no_error_for_another_device_and_a_difference_below_a_millisecond() -> None:
+    here, link = "this machine (the twin for x86-64-v3)", Place("4g", "4g", "measured")
+    places = {"edge": Place("raspberry-pi-4", here, "elsewhere"), "cloud": Place("c5.xlarge", here, "elsewhere"),
+              "uplink": link, "downlink": link}  # fmt: skip
+    stages = compare(Timing(0.3, 0.2, 0.1, 16e-6), Timing(0.2, 0.21, 0.2, 0.002), places)
+    lines = {line.split()[0]: line for line in to_text(report.comparison(stages)).splitlines() if line.strip()}
+    assert "%" not in lines["edge"] + lines["cloud"] + lines["total"] and "-5 %" in lines["uplink"]
+    assert "%" not in lines["downlink"] and "-1.98 ms" in lines["downlink"]
+    assert report.comparison_notes(stages) == [
+        f"Edge is predicted for raspberry-pi-4, cloud for c5.xlarge; both were measured on {here}, "
+        "which says nothing of the prediction."
+    ]
+    assert stages[0].to_json()["error_percent"] is None and stages[3].to_json()["difference_s"] == pytest.approx(
+        -1984e-6
+    )
+
+
+def test_comparison_names_what_was_computed() -> None:
+    board, link = Place("raspberry-pi-4", "the board pi", "measured"), Place("4g", "the link's rate", "computed")
+    places = {"edge": board, "cloud": board, "uplink": link, "downlink": link}
+    stages = compare(Timing(0.3, 0.2, 0.1, 0.0), Timing(0.2, 0.2, 0.1, 0.0), places)
+    assert report.comparison_notes(stages) == ["Computed from the link's rate, not measured: uplink."]
+    assert stages[-1].error_percent == pytest.approx(20) and stages[1].error_percent is None
+    much = compare(Timing(3.0, 0, 0, 0), Timing(0.2, 0, 0, 0), places)[0]
+    assert "15x" in to_text(report.comparison([much]))
 
 
 def test_output_lines() -> None:

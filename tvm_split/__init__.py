@@ -4,13 +4,14 @@ mod = tvm_split.load("model.onnx")
 plan = tvm_split.plan(mod, edge="raspberry-pi-4", cloud="c5.xlarge", link="4g")
 edge, cloud = tvm_split.partition(mod, plan)
 bundle = tvm_split.build(plan, "bundle")
+result = tvm_split.run(bundle, {"image": image})
 """
 
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["build", "load", "partition"]  # and `plan`, the package of planners, which can be called
+__all__ = ["build", "load", "partition", "run"]  # and `plan`, the package of planners, which can be called
 
 
 def __getattr__(name: str) -> Any:

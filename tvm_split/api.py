@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import difflib
+import warnings
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import tvm
 
 from tvm_split import pipeline, workflow
 from tvm_split.assemble import compile_plan
 from tvm_split.bundle import Bundle
 from tvm_split.calibrate import quantizers_for
-from tvm_split.errors import GraphError
+from tvm_split.compile_half import weights_digest
+from tvm_split.errors import GraphError, PlanError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.frontend import load
-from tvm_split.workflow import PlanResult, Request
+from tvm_split.request import Request
+from tvm_split.runtime.local import run_bundle as run
+from tvm_split.workflow import PlanResult
 
-if TYPE_CHECKING:
-    import tvm
-
-__all__ = ["build", "load", "partition", "plan"]
+__all__ = ["build", "load", "partition", "plan", "run"]
 
 
 def plan(model: Any, **options: Any) -> PlanResult:
-    """Plan a model: a path, 'zoo:NAME' or an IRModule. `options` are the fields of `workflow.Request`.
+    """Plan a model: a path, 'zoo:NAME' or an IRModule.
+
+    `options` are the fields of `request.Request`, which says what each means: edge, cloud, link, data, shapes,
+    preprocess, cut_bits, memory_bytes, pins, tensor_bits, strategy, result_at, costs, min_agreement, max_error,
+    samples, seed, tracker, edge_key, cloud_key. `print(plan)` shows the table. What the command line would warn of is
+    warned of.
 
     Raises PlanError, ModelError, TargetError, CostError or DataError; see `workflow.plan`.
     """
-    return workflow.plan(Request(model=model, **options))
+    known = [field.name for field in fields(Request) if field.name != "model"]
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise PlanError(f"plan() has no option '{name}'; {hint}the options are {', '.join(known)}")
+    result = workflow.plan(Request(model=model, **options))
+    for text in result.warnings:
+        warnings.warn(text, stacklevel=3)  # 3: the caller's line, behind the callable package `tvm_split.plan`
+    return result
 
 
 def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IRModule]:
@@ -36,16 +55,27 @@ def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IR
     outputs. Where nothing crosses, the payload is missing and the cloud's module is empty. GraphError when the plan is
     for another network.
     """
+    if not isinstance(mod, tvm.IRModule) or not isinstance(plan, PlanResult):
+        raise GraphError(
+            f"partition() takes an IRModule and what plan() returned, not {type(mod).__name__} and "
+            f"{type(plan).__name__}"
+        )
     layered = pipeline.layers()(mod)
-    if extract_graph(layered, plan.graph.name) != plan.graph:
+    if _form(layered) != _form(plan.module) or weights_digest(layered) != weights_digest(plan.module):
         raise GraphError(
             f"the plan was made for '{plan.graph.name}' with {len(plan.graph.layers)} layers; this module has other "
-            "layers or shapes; pass plan.module, or plan this module"
+            "layers, shapes or weights; pass plan.module, or plan this module"
         )
     candidate = plan.chosen.candidate
     quantizers = quantizers_for(candidate, plan.graph, plan.ranges)
     marked = pipeline.at_cut(candidate.edge_layers, quantizers, plan.problem.result_at)(layered)
     return pipeline.halves(marked)
+
+
+def _form(mod: tvm.IRModule) -> tuple[Any, ...]:
+    """What two modules of layers must share to be one network, weights aside."""
+    network = extract_graph(mod)
+    return network.tensors, network.outputs, [(layer.name, layer.op, layer.inputs) for layer in network.layers]
 
 
 def build(plan: PlanResult, out: str | Path, *, force: bool = False) -> Bundle:

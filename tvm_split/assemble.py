@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tvm_split import calibrate, pipeline
+from tvm_split import calibrate, extract, pipeline
 from tvm_split.bundle import PLAN, Bundle, canonical_json, new_folder, write_json, write_manifest
-from tvm_split.compile_half import compile_half, weights_digest, with_fingerprint
+from tvm_split.compile_half import baseline, compile_half, device, weights_digest, with_fingerprint
 from tvm_split.graph import Tensor
 from tvm_split.jpeg import QUALITY
 from tvm_split.passes.pack_cut import read_layout
@@ -32,8 +32,9 @@ def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, forc
         names.append(PLAN)
         at_edge = (None, *candidate.edge_layers) if problem.result_at == "edge" else ()
         outputs = [
-            _facts(graph.tensor[name]) | {"returned_by": "edge" if graph.producer[name] in at_edge else "cloud"}
-            for name in dict.fromkeys(graph.outputs)
+            _facts(graph.tensor[tensor])
+            | {"name": name, "tensor": tensor, "returned_by": "edge" if graph.producer[tensor] in at_edge else "cloud"}
+            for name, tensor in zip(extract.output_names(result.module), graph.outputs, strict=True)
         ]
         inputs = [_facts(graph.tensor[name]) for name in graph.inputs]
         facts |= {
@@ -48,7 +49,11 @@ def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, forc
 def build_halves(
     result: PlanResult, candidate: Candidate, folder: Path, progress: Progress
 ) -> tuple[dict[str, Any], list[str]]:
-    """Compile edge, host twin and cloud; return the manifest's facts about them and the files' names."""
+    """Compile edge, cloud and their twins for this machine; return the manifest's facts about them and the files.
+
+    A twin that would be the half itself is not made.
+    """
+    twin = baseline()
     quantizers = calibrate.quantizers_for(candidate, result.graph, result.ranges)
     marked = pipeline.at_cut(candidate.edge_layers, quantizers, result.problem.result_at)(result.module)
     parts = [asdict(part) | {"shape": list(part.shape)} for part in read_layout(marked)]
@@ -56,16 +61,23 @@ def build_halves(
                 "weights": weights_digest(result.module), "versions": versions()}  # fmt: skip
     fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
     edge, cloud = (with_fingerprint(half, fingerprint) for half in pipeline.halves(marked))
-    jobs = [("edge", edge, load_target(result.request.edge)), ("edge_host", edge, load_target("host"))]
+    modules, names = {"edge": edge}, {"edge": result.request.edge, "cloud": result.request.cloud}
     if parts:
-        jobs.append(("cloud", cloud, load_target(result.request.cloud)))
-    halves = {}
-    for role, mod, spec in jobs:
-        progress(f"compiling the {role.replace('_', ' ')} half for {spec.name}")
-        halves[role] = f"{role}.so"
-        compile_half(mod, spec, folder / halves[role])
+        modules["cloud"] = cloud
+    own = {side: device(load_target(names[side])) for side in modules}  # a simulated one is refused before any work
+    compiled_for = {}
+    for side, mod in modules.items():
+        progress(f"compiling the {side} half for {own[side].name}")
+        compile_half(mod, own[side], folder / f"{side}.so")
+        compiled_for[side] = own[side].facts()
+        if twin.facts() != own[side].facts():
+            progress(f"compiling the {side} half's twin for {twin.name}")
+            compile_half(mod, twin, folder / f"{side}_host.so")
+            compiled_for[f"{side}_host"] = twin.facts()
+    halves = {role: f"{role}.so" for role in compiled_for}
     payload = {"bytes": sum(part["size_bytes"] for part in parts), "parts": parts, "codec": _codec(candidate)}
-    return {"fingerprint": fingerprint, "payload": payload, "halves": halves}, list(halves.values())
+    facts = {"fingerprint": fingerprint, "payload": payload, "halves": halves, "compiled_for": compiled_for}
+    return facts, list(halves.values())
 
 
 def _codec(candidate: Candidate) -> dict[str, Any] | None:

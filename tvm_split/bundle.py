@@ -16,8 +16,31 @@ from typing import Any
 from tvm_split.errors import BundleError
 from tvm_split.plan.problem import Link, Timing
 
-VERSION = 2
+VERSION = 3
 MANIFEST, PLAN = "manifest.json", "plan.json"
+
+NUMBER, NUMBER_OR_NONE = (int, float), (int, float, type(None))
+TENSOR = {"name": str, "shape": [int], "dtype": str}
+#: What a manifest must have. A dict: these fields. A list: each element. EACH: every key's value. OPTIONAL: or null.
+EACH, OPTIONAL = object(), object()
+FIELDS: dict[Any, Any] = {
+    "fingerprint": str, "kind": str, "model": str, "result_at": str, "manifest_sha256": str,
+    "inputs": [TENSOR],
+    "outputs": [TENSOR | {"tensor": str, "returned_by": str}],
+    "payload": {
+        "bytes": int,
+        "parts": [{"tensor": str, "shape": [int], "dtype": str, "bits": int, "offset": int, "size_bytes": int,
+                   "scale": NUMBER_OR_NONE, "zero_point": NUMBER_OR_NONE}],
+        "codec": {OPTIONAL: True, "name": str, "shape": [int], "quality": int, "bytes": int},
+    },
+    "targets": {"edge": str, "cloud": str},
+    "halves": {EACH: str},
+    "compiled_for": {EACH: {"arch": str, "mcpu": str, "features": [str]}},
+    "link": {"name": str, "up_bytes_per_s": NUMBER, "down_bytes_per_s": NUMBER, "rtt_s": NUMBER,
+             "up_w": NUMBER_OR_NONE, "down_w": NUMBER_OR_NONE},
+    "files": {EACH: {"sha256": str, "bytes": int}},
+    "versions": {EACH: str},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +50,16 @@ class TensorSpec:
     name: str
     shape: tuple[int, ...]
     dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledFor:
+    """Architecture and LLVM's name of the processor a half is compiled for, and the features it needs, as Linux names
+    them."""
+
+    arch: str
+    mcpu: str
+    features: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -40,26 +73,25 @@ class Bundle:
     def open(cls, path: str | Path) -> Bundle:
         """Verify and return the bundle. BundleError names the first file that is missing, foreign or changed."""
         folder = Path(path)
+        if not (folder / MANIFEST).is_file():
+            raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}; `tvm-split compile` writes one")
         try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-        except FileNotFoundError:
-            raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}; `tvm-split compile` writes one") from None
-        except (OSError, ValueError) as error:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"), parse_constant=_no_constant)
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{folder / MANIFEST} cannot be read ({error}); compile the bundle again") from None
         if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
             found = manifest.get("version") if isinstance(manifest, dict) else None
             raise BundleError(f"{folder} has bundle version {found!r}; this tvm-split reads version {VERSION}")
-        try:
-            if manifest["manifest_sha256"] != _digest_of(manifest):
-                raise BundleError(f"{folder / MANIFEST} was changed after it was written; compile the bundle again")
-            for name, facts in manifest["files"].items():
-                _verify(folder, name, facts)
-            unknown = [name for name in manifest["halves"].values() if name not in manifest["files"]]
-            if unknown:
-                raise BundleError(f"{folder / MANIFEST} names the halves {unknown}, which are not among its files; "
-                                  "compile the bundle again")  # fmt: skip
-        except (KeyError, TypeError, AttributeError) as error:
-            raise BundleError(f"{folder / MANIFEST} lacks {error}; compile the bundle again") from None
+        _check(manifest, FIELDS, str(folder / MANIFEST))
+        if manifest["manifest_sha256"] != _digest_of(manifest):
+            raise BundleError(f"{folder / MANIFEST} was changed after it was written; compile the bundle again")
+        for name, facts in manifest["files"].items():
+            _verify(folder, name, facts)
+        for role, name in manifest["halves"].items():
+            if name not in manifest["files"] or role not in manifest["compiled_for"]:
+                missing = "files" if name not in manifest["files"] else "compiled_for"
+                raise BundleError(f"{folder / MANIFEST} names the half {role} = {name!r}, which is not among its "
+                                  f"{missing}; compile the bundle again")  # fmt: skip
         return cls(folder, manifest)
 
     @property
@@ -96,16 +128,29 @@ class Bundle:
     @property
     def edge_outputs(self) -> tuple[str, ...]:
         """Outputs that the edge half returns."""
-        return tuple(item["name"] for item in self.manifest["outputs"] if item["returned_by"] == "edge")
+        return self._returned_by("edge")
 
     @property
     def cloud_outputs(self) -> tuple[str, ...]:
         """Outputs that the cloud half returns: wanted in the cloud, those made on the edge as well."""
-        return tuple(item["name"] for item in self.manifest["outputs"] if item["returned_by"] == "cloud")
+        return self._returned_by("cloud")
+
+    def _returned_by(self, side: str) -> tuple[str, ...]:
+        first: dict[str, str] = {}  # a tensor that has two names is returned once
+        for item in self.manifest["outputs"]:
+            if item["returned_by"] == side:
+                first.setdefault(item["tensor"], item["name"])
+        return tuple(first.values())
+
+    def named(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """What the halves returned, for every output: two names of one tensor get the same array."""
+        tensors = {item["name"]: item["tensor"] for item in self.manifest["outputs"]}
+        by_tensor = {tensors[name]: array for name, array in arrays.items()}
+        return {name: by_tensor[tensor] for name, tensor in tensors.items()}
 
     @property
     def link(self) -> Link:
-        return Link(**self.manifest["link"])
+        return Link(**{name: self.manifest["link"][name] for name in FIELDS["link"]})
 
     @property
     def result_at(self) -> str:
@@ -113,25 +158,66 @@ class Bundle:
 
     @property
     def predicted(self) -> Timing:
-        plan = json.loads((self.path / PLAN).read_text())
-        return Timing.from_json(plan["chosen"]["predicted"])
+        try:
+            plan = json.loads((self.path / PLAN).read_text())
+            return Timing.from_json(plan["chosen"]["predicted"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{self.path / PLAN} tells no predicted times ({error}); compile it again") from None
 
-    def _half(self, role: str) -> Path | None:
+    @property
+    def targets(self) -> Mapping[str, str]:
+        """Target of each side, "edge" and "cloud": a name or a file, as it was given."""
+        found: Mapping[str, str] = self.manifest["targets"]
+        return found
+
+    def compiled_for(self, role: str) -> CompiledFor:
+        """What the half is compiled for: "edge", "cloud", or "edge_host" and "cloud_host", their twins."""
+        facts = self.manifest["compiled_for"][role]
+        return CompiledFor(facts["arch"], facts["mcpu"], tuple(facts["features"]))
+
+    def half(self, role: str) -> Path | None:
+        """The library of the role; None when the bundle has none. A twin that would be the half itself is not there."""
         name = self.manifest["halves"].get(role)
         return None if name is None else self.path / name
 
     @property
     def edge_so(self) -> Path | None:
-        return self._half("edge")
-
-    @property
-    def edge_host_so(self) -> Path | None:
-        """The edge half compiled for the machine that wrote the bundle, to check it anywhere."""
-        return self._half("edge_host")
+        return self.half("edge")
 
     @property
     def cloud_so(self) -> Path | None:
-        return self._half("cloud")
+        return self.half("cloud")
+
+
+def _check(value: Any, wanted: Any, where: str) -> None:
+    """BundleError, naming the field, unless `value` has the form `wanted`, which is written as FIELDS is."""
+    if isinstance(wanted, dict):
+        if value is None and OPTIONAL in wanted:
+            return
+        _demand(isinstance(value, dict), value, "an object", where)
+        for key in value if EACH in wanted else ():
+            _check(value[key], wanted[EACH], f"{where}: {key}")
+        for key in (key for key in wanted if isinstance(key, str)):
+            if key not in value:
+                raise BundleError(f"{where} has no field '{key}'; compile the bundle again")
+            _check(value[key], wanted[key], f"{where}: {key}")
+    elif isinstance(wanted, list):
+        _demand(isinstance(value, list), value, "a list", where)
+        for i, item in enumerate(value):
+            _check(item, wanted[0], f"{where}[{i}]")
+    else:
+        kinds = wanted if isinstance(wanted, tuple) else (wanted,)
+        expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+        _demand(isinstance(value, kinds) and not isinstance(value, bool), value, expected, where)
+
+
+def _demand(holds: bool, value: Any, expected: str, where: str) -> None:
+    if not holds:
+        raise BundleError(f"{where} is {value!r}; expected {expected}; compile the bundle again")
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"it holds {text}, which is no JSON")
 
 
 def _spec(item: Mapping[str, Any]) -> TensorSpec:
@@ -139,10 +225,12 @@ def _spec(item: Mapping[str, Any]) -> TensorSpec:
 
 
 def _verify(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
-    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+    if name in ("", ".", "..") or set(name) & set("/\\\0") or not name.isprintable():
         raise BundleError(f"{folder / MANIFEST} names the file {name!r}; a bundle's files lie in its own folder")
     path = folder / name
     try:
+        if path.exists() and not path.is_file():  # a pipe would be read for ever
+            raise BundleError(f"bundle file {path} is no regular file; compile the bundle again")
         digest = file_digest(path)
     except OSError as error:
         raise BundleError(f"bundle file {path} cannot be read ({error.strerror}); compile the bundle again") from None
@@ -168,19 +256,26 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-@contextmanager
-def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
-    """A scratch folder that becomes `path` when the block ends well, and vanishes when it does not.
-
-    The final step is one rename, so nobody ever sees a half-written bundle under its final name. BundleError when
-    something is there already and `force` is not given, or when `force` would remove a folder that is no bundle.
-    """
+def check_free(path: Path, force: bool) -> None:
+    """BundleError when a bundle cannot be written at `path` because of what is there."""
     path = path.absolute()
     if path.exists() or path.is_symlink():
         if not force:
             raise BundleError(f"{path} exists already; give another -o, or --force to replace the bundle")
         if not (path / MANIFEST).is_file():
             raise BundleError(f"{path} exists and is no bundle (it has no {MANIFEST}); --force replaces only bundles")
+
+
+@contextmanager
+def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
+    """A scratch folder that becomes `path` when the block ends well, and vanishes when it does not.
+
+    The final step is one rename, so nobody ever sees a half-written bundle under its final name. BundleError when
+    something is there already and `force` is not given, when `force` would remove a folder that is no bundle, and when
+    the folder itself cannot be made or renamed. What the block raises keeps its own type and text.
+    """
+    path = path.absolute()
+    check_free(path, force)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -188,6 +283,13 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
         raise BundleError(f"no bundle can be written at {path}: {error.strerror}") from None
     try:
         yield scratch
+        _move_into_place(scratch, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _move_into_place(scratch: Path, path: Path) -> None:
+    try:
         scratch.chmod(0o755)
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
@@ -204,15 +306,18 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or error
         raise BundleError(f"the bundle {path} could not be written: {reason}; nothing was changed") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:
-    with path.open("w") as file:
-        file.write(canonical_json(value))
-        file.flush()
-        os.fsync(file.fileno())
+    """Write one of the bundle's own files. BundleError when the disk refuses."""
+    try:
+        with path.open("w") as file:
+            file.write(canonical_json(value))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = error.strerror or error
+        raise BundleError(f"the bundle's {path.name} could not be written: {reason}; nothing was changed") from error
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any], link: Link, names: list[str]) -> dict[str, Any]:

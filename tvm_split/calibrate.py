@@ -10,7 +10,7 @@ import numpy as np
 
 from tvm_split.data import Batch, check_batch
 from tvm_split.errors import DataError, ModelError, PlanError
-from tvm_split.graph import DTYPE_BITS, Graph
+from tvm_split.graph import DTYPE_BITS, Graph, Tensor
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.plan.problem import Candidate
@@ -74,29 +74,28 @@ def _random(graph: Graph, name: str, random: np.random.Generator) -> np.ndarray:
     return random.integers(0, top, tensor.shape, endpoint=True).astype(tensor.dtype)
 
 
+def is_quantisable(tensor: Tensor, graph: Graph) -> bool:
+    """Whether a crossing tensor can be sent narrower: floats that the network makes, and that have elements."""
+    return tensor.is_float and tensor.elements > 0 and tensor.name not in graph.inputs
+
+
 def quantizers_for(candidate: Candidate, graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Quantizer]:
     """The quantiser of each crossing tensor that the candidate sends narrower than its dtype.
 
     Network inputs, integer tensors, and tensors at 32 bits or their dtype's own width have none. PlanError: such a
-    tensor has no range or one that is not finite, or was constant on the data, so that no width follows from it.
+    tensor has no range or one that is not finite. A tensor that was constant on the data gets a range from 0 to it.
     """
     quantizers = {}
     for part in candidate.crossing:
         tensor = graph.tensor.get(part.tensor)
         if tensor is None:
             raise PlanError(f"the candidate sends '{part.tensor}', but network '{graph.name}' has no such tensor")
-        if not tensor.is_float or tensor.name in graph.inputs or part.bits >= DTYPE_BITS[tensor.dtype]:
+        if not is_quantisable(tensor, graph) or part.bits >= DTYPE_BITS[tensor.dtype]:
             continue
         if tensor.name not in ranges:
             raise PlanError(
                 f"crossing tensor '{tensor.name}' is to be sent at {part.bits} bits but has no calibrated range; "
                 "add it to the tensors given to calibrate.ranges()"
             )
-        low, high = ranges[tensor.name]
-        if low == high:
-            raise PlanError(
-                f"crossing tensor '{tensor.name}' is to be sent at {part.bits} bits but was {low:g} everywhere on the "
-                "calibration data; give data on which it varies, or send it at 32 bits"
-            )
-        quantizers[tensor.name] = Quantizer.of_range(part.bits, low, high)
+        quantizers[tensor.name] = Quantizer.of_range(part.bits, *ranges[tensor.name])
     return quantizers

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 SWEEP = (6_250.0, 125_000_000.0)
 #: splits a width whose accuracy is looked at, besides those that win at another rate
 SHORTLIST = 3
-#: when there are no class scores, the largest relative error of the outputs that counts as agreement
-MAX_RELATIVE_ERROR = 0.1
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,11 @@ def shortlist(problem: Problem, planner: Planner) -> list[Candidate]:
             :SHORTLIST
         ]
     for bits in problem.cut_bits:
-        of_width = replace(problem, cut_bits=(bits,))
-        if any(bits in _widths(candidate) for candidate in found):  # else nothing of this width fits
-            chosen += [span.candidate for span in turning_points(of_width, planner, SWEEP)]
+        try:
+            spans = turning_points(replace(problem, cut_bits=(bits,)), planner, SWEEP)
+        except PlanError:  # this width alone fits nothing; another did
+            continue
+        chosen += [span.candidate for span in spans]
     return list(ranked(candidate for candidate in chosen if candidate.kind == "split"))
 
 
@@ -90,16 +90,27 @@ def no_split_warnings(problem: Problem) -> list[str]:
     needed = smallest_split_bytes(problem)
     if needed <= problem.memory_bytes:
         return []
-    return [f"Nothing fits the edge memory of {problem.memory_bytes} bytes; the smallest half needs {needed} bytes."]
+    return [
+        f"No split and no edge-only answer fits the edge memory of {problem.memory_bytes} bytes; the smallest needs "
+        f"{needed} bytes. Cloud-only is exempt: its edge only sends the frame that it has."
+    ]
 
 
-def acceptable(item: Scored, min_agreement: float) -> bool:
-    """Whether the candidate answers as the float network does, on the samples it was checked on."""
-    if item.accuracy is None:
-        return True
-    if item.accuracy.top1_agreement is not None:
-        return item.accuracy.top1_agreement >= min_agreement
-    return item.accuracy.relative_error <= MAX_RELATIVE_ERROR
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What may be lost. min_agreement: least share of samples with the float network's first class. max_error: where
+    the network gives no class scores, largest relative error of its outputs (L2 norm, as `Accuracy` has it)."""
+
+    min_agreement: float = 0.95
+    max_error: float = 0.1
+
+    def allows(self, item: Scored) -> bool:
+        """Whether the candidate answers as the float network does, on the samples it was checked on."""
+        if item.accuracy is None:
+            return True
+        if item.accuracy.top1_agreement is not None:
+            return item.accuracy.top1_agreement >= self.min_agreement
+        return item.accuracy.relative_error <= self.max_error
 
 
 def in_order(scored: Iterable[Scored]) -> tuple[Scored, ...]:
@@ -107,13 +118,26 @@ def in_order(scored: Iterable[Scored]) -> tuple[Scored, ...]:
     return tuple(sorted(scored, key=lambda item: (item.candidate.predicted.total_s, item.label)))
 
 
-def choose(scored: Sequence[Scored], min_agreement: float) -> Scored:
+def choose(scored: Sequence[Scored], tolerance: Tolerance) -> Scored:
     """The soonest that is good enough. PlanError when none is."""
-    allowed = [item for item in scored if acceptable(item, min_agreement)]
+    allowed = [item for item in scored if tolerance.allows(item)]
     if not allowed:
-        best = max((s.accuracy.top1_agreement or 0.0 for s in scored if s.accuracy), default=0.0)
-        raise PlanError(
-            f"no candidate agrees with the float network on {min_agreement:.0%} of the samples (best: {best:.0%}) "
-            "and pins forbid edge-only and cloud-only; allow more bits (--cut-bits) or less agreement (--min-agreement)"
-        )
+        raise PlanError(_too_inaccurate([item.accuracy for item in scored if item.accuracy], tolerance))
     return in_order(allowed)[0]
+
+
+def _too_inaccurate(found: Sequence[Accuracy], tolerance: Tolerance) -> str:
+    shares = [accuracy.top1_agreement for accuracy in found if accuracy.top1_agreement is not None]
+    if shares:
+        lost = (
+            f"agrees with the float network on {tolerance.min_agreement:.0%} of the samples (best: {max(shares):.0%})"
+        )
+        less = "less agreement (--min-agreement)"
+    else:
+        least = min((accuracy.relative_error for accuracy in found), default=float("inf"))
+        lost = f"keeps the outputs within a relative error of {tolerance.max_error:g} (best: {least:.3g})"
+        less = "a larger error (--max-error)"
+    return (
+        f"no candidate {lost}, and pins or memory leave no answer that quantises nothing; allow more bits "
+        f"(--cut-bits) or {less}"
+    )

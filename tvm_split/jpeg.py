@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
@@ -30,11 +31,14 @@ def decode(data: bytes | bytearray, shape: Sequence[int]) -> np.ndarray:
     """The frame, uint8 of `shape`, that `encode` made `data` from. BundleError when it is no JPEG of that size."""
     height, width = shape[-3:-1]
     try:
-        with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is compared below
+            picture = Image.open(io.BytesIO(data), formats=["JPEG"])
+        with picture:
             if picture.size != (width, height):  # before anything is decoded
                 raise BundleError(f"the frame came as a JPEG of {picture.size}; expected {(width, height)}")
             return np.asarray(picture.convert("RGB")).reshape(shape)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{len(data)} bytes that should be a JPEG of {width} x {height} are none: {error}") from error

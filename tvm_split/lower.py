@@ -71,7 +71,7 @@ def _lift_constants(function: relax.Function) -> tuple[relax.Function, list[rela
 
 
 @relax.expr_functor.mutator
-class _Lifter(relax.PyExprMutator):  # type: ignore[misc]
+class _Lifter(relax.PyExprMutator):
     def __init__(self, literals: list[relax.Expr]) -> None:
         super().__init__()
         self.literals = literals

@@ -1,10 +1,10 @@
 """Time a bundle on the board it was compiled for, and check that the board computes what this machine does.
 
     result = measure_bundle(Bundle.open("bundle"), "127.0.0.1:9190", "rasp4b")
-    result.measured, result.predicted, result.error_percent["edge_s"], result.checks
+    result.measured, result.predicted, result.stages, result.checks
 
 Whole halves are timed, on the board itself, over TVM's RPC (lab networks only). The link is not: its stages are
-computed from the bundle's link and the true number of bytes, and `computed` names them. `run_bundle` measures a link.
+computed from the bundle's link and the true number of bytes, and `stages` says so. `run_bundle` measures a link.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 
 from tvm_split.bundle import Bundle, TensorSpec
+from tvm_split.comparison import Place, Stage, compare
 from tvm_split.errors import BundleError
 from tvm_split.plan.problem import Timing
 from tvm_split.profile.measured import measure_half
 from tvm_split.profile.rpc import connect, remote_vm
-from tvm_split.runtime.edge import edge_library, edge_results
+from tvm_split.runtime.edge import edge_results
 from tvm_split.runtime.executor import Half
+from tvm_split.runtime.machine import library_here, place_here, role_here
 from tvm_split.runtime.payload import check_layout, unpack
 from tvm_split.runtime.tensors import check_arrays, check_inputs, dtype_of, link_stages, outputs_named
-
-STAGES = ("edge_s", "uplink_s", "cloud_s", "downlink_s", "total_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,14 @@ class Check:
 
 @dataclass(frozen=True)
 class MeasureResult:
-    """Seconds of each stage, medians. error_percent: (predicted - measured) / measured * 100, None where measured is 0.
+    """Seconds of each stage, medians. stages: predicted beside measured, with the errors; the link's are computed.
 
-    computed: stages that were computed from the link, not measured. The runs are seconds of single calls.
+    The runs are seconds of single calls.
     """
 
     measured: Timing
     predicted: Timing
-    computed: tuple[str, ...]
-    error_percent: dict[str, float | None]
+    stages: tuple[Stage, ...]
     checks: tuple[Check, ...]
     outputs: dict[str, np.ndarray]
     edge_runs_s: list[float]
@@ -83,11 +82,13 @@ def measure_bundle(
         raise BundleError(f"{bundle.path} has no edge half; compile it again")
     arrays = check_inputs(bundle, random_inputs(bundle) if inputs is None else inputs)
     specs = edge_results(bundle)
+    twin_library = library_here(bundle, "edge")
+    cloud_role = role_here(bundle, "cloud") if bundle.cloud_so is not None and cloud_key is None else None
     with connect(tracker, edge_key, timeout_s) as session:  # closed before the cloud's is opened: both may be one board
         board = remote_vm(session, bundle.edge_so)
         made = check_arrays(board.run(arrays), specs, "output of the edge half on the board")
         edge_runs = board.time(arrays, repeats)
-    host = Half(edge_library(bundle, on_device=False), fingerprint=bundle.fingerprint)
+    host = Half(twin_library, fingerprint=bundle.fingerprint)
     twin = check_arrays(host.run(arrays), specs, "output of the edge half's twin")
     split = bundle.cloud_so is not None
     returned, cloud_runs = _cloud(bundle, made[0], tracker, cloud_key, repeats, timeout_s) if split else ([], [])
@@ -100,14 +101,23 @@ def measure_bundle(
     measured = Timing(
         statistics.median(edge_runs), uplink_s, statistics.median(cloud_runs) if split else 0.0, downlink_s
     )
-    predicted = bundle.predicted
+    link = Place(bundle.link.name, "the link's rate", "computed")
+    places = {
+        "edge": Place(bundle.targets["edge"], f"the board {edge_key}", "measured"),
+        "cloud": place_here(bundle, "cloud", cloud_role),
+        "uplink": link,
+        "downlink": link,
+    }
+    if cloud_key is not None:
+        places["cloud"] = Place(bundle.targets["cloud"], f"the server {cloud_key}", "measured")
     return MeasureResult(
         measured=measured,
-        predicted=predicted,
-        computed=("uplink_s", "downlink_s"),
-        error_percent={stage: _error_percent(getattr(predicted, stage), getattr(measured, stage)) for stage in STAGES},
+        predicted=bundle.predicted,
+        stages=compare(bundle.predicted, measured, places),
         checks=tuple(checks),
-        outputs=dict(zip((*bundle.edge_outputs, *bundle.cloud_outputs), [*made[at:], *returned], strict=True)),
+        outputs=bundle.named(
+            dict(zip((*bundle.edge_outputs, *bundle.cloud_outputs), [*made[at:], *returned], strict=True))
+        ),
         edge_runs_s=edge_runs,
         cloud_runs_s=cloud_runs,
     )
@@ -141,9 +151,10 @@ def _cloud(
             server = remote_vm(session, bundle.cloud_so)
             outputs = check_arrays(server.run([payload]), specs, "output of the cloud half")
             return outputs, server.time([payload], repeats)
-    half = Half(bundle.cloud_so, fingerprint=bundle.fingerprint)
+    library = library_here(bundle, "cloud")
+    half = Half(library, fingerprint=bundle.fingerprint)
     outputs = check_arrays(half.run([payload]), specs, "output of the cloud half")
-    return outputs, measure_half(bundle.cloud_so, [payload], repeats)
+    return outputs, measure_half(library, [payload], repeats)
 
 
 def _random(spec: TensorSpec, generator: np.random.Generator) -> np.ndarray:
@@ -162,7 +173,3 @@ def _check(name: str, bits: int, unit: str, ours: np.ndarray, theirs: np.ndarray
         difference = np.abs(ours[differing].astype(np.float64) - theirs[differing].astype(np.float64))
         largest = float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max())
     return Check(name, int(bits), unit, largest, int(np.count_nonzero(differing)), ours.size)
-
-
-def _error_percent(predicted: float, measured: float) -> float | None:
-    return None if measured == 0 else 100 * (predicted - measured) / measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tvm_split.choice import Scored
+    from tvm_split.comparison import Stage
     from tvm_split.workflow import PlanResult
 
 #: columns when the output is no terminal: nothing is cut off there
@@ -69,28 +71,49 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text
 
 
 def answers(result: PlanResult, top: int = 10) -> Table:
-    """The candidates soonest first: every answer without a split, the chosen one, and the `top` soonest splits."""
+    """The candidates soonest first: every answer without a split, the chosen one, and the `top` soonest splits.
+
+    The chosen one is marked "->", those that lose too much accuracy "x".
+    """
     splits = [scored for scored in result.candidates if scored.candidate.kind == "split"]
     left_out = {id(scored) for scored in splits[top:]} - {id(result.chosen)}
-    rows = [_row(scored, scored is result.chosen) for scored in result.candidates if id(scored) not in left_out]
+    rows = [_row(scored, result) for scored in result.candidates if id(scored) not in left_out]
     link, request = result.problem.link, result.request
     title = f"{result.graph.name}: {request.edge} -> {request.cloud} over {link.name} ({rate(link.up_bytes_per_s)} up)"
-    return table(title, ("", "answer", *STAGES, "payload", "edge memory", "top-1 agreement"), rows, left=2)
+    has_classes = any(s.accuracy is not None and s.accuracy.top1_agreement is not None for s in result.candidates)
+    accuracy = "top-1 agreement" if has_classes else "relative error"
+    return table(title, ("", "answer", *STAGES, "payload", "edge memory", accuracy), rows, left=2)
 
 
-def _row(scored: Scored, chosen: bool) -> list[Text]:
-    candidate = scored.candidate
-    cells = ["->" if chosen else "", scored.label, *map(seconds, _stages(candidate.predicted))]
+def plan_text(result: PlanResult) -> str:
+    """Everything that is said of a plan, as plain text: the table, the reason, the best answer by uplink rate."""
+    buffer = io.StringIO()
+    out = console(buffer)
+    out.print(answers(result))
+    out.print(reason(result))
+    if result.spans:
+        out.print("\nBest answer by uplink rate, as predicted:")
+        for line in bandwidths(result):
+            out.print(f"  {line}")
+    return buffer.getvalue()
+
+
+def _row(scored: Scored, result: PlanResult) -> list[Text]:
+    candidate, chosen = scored.candidate, scored is result.chosen
+    refused = not result.request.tolerance.allows(scored)
+    mark, style = ("->", "bold green") if chosen else ("x", "dim") if refused else ("", "")
+    cells = [mark, scored.label, *map(seconds, _stages(candidate.predicted))]
     cells += [size(candidate.payload_bytes), size(candidate.edge_memory_bytes), agreement(scored)]
-    return [Text(cell, style="bold green" if chosen else "") for cell in cells]
+    return [Text(cell, style=style) for cell in cells]
 
 
 def agreement(scored: Scored) -> str:
-    """Share of samples with the float network's first class; "exact" when its outputs are the float network's."""
+    """Share of samples with the float network's first class, or the outputs' relative error where there are no classes;
+    "exact" when the outputs are the float network's."""
     if scored.accuracy is None or scored.accuracy.max_abs_error == 0:
         return "exact"
     if scored.accuracy.top1_agreement is None:
-        return f"error {scored.accuracy.relative_error:.2g}"
+        return f"{scored.accuracy.relative_error:.2g}"
     return f"{scored.accuracy.top1_agreement * 100:.3g} %"
 
 
@@ -103,10 +126,11 @@ def reason(result: PlanResult) -> str:
     chosen = result.chosen
     total = seconds(chosen.candidate.predicted.total_s)
     split = chosen.candidate.kind == "split"
-    rivals = [s for s in result.candidates if (s.candidate.kind == "split") != split]
-    if not split:
-        rivals += [s for s in result.candidates if s.candidate.kind not in ("split", chosen.candidate.kind)]
-    rivals = [s for s in rivals if s.candidate.predicted.total_s >= chosen.candidate.predicted.total_s]
+    rivals = [
+        s
+        for s in result.candidates
+        if (s.candidate.kind != "split" if split else s is not chosen) and result.request.tolerance.allows(s)
+    ]
     verdict = (
         f"Chosen: {chosen.label}: {total}" if split else f"Chosen: do not split. {_capital(chosen.label)}: {total}"
     )
@@ -128,7 +152,9 @@ def reason(result: PlanResult) -> str:
 def _worse(scored: Scored, result: PlanResult) -> str:
     """Why a sooner answer was passed over."""
     if scored.accuracy is not None and scored.accuracy.top1_agreement is None:
-        return f"its outputs differ too much from the float network's ({agreement(scored)})"
+        return (
+            f"its outputs' relative error ({agreement(scored)}) is above what you allow ({result.request.max_error:g})"
+        )
     allowed = f"{result.request.min_agreement * 100:.3g} %"
     return f"its agreement with the float network ({agreement(scored)}) is below what you allow ({allowed})"
 
@@ -173,12 +199,9 @@ def bandwidths(result: PlanResult) -> list[str]:
     return lines
 
 
-def comparison(predicted: Timing, measured: Timing) -> Table:
-    """Each stage as predicted and as measured, with the prediction's error in percent of the measured time."""
-    rows = [
-        (stage, seconds(guess), seconds(real), _error(guess, real))
-        for stage, guess, real in zip(STAGES, _stages(predicted), _stages(measured), strict=True)
-    ]
+def comparison(stages: Sequence[Stage]) -> Table:
+    """Each stage as predicted and as measured, with the prediction's error where both are of one thing."""
+    rows = [(stage.stage, seconds(stage.predicted_s), seconds(stage.measured_s), _error(stage)) for stage in stages]
     return table("predicted beside measured", ("stage", "predicted", "measured", "error"), rows)
 
 
@@ -186,11 +209,33 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _error(guess: float, real: float) -> str:
-    """In percent, or as a factor where percent would say little; nothing where nothing was measured."""
-    if real <= 0:
+def comparison_notes(stages: Sequence[Stage]) -> list[str]:
+    """What the table cannot say: which stages ran elsewhere than they were predicted for, which were not measured."""
+    lines = []
+    timed = [stage for stage in stages if stage.measured_on and (stage.predicted_s or stage.measured_s)]
+    elsewhere = [stage for stage in timed if stage.basis == "elsewhere"]
+    for place in dict.fromkeys(stage.measured_on for stage in elsewhere):
+        here = [stage for stage in elsewhere if stage.measured_on == place]
+        names = ", ".join(
+            f"{stage.stage} {'' if i else 'is predicted '}for {stage.predicted_for}" for i, stage in enumerate(here)
+        )
+        were = {1: "it was", 2: "both were"}.get(len(here), "all were")
+        lines.append(f"{names}; {were} measured on {place}, which says nothing of the prediction.")
+    computed = [stage.stage for stage in timed if stage.basis == "computed"]
+    if computed:
+        lines.append(f"Computed from the link's rate, not measured: {', '.join(computed)}.")
+    return [_capital(line) for line in lines]
+
+
+def _error(stage: Stage) -> str:
+    """In percent, or as a factor where percent would say little; a short stage's difference; "" without any."""
+    if stage.difference_s is None:
         return ""
-    return f"{round((guess - real) / real * 100):+d} %" if guess < 10 * real else f"{guess / real:.0f}x"
+    if stage.error_percent is None:
+        return f"{'+' if stage.difference_s >= 0 else '-'}{seconds(abs(stage.difference_s))}"
+    if stage.error_percent < 900:
+        return f"{round(stage.error_percent):+d} %"
+    return f"{stage.predicted_s / stage.measured_s:.0f}x"
 
 
 def top_classes(array: np.ndarray, count: int = 5) -> list[dict[str, float | int]] | None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from tvm_split.report import rate, seconds, size, table
 
 if TYPE_CHECKING:
+    from tvm_split.graph import Graph
     from tvm_split.plan.problem import Link
     from tvm_split.targets import TargetSpec
     from tvm_split.zoo import Entry
@@ -54,7 +55,19 @@ def planners_table() -> Table:
 def passes_table() -> Table:
     from tvm_split.passes import PASSES
 
-    return table("", ("pass", "what it does"), [(name, pass_summary(name)) for name in PASSES], left=2)
+    rows = [(name, f"tvm_split.passes.{name.replace('-', '_')}.{PASSES[name]}", pass_summary(name)) for name in PASSES]
+    return table("", ("pass", "class", "what it does"), rows, left=3)
+
+
+def layers_table(graph: Graph) -> Table:
+    """One row a layer, in order: what --pin and --bits may name."""
+    rows = []
+    for layer in graph.layers:
+        made = [graph.tensor[name] for name in layer.outputs]
+        shapes = ", ".join(f"{tensor.dtype} {'x'.join(map(str, tensor.shape)) or 'scalar'}" for tensor in made)
+        sent = sum(tensor.size_bytes for tensor in made)
+        rows.append((layer.name, layer.op, shapes, size(sent), size(layer.weight_bytes), f"{layer.flops / 1e6:,.3g}"))
+    return table(graph.name, ("layer", "operators", "output", "bytes", "weights", "MFLOP"), rows, left=3)
 
 
 def pass_summary(name: str) -> str:

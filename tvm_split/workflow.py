@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_split import accuracy, calibrate, data, frontend, pipeline
 from tvm_split.accuracy import Accuracy
-from tvm_split.bundle import Bundle
+from tvm_split.bundle import Bundle, check_free
 from tvm_split.choice import (
     SWEEP,
     Scored,
-    acceptable,
     baselines,
     choose,
     in_order,
@@ -29,9 +29,12 @@ from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan import PLANNERS
 from tvm_split.plan.bandwidths import Span, envelope
-from tvm_split.plan.problem import Candidate, Problem, Side
-from tvm_split.profile.source import costs_of
-from tvm_split.targets import load_link, load_target
+from tvm_split.plan.problem import Candidate, Problem
+from tvm_split.profile.source import Boards, costs_of
+from tvm_split.request import Request
+from tvm_split.scratch import with_scratch
+from tvm_split.targets import TargetSpec, load_link, load_target
+from tvm_split.tvm_target import resolve
 
 if TYPE_CHECKING:
     import tvm
@@ -39,33 +42,14 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 Batches = list[Mapping[str, Any]]
 
-
-@dataclass(frozen=True)
-class Request:
-    """What a user asks for. `costs` is "roofline", "measured" (this machine stands for both sides, stated in a
-    warning), or two costs files for edge and cloud."""
-
-    model: Any
-    edge: str = "raspberry-pi-4"
-    cloud: str = "c5.xlarge"
-    link: str = "4g"
-    data: Path | None = None
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    preprocess: str | None = None
-    cut_bits: tuple[int, ...] = (2, 4, 8)
-    memory_bytes: int | None = None
-    pins: Mapping[str, Side] = field(default_factory=dict)
-    tensor_bits: Mapping[str, int] = field(default_factory=dict)
-    strategy: str = "auto-split"
-    result_at: Side = "edge"
-    costs: str | tuple[Path, Path] = "roofline"
-    min_agreement: float = 0.95
-    samples: int = 8
-    seed: int = 0
+#: TVM's tensor expressions and importers keep state of their own: two plans at once would mix theirs
+_ONE_AT_A_TIME = threading.RLock()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PlanResult:
+    """A plan: the chosen answer among those compared. `print` shows the table that the command line shows."""
+
     request: Request
     graph: Graph
     problem: Problem
@@ -75,6 +59,14 @@ class PlanResult:
     warnings: tuple[str, ...]
     module: tvm.IRModule
     ranges: Mapping[str, tuple[float, float]]
+
+    def __str__(self) -> str:
+        from tvm_split import report  # rich is imported for people only
+
+        return report.plan_text(self)
+
+    def __repr__(self) -> str:
+        return f"<plan for {self.graph.name}: {self.chosen.label}, {self.chosen.candidate.predicted.total_s:.3g} s>"
 
 
 @dataclass(frozen=True)
@@ -103,17 +95,26 @@ def model_name(model: Any) -> str:
 def plan(request: Request, progress: Progress = quiet) -> PlanResult:
     """Plan the request: every kind of answer priced in one table, the finalists' accuracy measured, one chosen.
 
-    PlanError when the planner is unknown or nothing satisfies memory and pins; ModelError, TargetError, CostError and
-    DataError for the inputs that are wrong.
+    Threads take turns. PlanError when the planner is unknown or nothing satisfies memory and pins; ModelError,
+    TargetError, CostError and DataError for the inputs that are wrong.
     """
+    with _ONE_AT_A_TIME:
+        return _plan(request, progress)
+
+
+def _plan(request: Request, progress: Progress) -> PlanResult:
     if request.strategy not in PLANNERS:
         raise PlanError(f"there is no planner '{request.strategy}'; the planners are {', '.join(sorted(PLANNERS))}")
     link = load_link(request.link)
     edge, cloud = load_target(request.edge), load_target(request.cloud)  # a wrong name is told before any work
     progress(f"reading {model_name(request.model)}")
     mod, graph = prepare(request)
-    batches, warnings = _batches(request, graph)
-    edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud)
+    progress("measuring the scratch memory of each layer, as compiled for the edge")
+    graph, warnings = _as_compiled(mod, graph, edge)
+    batches, notes = _batches(request, graph)
+    warnings += notes
+    boards = Boards(request.tracker, request.edge_key, request.cloud_key)
+    edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud, boards)
     warnings += notes
     problem = Problem(
         graph, edge_costs, cloud_costs, link, cut_bits=request.cut_bits, memory_bytes=request.memory_bytes,
@@ -126,10 +127,21 @@ def plan(request: Request, progress: Progress = quiet) -> PlanResult:
     candidates = [*splits, *baselines(problem, batches)]
     ranges, found = _look_inside(mod, graph, candidates, batches, progress)
     scored = [Scored(c, label_of(c), a) for c, a in zip(candidates, found, strict=True)]
-    chosen = choose(scored, request.min_agreement)
-    allowed = [item.candidate for item in scored if acceptable(item, request.min_agreement)]
+    chosen = choose(scored, request.tolerance)
+    allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
     spans = envelope(problem, allowed, *SWEEP)
+    warnings += _constants(chosen.candidate, ranges)
     return PlanResult(request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges)
+
+
+def _constants(chosen: Candidate, ranges: Mapping[str, calibrate.Range]) -> list[str]:
+    """What to say of crossing tensors that never varied on the samples."""
+    return [
+        f"'{part.tensor}' was {ranges[part.tensor][0]:g} on every sample, so its range is a guess; give more samples, "
+        f"or --bits '{part.tensor}=32'."
+        for part in chosen.crossing
+        if part.tensor in ranges and ranges[part.tensor][0] == ranges[part.tensor][1]
+    ]
 
 
 def _look_inside(
@@ -137,7 +149,7 @@ def _look_inside(
 ) -> tuple[dict[str, calibrate.Range], list[Accuracy | None]]:
     """Ranges of the tensors that the candidates quantise, and each candidate's accuracy (None: none can lose any)."""
     crossing = dict.fromkeys(part.tensor for candidate in candidates for part in candidate.crossing)
-    quantisable = [name for name in crossing if graph.tensor[name].is_float and name not in graph.inputs]
+    quantisable = [name for name in crossing if calibrate.is_quantisable(graph.tensor[name], graph)]
     if not quantisable and not any(candidate.is_coded for candidate in candidates):
         return {}, [None] * len(candidates)
     progress("compiling each layer for this machine, to look inside the network")
@@ -147,17 +159,32 @@ def _look_inside(
     return ranges, list(accuracy.measure(runner, candidates, ranges, batches, progress=progress))
 
 
+def _as_compiled(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tuple[Graph, list[str]]:
+    """The graph with each layer's scratch on the edge, where code for it can be made."""
+    if edge.simulated:
+        return graph, []
+    target = resolve(edge)
+    if target.kind.name != "llvm":
+        return graph, [f"'{edge.name}' is no CPU target, so the scratch memory of its kernels is not known or counted."]
+    return with_scratch(mod, graph, target), []
+
+
 def _batches(request: Request, graph: Graph) -> tuple[Batches, list[str]]:
     if request.data is not None:
-        return list(data.load_batches(request.data, graph))[: request.samples], []
+        found = data.load_batches(request.data, graph)
+        used = found[: request.samples]
+        cut = f"{len(used)} of the {len(found)} samples are used; give --samples {len(found)} for all."
+        return list(used), [cut] if len(used) < len(found) else []
     return list(calibrate.random_batches(graph, min(request.samples, 4), request.seed)), [
         "No --data was given: ranges were calibrated on random inputs, and agreement says little. Give --data."
     ]
 
 
 def compile(request: Request, out: Path, progress: Progress = quiet, force: bool = False) -> CompileResult:
-    """`plan`, then `assemble.compile_plan`."""
+    """`plan`, then `assemble.compile_plan`. BundleError before any work when `out` cannot be the bundle's folder."""
     from tvm_split.assemble import compile_plan
 
-    result = plan(request, progress)
-    return CompileResult(result, compile_plan(result, out, progress, force))
+    check_free(out, force)
+    with _ONE_AT_A_TIME:
+        result = plan(request, progress)
+        return CompileResult(result, compile_plan(result, out, progress, force))

@@ -28,6 +28,8 @@ from tvm_split.passes.schedule.blocks import (
 
 #: elements that one core takes at a time from an axis that is one loop
 CHUNK = 4096
+#: elements in a row without which LLVM does better with the loops as they are
+MIN_RUN = 16
 #: elements from which a copy is worth several cores, and the least that one copies at a time
 COPY_STEPS, RUN = 262144, 256
 
@@ -85,7 +87,8 @@ def schedule_spatial(sch: s_tir.Schedule, block: Block) -> None:
     inner = sch.fuse(*loops[first:]) if first < last else loops[first]
     outer = loops[:first]
     step = next((i for i in range(last, first - 1, -1) if block.extents[i] > 1), last)
-    if block.steps < PARALLEL_STEPS or not all(walk[step] in (0, 1) for walk in block.strides):
+    contiguous = all(walk[step] in (0, 1) for walk in block.strides) and extent_of(sch, inner) >= MIN_RUN
+    if block.steps < PARALLEL_STEPS or not contiguous:
         return
     if math.prod(block.extents[:first]) == 1:
         chunk = _divisor(extent_of(sch, inner))

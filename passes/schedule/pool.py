@@ -20,7 +20,7 @@ from tvm_split.passes.schedule.elementwise import schedule_spatial
 from tvm_split.passes.schedule.machine import machine_of
 
 #: elements of a window that are written out
-MAX_WINDOW = 64
+MAX_WINDOW = 256
 
 
 class Pool(ScheduleRule):

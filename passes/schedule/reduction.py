@@ -37,6 +37,8 @@ CHAINS = 4
 ROWS = 8
 #: partial sums below which the latency of an addition is no longer hidden
 MIN_PARTIAL = 8
+#: how many partial sums there are when they are no whole vectors
+LEAST_ODD, MOST_ODD = 16, 257
 
 
 class Reduction(ScheduleRule):
@@ -124,8 +126,7 @@ def _vectors(sch: s_tir.Schedule, loop: LoopRV, lanes: int) -> None:
 
 
 def _reduce_contiguous(sch: s_tir.Schedule, reduction: Block, after: Block, machine: Machine) -> None:
-    terms = math.prod(e for kind, e in zip(reduction.kinds, reduction.extents, strict=True) if kind == "R")
-    partial = partial_sums(sch, reduction, machine) if terms >= LONG else None
+    partial = partial_sums(sch, reduction, machine)
     loops = sch.get_loops(after.rv)
     rows = sch.fuse(*loops) if len(loops) > 1 else loops[0]
     if partial is None:
@@ -134,7 +135,7 @@ def _reduce_contiguous(sch: s_tir.Schedule, reduction: Block, after: Block, mach
         sch.parallel(rows)
     sch.compute_at(reduction.rv, rows, preserve_unit_loops=True)
     if partial is not None:
-        place_partial(sch, partial, rows)
+        place_partial(sch, partial, rows, machine)
         return
     inside = list(sch.get_loops(reduction.rv))[-len(reduction.kinds) :]
     kept = [loop for loop, kind in zip(inside, reduction.kinds, strict=True) if kind == "S"]
@@ -149,24 +150,34 @@ def _divisor(rows: int) -> int:
     return next(i for i in range(ROWS, 0, -1) if rows % i == 0)
 
 
-def partial_sums(sch: s_tir.Schedule, reduction: Block, machine: Machine) -> SBlockRV:
-    """Split the reduction into one partial result a lane, and what reduces those. The first is returned."""
-    loops = sch.get_loops(reduction.rv)
-    terms = [loop for loop, kind in zip(loops, reduction.kinds, strict=True) if kind == "R"]
-    fused = sch.fuse(*terms) if len(terms) > 1 else terms[0]
-    lanes = dividing_lanes(machine, reduction.dtype, extent_of(sch, fused))
-    lanes = lanes if lanes >= MIN_PARTIAL else machine.lanes(reduction.dtype)
-    _, lane = sch.split(fused, [None, lanes])
-    return sch.rfactor(lane, sum(kind == "S" for kind in reduction.kinds))
+def partial_sums(sch: s_tir.Schedule, reduction: Block, machine: Machine) -> SBlockRV | None:
+    """Split the reduction into partial results, a few vectors of them, and what reduces those.
+
+    The block of the first is returned; None when nothing divides the terms, for `rfactor` loses the end of a loop.
+    """
+    terms = math.prod(e for kind, e in zip(reduction.kinds, reduction.extents, strict=True) if kind == "R")
+    count = math.gcd(terms, CHAINS * machine.lanes(reduction.dtype))
+    if count < MIN_PARTIAL:
+        count = next((n for n in range(LEAST_ODD, MOST_ODD) if terms % n == 0), 0)
+    if not count or terms < LONG:
+        return None
+    loops = [
+        loop for loop, kind in zip(sch.get_loops(reduction.rv), reduction.kinds, strict=True) if kind == "R"
+    ]
+    fused = sch.fuse(*loops) if len(loops) > 1 else loops[0]
+    _, lane = sch.split(fused, [None, count])
+    return sch.rfactor(lane, reduction.kinds.count("S"))
 
 
-def place_partial(sch: s_tir.Schedule, partial: SBlockRV, at: LoopRV) -> None:
+def place_partial(sch: s_tir.Schedule, partial: SBlockRV, at: LoopRV, machine: Machine) -> None:
     sch.compute_at(partial, at, preserve_unit_loops=True)
-    kinds = [iterator.iter_type for iterator in sch.get(partial).iter_vars]
-    inside = list(sch.get_loops(partial))[-len(kinds) :]
-    terms = [loop for loop, kind in zip(inside, kinds, strict=True) if kind == tirx.IterVar.CommReduce]
-    kept = [loop for loop, kind in zip(inside, kinds, strict=True) if kind != tirx.IterVar.CommReduce]
-    sch.reorder(*terms, *kept)
-    sch.vectorize(kept[-1])
-    sch.annotate(terms[0], PARTITION, 1)
+    iterators = sch.get(partial).iter_vars
+    inside = list(sch.get_loops(partial))[-len(iterators) :]
+    terms = [loop for loop, i in zip(inside, iterators, strict=True) if i.iter_type == tirx.IterVar.CommReduce]
+    kept = [loop for loop, i in zip(inside, iterators, strict=True) if i.iter_type != tirx.IterVar.CommReduce]
+    lane = max(kept, key=lambda loop: extent_of(sch, loop))
+    sch.reorder(*terms, *(loop for loop in kept if loop is not lane), lane)
+    lanes = dividing_lanes(machine, str(sch.get(partial).writes[0].source.dtype), extent_of(sch, lane))
+    if lanes >= MIN_PARTIAL:
+        _vectors(sch, lane, lanes)
     sch.decompose_reduction(partial, terms[0])

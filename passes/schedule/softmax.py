@@ -16,7 +16,7 @@ from tvm import s_tir, tirx
 
 from tvm_split.passes.schedule.blocks import PARALLEL_STEPS, Block, ScheduleRule, blocks_of, dividing_lanes, inline_spatial
 from tvm_split.passes.schedule.machine import Machine, machine_of
-from tvm_split.passes.schedule.reduction import LONG, partial_sums, place_partial
+from tvm_split.passes.schedule.reduction import partial_sums, place_partial
 
 
 class Softmax(ScheduleRule):
@@ -58,10 +58,10 @@ def _schedule(sch: s_tir.Schedule, blocks: list[Block], rows: int, machine: Mach
         sch.parallel(row)
     partial = {}
     for block in blocks:
-        terms = math.prod(e for kind, e in zip(block.kinds, block.extents, strict=True) if kind == "R")
-        if not block.is_spatial and terms >= LONG and block.kinds[rows:].strip("S") == "R" * block.kinds.count("R"):
-            partial[block.name] = partial_sums(sch, block, machine)
+        made = None if block.is_spatial else partial_sums(sch, block, machine)
+        if made is not None:
+            partial[block.name] = made
     for block in reversed(blocks[:-1]):
         sch.compute_at(block.rv, row, preserve_unit_loops=True)
         if block.name in partial:
-            place_partial(sch, partial[block.name], row)
+            place_partial(sch, partial[block.name], row, machine)

@@ -4,6 +4,7 @@ import itertools
 import os
 import random
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tvm_split import calibrate, pipeline, zoo
 from tvm_split.compile_half import compile_half
 from tvm_split.graph import Graph
+from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.pack_cut import read_layout
 from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.runtime.executor import Half
@@ -74,11 +76,16 @@ class Network:
             chosen.append(name)
         return chosen
 
+    @cached_property
+    def runner(self) -> LayerRunner:
+        """Its layers compiled for this machine, once."""
+        return LayerRunner(self.mod)
+
     def quantizers(self, edge: list[str], bits: int, samples: list[np.ndarray]) -> dict[str, Quantizer]:
         """A quantiser for every float that crosses, its range from the samples."""
         graph = self.graph
         crossing = [n for n in graph.crossing(edge) if graph.tensor[n].is_float and n not in graph.inputs]
-        found = calibrate.ranges(self.mod, crossing, [{graph.inputs[0]: sample} for sample in samples])
+        found = calibrate.ranges(self.runner, crossing, [{graph.inputs[0]: sample} for sample in samples])
         return {name: Quantizer.of_range(bits, *found[name]) for name in crossing}
 
     def halves(self, edge: list[str], quantizers: dict[str, Quantizer]) -> tuple[tvm.IRModule, tvm.IRModule]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tvm_split import calibrate
-from tvm_split.compile_half import compile_half
+from tvm_split.compile_half import baseline, compile_half
 from tvm_split.passes.pack_cut import read_layout
 from tvm_split.profile.rpc import connect, remote_vm
 from tvm_split.runtime.executor import Half
@@ -30,7 +30,7 @@ def test_board_payload_is_within_one_step_of_the_hosts(board, network, name, bit
     edge = net.narrow_cut(0.1, 0.3)
     half, _ = net.halves(edge, net.quantizers(edge, bits, [image]))
     compile_half(half, load_target("raspberry-pi-4"), tmp_path / "board.so")
-    compile_half(half, load_target("host"), tmp_path / "host.so")
+    compile_half(half, baseline(), tmp_path / "host.so")
     with connect(board.tracker, board.key, timeout_s=WAIT_S) as session:
         theirs = remote_vm(session, tmp_path / "board.so").run([image])[0]
     ours = Half(tmp_path / "host.so").run([image])[0]

@@ -8,10 +8,10 @@ from tvm import relax
 from tvm_split import workflow
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.plan.problem import Link
-from tvm_split.runtime import edge as edge_process
 from tvm_split.runtime.coding import decode_payload, encode_payload
 from tvm_split.runtime.executor import Half
 from tvm_split.runtime.local import run_bundle
+from tvm_split.runtime.machine import architecture, library_here, machine
 from tvm_split.workflow import Request
 
 FAST = Link("loopback", 1e9, 1e9)
@@ -59,9 +59,13 @@ def request(mod, data, **changes) -> Request:
     return Request(mod, edge="host", cloud="host", link="3mbit", data=data, **changes)
 
 
+def pinned(names: list[str], edge_layers: int) -> dict[str, str]:
+    return {name: "edge" if i < edge_layers else "cloud" for i, name in enumerate(names)}
+
+
 def wire_bytes(bundle, frame) -> int:
     """What the edge process would send for this frame."""
-    half = Half(edge_process.edge_library(bundle, on_device=False))
+    half = Half(library_here(bundle, "edge"))
     payload = half.run([frame])[0]
     assert payload.size == bundle.payload_bytes
     sent = encode_payload(bundle, payload)
@@ -73,7 +77,7 @@ def wire_bytes(bundle, frame) -> int:
 @pytest.mark.parametrize("edge_layers", [0, 3, 5, 6])
 def test_bytes_on_the_wire_are_the_plans(mod, data, frame, tmp_path, result_at, edge_layers):
     names = [layer.name for layer in workflow.prepare(request(mod, data))[1].layers]
-    pins = {name: "edge" if i < edge_layers else "cloud" for i, name in enumerate(names)}
+    pins = pinned(names, edge_layers)
     made = workflow.compile(
         request(mod, data, pins=pins, cut_bits=(32,), result_at=result_at, strategy="min-cut"), tmp_path / "bundle"
     )
@@ -93,6 +97,24 @@ def test_bytes_on_the_wire_are_the_plans(mod, data, frame, tmp_path, result_at, 
             assert np.abs(got[name] - array).max() < 0.1 * np.abs(array).max()
         else:
             np.testing.assert_array_equal(got[name], array)
+
+
+def test_outputs_are_called_as_in_the_model(tmp_path):
+    """An ONNX model whose first and last output are one tensor."""
+    onnx = pytest.importorskip("onnx")
+    value = [onnx.helper.make_tensor_value_info(n, 1, [1, 4]) for n in ("x", "first", "middle", "again")]
+    nodes = [onnx.helper.make_node("Relu", ["x"], ["middle"]), onnx.helper.make_node("Exp", ["middle"], ["first"]),
+             onnx.helper.make_node("Identity", ["first"], ["again"])]  # fmt: skip
+    graph = onnx.helper.make_graph(nodes, "g", value[:1], value[1:])
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9), path)
+    x = np.array([[-1, 0, 1, 2]], np.float32)
+    bundle = workflow.compile(Request(path, edge="host", cloud="host", data={"x": x}), tmp_path / "bundle").bundle
+    found = run_bundle(bundle, {"x": x}, repeats=1, shaped=False).outputs
+    assert list(found) == ["first", "middle", "again"]
+    np.testing.assert_array_equal(found["first"], found["again"])
+    np.testing.assert_array_equal(found["middle"], np.maximum(x, 0))
+    np.testing.assert_allclose(found["first"], np.exp(np.maximum(x, 0)), rtol=1e-6)
 
 
 def test_jpeg_is_built_when_it_is_chosen(mod, data, frame, tmp_path):
@@ -115,3 +137,29 @@ def test_two_compiles_write_the_same_bytes(mod, data, tmp_path):
     assert {"manifest.json", "plan.json"} < names == {path.name for path in bundles[1].path.iterdir()}
     for name in names:
         assert (bundles[0].path / name).read_bytes() == (bundles[1].path / name).read_bytes(), name
+
+
+def test_twins_are_for_any_machine_of_this_kind(mod, data, frame, tmp_path):
+    """Halves for an ARM board and an AVX-512 server; their twins run here and make the halves' own payload."""
+    pins = pinned([layer.name for layer in workflow.prepare(request(mod, data))[1].layers], 3)
+    wanted = Request(mod, edge="raspberry-pi-4", cloud="c5.xlarge", link="3mbit", data=data, pins=pins)
+    bundle = workflow.compile(wanted, tmp_path / "bundle").bundle
+    assert {role: architecture(bundle.half(role)) for role in bundle.manifest["halves"]} == {
+        "edge": "aarch64", "edge_host": machine(), "cloud": "x86_64", "cloud_host": machine()}  # fmt: skip
+    assert bundle.compiled_for("edge").mcpu == "cortex-a72" and "avx512f" in bundle.compiled_for("cloud").features
+    assert not any("avx512" in feature for feature in bundle.compiled_for("cloud_host").features)
+    assert [library_here(bundle, side).name for side in ("edge", "cloud")] == ["edge_host.so", "cloud_host.so"]
+    stages = run_bundle(bundle, {"frame": frame}, repeats=1, link=FAST).stages
+    assert all("the twin" in stage.measured_on and stage.error_percent is None for stage in (stages[0], stages[2]))
+
+
+@pytest.mark.skipif(machine() != "x86_64", reason="compares x86-64 processors")
+def test_a_twin_makes_the_halfs_own_bytes(mod, data, frame, tmp_path):
+    """The baseline has fused multiply-add as the boards have, so the sums, and the payload, are the same."""
+    pins = pinned([layer.name for layer in workflow.prepare(request(mod, data))[1].layers], 3)
+    wanted = request(mod, data, pins=pins, cut_bits=(32,), strategy="min-cut")
+    bundle = workflow.compile(wanted, tmp_path / "bundle").bundle
+    if bundle.half("edge_host") is None:
+        pytest.skip("this machine's processor is the baseline")
+    made = [Half(bundle.half(role)).run([frame])[0] for role in ("edge", "edge_host")]
+    np.testing.assert_array_equal(*made)

@@ -9,6 +9,7 @@ from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
 
+from tvm_split import extract, pipeline
 from tvm_split.errors import ModelError
 from tvm_split.frontend import load
 from tvm_split.frontend.names import Names
@@ -88,8 +89,8 @@ def test_paths_and_objects_that_are_no_model(tmp_path):
 
 def test_a_missing_package_is_named_with_its_install_command(tmp_path, monkeypatch):
     for package, suffix, command in [
-        ("tflite", ".tflite", "pip install tvm-split[tflite]"),
-        ("torch", ".pt2", "pip install torch"),
+        ("tflite", ".tflite", "pip install tflite`"),
+        ("torch", ".pt2", "pip install torch`"),
     ]:
         path = tmp_path / f"network{suffix}"
         path.write_bytes(b"0" * 64)
@@ -116,6 +117,31 @@ def test_torch_program(tmp_path, run):
     torch.export.save(program, tmp_path / "network.pt2")
     for mod in (load(program), load(tmp_path / "network.pt2")):
         np.testing.assert_allclose(run(mod, x.numpy())[0], network(x).detach().numpy(), rtol=1e-5)
+
+
+def test_torch_outputs_are_called_as_the_program_calls_them():
+    torch = pytest.importorskip("torch")
+
+    class Two(torch.nn.Module):
+        def forward(self, x):
+            return {"logits": torch.relu(x), "parts": (torch.tanh(x), x + 1)}
+
+    x = torch.ones(1, 4)
+    mod = pipeline.layers()(load(torch.export.export(Two(), (x,))))
+    assert extract.output_names(mod) == ("logits", "parts", "parts_2")
+    one = pipeline.layers()(load(torch.export.export(torch.nn.ReLU(), (x,))))
+    assert extract.output_names(one) == ("relu",)
+
+
+def test_a_network_that_computes_nothing_is_refused():
+    x = relax.Var("x", relax.TensorType((2, 3), "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            out = builder.emit_output(x)
+        builder.emit_func_output(out)
+    with pytest.raises(ModelError, match="'main' computes nothing"):
+        load(builder.get())
 
 
 def test_names_are_distinct_identifiers():

@@ -114,6 +114,74 @@ def gelu(emit, x):
     return emit(relax.op.multiply(product, number(0.5)), "r")
 
 
+def hard_sigmoid(emit, x):
+    line = emit(relax.op.add(emit(relax.op.multiply(x, number(1 / 6)), "m"), number(0.5)), "a")
+    return emit(relax.op.clip(line, 0, 1), "r")
+
+
+def hard_swish_of_hard_sigmoid(emit, x):
+    return emit(relax.op.multiply(hard_sigmoid(emit, x), x), "y")
+
+
+def hard_swish_by_a_factor(emit, x):
+    clipped = emit(relax.op.nn.relu6(emit(relax.op.add(number(3), x), "a")), "k")
+    return emit(relax.op.multiply(emit(relax.op.multiply(clipped, number(1 / 6)), "m"), x), "r")
+
+
+def gelu_by_a_factor(emit, x):
+    erf = emit(relax.op.erf(emit(relax.op.multiply(x, number(0.5**0.5)), "d")), "e")
+    half = emit(relax.op.multiply(emit(relax.op.add(number(1), erf), "p"), number(0.5)), "m")
+    return emit(relax.op.multiply(half, x), "r")
+
+
+def other_hard_swish(emit, x):
+    clipped = emit(relax.op.clip(emit(relax.op.add(x, number(2)), "a"), 0, 6), "k")
+    return emit(relax.op.divide(emit(relax.op.multiply(x, clipped), "m"), number(6)), "r")
+
+
+def other_gelu(emit, x):
+    erf = emit(relax.op.erf(emit(relax.op.divide(x, number(2)), "d")), "e")
+    product = emit(relax.op.multiply(x, emit(relax.op.add(erf, number(1)), "p")), "m")
+    return emit(relax.op.multiply(product, number(0.5)), "r")
+
+
+#: other spellings of an activation, and what only resembles one
+SPELLINGS = {
+    hard_sigmoid: "hard_sigmoid",
+    hard_swish_of_hard_sigmoid: "hard_swish",
+    hard_swish_by_a_factor: "hard_swish",
+    gelu_by_a_factor: "gelu",
+    other_hard_swish: "add_relu6_multiply_divide",
+    other_gelu: "divide_erf_add_multiply_multiply",
+    lambda emit, x: silu(emit, silu(emit, x)): "silu_silu",
+}
+
+
+@pytest.mark.parametrize(("make", "kind"), SPELLINGS.items())
+def test_an_activation_is_told_by_what_it_computes(layers_of, make, kind):
+    assert list(layers_of(lambda emit, x: make(emit, emit(relax.op.nn.max_pool2d(x), "p0"))).values())[1:] == [kind]
+
+
+def test_a_gate_is_no_silu(layers_of):
+    """x * sigmoid(y): squeeze-excite, and every other gate."""
+
+    def body(emit, x, y):
+        return emit(relax.op.multiply(x, emit(relax.op.sigmoid(y), "s")), "g")
+
+    assert list(layers_of(body, inputs=2).values()) == ["sigmoid_multiply"]
+
+
+def test_a_gate_that_reads_its_own_group_is_no_silu(layers_of):
+    """c -> tanh(c) * sigmoid(c), as in WaveNet."""
+
+    def body(emit, x):
+        c = conv(emit, x)
+        t = emit(relax.op.tanh(c), "t")
+        return emit(relax.op.multiply(t, emit(relax.op.sigmoid(c), "s")), "g")
+
+    assert layers_of(body) == {"c": "conv2d_tanh_sigmoid_multiply"}
+
+
 ACTIVATIONS = {
     "relu": lambda emit, x: emit(relax.op.nn.relu(x), "r"),
     "relu6": lambda emit, x: emit(relax.op.clip(x, 0, 6), "r"),

@@ -127,8 +127,8 @@ def test_a_spec_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mean = [0, 0, 0]", "the field 'std' is missing"),
-        ("means = [0, 0, 0]", "unknown field 'means'; the fields are mean, std, scale, channels, layout"),
+        ("mean = [0, 0, 0]", r"missing: std, scale, channels\. A file gives mean, std, scale, channels, layout"),
+        ("means = [0, 0, 0]\nsdt = 1", r"unknown: means, sdt; missing: mean, std, scale, channels\. A file gives "),
         ('mean = [0, 0]\nstd = [1, 1, 1]\nscale = 1\nchannels = "rgb"', r"mean is \[0, 0\]; it takes three"),
         ('mean = [0, 0, 0]\nstd = [1, 0, 1]\nscale = 1\nchannels = "rgb"', "no channel may be divided by 0"),
         ('mean = [0, 0, 0]\nstd = [1, 1, 1]\nscale = 0\nchannels = "rgb"', "scale is 0"),
@@ -142,6 +142,31 @@ def test_a_wrong_file_is_refused_with_its_name(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ModelError, match=rf"mine\.toml: .*{message}"):
         PreprocessSpec.named(path)
+
+
+def test_the_example_in_the_error_is_a_file_that_works(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("")
+    with pytest.raises(ModelError) as error:
+        PreprocessSpec.named(path)
+    path.write_text(str(error.value).split("for example:\n")[1])
+    spec = PreprocessSpec.named(path)
+    assert replace(spec, scale=1 / 255) == BUILT_IN["imagenet"] and spec.scale == 1 / 255
+    lines = [line.split("=")[0].strip() for line in PreprocessSpec.__doc__.splitlines() if " = " in line]
+    assert {"mean", "std", "scale", "channels", "layout"} <= set(lines)
+
+
+def test_channels_and_layout_in_any_case():
+    spec = PreprocessSpec((0, 0, 0), (1, 1, 1), channels="BGR", layout="nchw")
+    assert (spec.channels, spec.layout) == ("bgr", "NCHW")
+    assert PreprocessSpec((0, 0, 0), (1, 1, 1), layout="Auto").layout == "auto"
+
+
+def test_the_layout_is_the_networks():
+    spec = PreprocessSpec(mean=(0, 0, 0), std=(1, 1, 1), layout="NHWC")
+    message = r"needs floats of shape \(N, H, W, 3\); layout is the network's: this network reads NCHW"
+    with pytest.raises(ModelError, match=message):
+        Preprocess(spec)(identity((1, 3, 8, 8)))
 
 
 def test_unknown_names():

@@ -43,7 +43,8 @@ def _graph(seed: int) -> Graph:
         makes = [f"t{i}"] + ([f"t{i}b"] if draw.random() < 0.15 else [])
         dtype = draw.choice(("float32", "float32", "float16", "int8"))
         tensors += [_tensor(draw, name, dtype) for name in makes]
-        layers.append(Layer(f"l{i}", "op", tuple(reads), tuple(makes), 0, draw.randint(0, 4000)))
+        weights, scratch = draw.randint(0, 4000), draw.choice((0, draw.randint(0, 4000)))
+        layers.append(Layer(f"l{i}", "op", tuple(reads), tuple(makes), 0, weights, scratch))
     read = {name for layer in layers for name in layer.inputs}
     made = [name for layer in layers for name in layer.outputs]
     outputs = [name for name in made if name not in read and draw.random() < 0.9] or [made[-1]]

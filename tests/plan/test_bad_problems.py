@@ -32,9 +32,11 @@ def wide(branches):
         ({"cut_bits": ()}, "cut_bits is empty; give at least one width"),
         ({"cut_bits": (8, 9)}, "a crossing tensor cannot have 9 bits; the widths are 1, 2, 3, 4, 5, 6, 7, 8, 16, 32"),
         ({"tensor_bits": {"t1": 0}}, "a crossing tensor cannot have 0 bits"),
-        ({"tensor_bits": {"q*": 8}}, "'q*' in tensor_bits matches no tensor"),
+        ({"tensor_bits": {"q*": 8}}, "'q*' in --bits (tensor_bits) matches no tensor; the first are t0, t1, t2; "),
+        ({"tensor_bits": {"tt2*": 8}}, "did you mean t2? there are 4, and `tvm-split layers MODEL` lists them"),
         ({"pins": {"l1": "fog"}}, "pin 'l1=fog' names no side; write 'l1=edge' or 'l1=cloud'"),
-        ({"pins": {"q*": "edge"}}, "pin 'q*=edge' matches no layer; the first layers are l1, l2, l3"),
+        ({"pins": {"q*": "edge"}}, "pin 'q*=edge' (--pin, pins) matches no layer; the first are l1, l2, l3; "),
+        ({"pins": {"L2": "edge"}}, "did you mean l2? there are 3, and `tvm-split layers MODEL` lists them"),
     ],
 )
 def test_problem_refuses(fields, message, make_chain):
@@ -80,20 +82,21 @@ def test_too_little_memory_leaves_cloud_only(name, make_chain):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_too_little_memory_for_the_pins_says_how_much_would_do(name, make_chain):
-    """l1: 1000 weight bytes, 100 + 80 live, 80 of payload."""
-    problem = make_chain(memory_bytes=1259, pins={"l1": "edge"})
-    with pytest.raises(PlanError, match=r"fits in memory_bytes=1259, .* 1260 bytes .* would do: raise memory_bytes"):
+    """l1: 1000 weight bytes, 100 of input, and 80 that are their own payload."""
+    problem = make_chain(memory_bytes=1179, pins={"l1": "edge"})
+    with pytest.raises(PlanError, match=r"fits in memory_bytes=1179, .* 1180 bytes .* would do: raise memory_bytes"):
         PLANNERS[name](problem)
-    assert PLANNERS[name](replace(problem, memory_bytes=1260))[0].edge_layers == ("l1",)
-    assert smallest_split_bytes(problem) == 1260
+    assert PLANNERS[name](replace(problem, memory_bytes=1180))[0].edge_layers == ("l1",)
+    assert smallest_split_bytes(problem) == 1180
 
 
 def test_smallest_split_of_a_graph_with_many_cuts():
     problem = wide(15)
     assert few_cuts(problem) is None
-    assert smallest_split_bytes(problem) == 10 + (4 + 4) + (4 + 4)
-    assert smallest_split_bytes(replace(problem, pins={"l14": "edge"})) == 10 + (4 + 4) + (4 + 4)
-    assert smallest_split_bytes(replace(problem, pins={"l0": "cloud", "l14": "edge"})) == 26
+    needed = 10 + (4 + 4) + (4 + 4) + (4 + 4)  # weights, input and b0, payload, and each tensor's bytes in pack
+    assert smallest_split_bytes(problem) == needed
+    assert smallest_split_bytes(replace(problem, pins={"l14": "edge"})) == needed
+    assert smallest_split_bytes(replace(problem, pins={"l0": "cloud", "l14": "edge"})) == needed
 
 
 def test_nothing_may_run_on_the_edge(make_chain):

@@ -20,6 +20,8 @@ from tvm_split.plan.qdmp import plan_qdmp
 from tvm_split.plan.sweep import as_candidates, sweep
 
 SEEDS = range(300)
+#: of the seeds, those on which the graph as published, without the reverse links, gives an illegal cut
+ILLEGAL = 137
 
 
 def best_s(candidates):
@@ -111,7 +113,7 @@ def test_published_dads_graph_returns_illegal_cuts(make_problem):
         price = prices(problem, problem.cut_bits[0])
         assert problem.graph.is_legal_cut(min_cut_layers(problem, price))
         illegal += not problem.graph.is_legal_cut(min_cut_layers(problem, price, published=True))
-    assert illegal > 0
+    assert illegal == ILLEGAL
 
 
 @pytest.mark.parametrize("plan", [plan_min_cut, plan_qdmp])
@@ -190,7 +192,7 @@ def test_smallest_split_bytes_is_the_smallest(make_problem):
         problem = make_problem(seed)
         cuts = [cut for cut in every_cut(problem) if cut]
         if cuts:
-            expected = min(evaluate(problem, cut, min(problem.cut_bits)).edge_memory_bytes for cut in cuts)
+            expected = min(evaluate(problem, cut, bits).edge_memory_bytes for cut in cuts for bits in problem.cut_bits)
             assert smallest_split_bytes(problem) == expected
         else:
             with pytest.raises(PlanError, match="cannot be split"):

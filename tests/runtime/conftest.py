@@ -16,9 +16,11 @@ from tvm_split.bundle import Bundle, write_json, write_manifest
 from tvm_split.compile_half import with_fingerprint
 from tvm_split.linker import find_linker
 from tvm_split.plan.problem import Link, Timing
+from tvm_split.runtime.machine import machine
 
 N = 8192
 FINGERPRINT = "ab" * 32
+GENERIC = {"arch": machine(), "mcpu": "generic", "features": []}
 FAST = Link("fast", 4e6, 4e6, 0.01)
 
 
@@ -57,7 +59,7 @@ class WholeModule:
 
 
 def export(module: tvm.IRModule, path: Path) -> None:
-    tvm.compile(module, target=Target("llvm")).export_library(str(path), fcompile=find_linker("x86_64"))
+    tvm.compile(module, target=Target("llvm")).export_library(str(path), fcompile=find_linker(machine()))
 
 
 def payload_part(bits: int, shape: tuple[int, ...], dtype: str, offset: int = 0, **changes: Any) -> dict[str, Any]:
@@ -68,9 +70,9 @@ def payload_part(bits: int, shape: tuple[int, ...], dtype: str, offset: int = 0,
 
 
 PART = payload_part(8, (N,), "uint8", scale=0.125, zero_point=128)
-DOUBLED = {"name": "doubled", "shape": [N], "dtype": "float32", "returned_by": "edge"}
-SCORES = {"name": "scores", "shape": [8], "dtype": "float32", "returned_by": "cloud"}
-BEST = {"name": "best", "shape": [], "dtype": "int64", "returned_by": "cloud"}
+DOUBLED = {"name": "doubled", "tensor": "doubled", "shape": [N], "dtype": "float32", "returned_by": "edge"}
+SCORES = {"name": "scores", "tensor": "scores", "shape": [8], "dtype": "float32", "returned_by": "cloud"}
+BEST = {"name": "best", "tensor": "best", "shape": [], "dtype": "int64", "returned_by": "cloud"}
 
 
 def write_bundle(folder: Path, halves: dict[str, Path], **changes) -> Bundle:
@@ -83,6 +85,8 @@ def write_bundle(folder: Path, halves: dict[str, Path], **changes) -> Bundle:
         "fingerprint": FINGERPRINT, "kind": "split", "result_at": "edge",
         "inputs": [{"name": "x", "shape": [N], "dtype": "float32"}], "outputs": [SCORES, DOUBLED, BEST],
         "payload": {"bytes": N, "parts": [PART], "codec": None}, "halves": {role: f"{role}.so" for role in halves},
+        "compiled_for": {role: GENERIC for role in halves}, "targets": {"edge": "raspberry-pi-4", "cloud": "c5.xlarge"},
+        "model": "tiny", "versions": {},
     } | changes  # fmt: skip
     write_manifest(folder, facts, FAST, [*(f"{role}.so" for role in halves), "plan.json"])
     return Bundle.open(folder)
@@ -93,6 +97,7 @@ def libraries(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("libraries")
     for name, module in (("edge", EdgeModule), ("cloud", CloudModule), ("whole", WholeModule)):
         export(with_fingerprint(module, FINGERPRINT), folder / f"{name}.so")
+    export(WholeModule, folder / "anonymous.so")
     return {path.stem: path for path in folder.glob("*.so")}
 
 

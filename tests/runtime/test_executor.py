@@ -22,6 +22,20 @@ def test_the_half_names_its_bundle(libraries):
         Half(libraries["edge"], fingerprint="cd" * 32)
 
 
+def test_a_half_that_names_no_bundle_is_refused(libraries):
+    assert Half(libraries["anonymous"]).fingerprint() is None
+    with pytest.raises(BundleError, match=f"belongs to no bundle by itself, not to {'ab' * 32}"):
+        Half(libraries["anonymous"], fingerprint="ab" * 32)
+
+
+def test_another_architecture(libraries, tmp_path):
+    data = bytearray(libraries["edge"].read_bytes())
+    data[18:20] = (243).to_bytes(2, "little")  # RISC-V
+    (tmp_path / "foreign.so").write_bytes(data)
+    with pytest.raises(BundleError, match=r"foreign\.so is compiled for ELF machine 243 and this machine is"):
+        Half(tmp_path / "foreign.so")
+
+
 @pytest.mark.parametrize("threads", [None, 1, 2])
 def test_the_pool_has_the_threads_asked_for(libraries, threads):
     """In a process of its own: a pool that runs cannot grow."""

@@ -57,6 +57,11 @@ def same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
 def test_a_split_over_its_link(split, x, right):
     result = run_bundle(split, {"x": x}, repeats=2)
     same(result.outputs, right)
+    edge, uplink, cloud, downlink, total = result.stages
+    assert edge.error_percent is cloud.error_percent is total.error_percent is None
+    assert (edge.predicted_for, cloud.predicted_for) == ("raspberry-pi-4", "c5.xlarge")
+    assert edge.measured_on == "this machine (the twin for generic)" and "own half" in cloud.measured_on
+    assert uplink.error_percent is not None and downlink.difference_s is not None
     assert len(result.runs) == 2 and result.measured.edge_s > 0 and result.measured.cloud_s > 0
     # never faster than the link; a busy machine may be slower
     assert split.link.up_s(split.payload_bytes) <= min(run.uplink_s for run in result.runs) < 1
@@ -66,7 +71,15 @@ def test_a_split_over_its_link(split, x, right):
 def test_unshaped_is_faster(split, x, right):
     result = run_bundle(split, {"x": x}, repeats=3, link=SLOW, shaped=False)
     same(result.outputs, right)
+    assert all(stage.difference_s is None for stage in result.stages)
     assert result.measured.total_s < SLOW.up_s(split.payload_bytes) / 4
+
+
+def test_another_link_is_predicted_anew(split, x):
+    other = Link("other", 2e6, 2e6, 0.004)
+    predicted = run_bundle(split, {"x": x}, repeats=1, link=other).predicted
+    assert (predicted.uplink_s, predicted.downlink_s) == (other.up_s(split.payload_bytes), other.down_s(40))
+    assert predicted.edge_s == split.predicted.edge_s
 
 
 def test_edge_only_needs_no_cloud(edge_only, x, right):
@@ -133,7 +146,7 @@ def test_a_half_that_does_not_fit_says_so(make_bundle, split_halves, libraries, 
 
 
 def test_a_library_that_is_none(make_bundle, split_halves, x, tmp_path):
-    (tmp_path / "text.so").write_text("not a library")
+    (tmp_path / "text.so").write_text("not a library, whatever its name says")
     broken = make_bundle(tmp_path / "b", split_halves | {"cloud": tmp_path / "text.so"})
     with pytest.raises(BundleError, match=r"cloud.so cannot be loaded here .*architecture"):
         run_bundle(broken, {"x": x})

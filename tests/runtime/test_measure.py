@@ -68,19 +68,24 @@ def test_a_split_on_the_board(split, tracker, x, right):
         ("h", "steps", 0, 0), ("doubled", "value", 0, 0)]  # fmt: skip
     assert len(result.edge_runs_s) == len(result.cloud_runs_s) == 3 and min(result.edge_runs_s) > 0
     assert (result.measured.uplink_s, result.measured.downlink_s) == link_stages(split, split.link)
-    assert result.computed == ("uplink_s", "downlink_s")
-    wanted = 100 * (0.001 - result.measured.edge_s) / result.measured.edge_s
-    assert result.error_percent["edge_s"] == pytest.approx(wanted)
+    edge, uplink, cloud, downlink, total = result.stages
+    assert edge.error_percent == pytest.approx(100 * (0.001 - result.measured.edge_s) / result.measured.edge_s)
+    assert (edge.predicted_for, edge.measured_on) == ("raspberry-pi-4", "the board board")
+    assert uplink.basis == downlink.basis == "computed" and uplink.error_percent is None
+    # the cloud half ran here, the prediction is for a c5.xlarge: no error of it, nor of the total
+    assert cloud.basis == "elsewhere" and cloud.measured_on.startswith("this machine")
+    assert cloud.difference_s is cloud.error_percent is total.error_percent is None
 
 
 def test_one_board_serves_as_both(split, tracker, x):
     result = measure_bundle(split, tracker, "board", cloud_key="board", repeats=2, inputs={"x": x})
     assert min(result.cloud_runs_s) > 0
+    assert result.stages[2].measured_on == "the server board" and result.stages[-1].error_percent is not None
 
 
 def test_edge_only(edge_only, tracker):
     result = measure_bundle(edge_only, tracker, "board", repeats=2)
-    assert result.measured.total_s == result.measured.edge_s and result.error_percent["cloud_s"] is None
+    assert result.measured.total_s == result.measured.edge_s and result.stages[-1].difference_s is not None
     assert [check.tensor for check in result.checks] == ["doubled"] and result.cloud_runs_s == []
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_split.errors import BundleError
-from tvm_split.runtime.payload import check_layout, dequantize, unpack
+from tvm_split.runtime.payload import check_layout, unpack
 
 
 def pack(codes, bits):
@@ -33,11 +33,6 @@ def test_wide_elements_keep_their_bits(part, dtype):
 def test_signed_bytes(part):
     values = np.array([-128, -1, 0, 127], np.int8)
     assert (unpack(values.view(np.uint8), part(8, (4,), "int8")) == values).all()
-
-
-def test_dequantize(part):
-    assert (dequantize(np.array([3, 5], np.uint8), part(4, (2,), "uint8")) == [0, 1]).all()
-    assert (dequantize(np.array([3.0]), part(32, (1,), "float32", scale=None)) == [3.0]).all()
 
 
 @pytest.mark.parametrize(

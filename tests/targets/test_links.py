@@ -62,7 +62,7 @@ def test_a_rate_gives_bytes_and_seconds(text, up, down, rtt):
     assert link.name == text.strip() and link.up_w is None and link.down_w is None
 
 
-amounts = st.decimals(min_value="0.001", max_value=99_999, places=3)
+amounts = st.decimals(min_value="1", max_value=999, places=3)
 cased = st.sampled_from([form for unit in RATE_UNITS for form in (unit, unit.upper(), unit.capitalize())])
 
 
@@ -90,7 +90,7 @@ def test_any_other_text_is_a_known_name_or_a_target_error(text):
 
 @pytest.mark.parametrize("text", ["0mbit", "1mbit/0kbit", f"{'9' * 400}gbit", f"1mbit/{'9' * 400}s"])
 def test_a_rate_that_is_no_rate_is_refused(text):
-    with pytest.raises(TargetError, match="has a rate of 0 or a number too large"):
+    with pytest.raises(TargetError, match="is no link: rates go from 1 to 8e"):
         load_link(text)
 
 
@@ -112,12 +112,12 @@ def test_an_unknown_link_gets_the_closest():
     [
         (("rtt_s = 0.5", "rtt = 0.5"), "unknown field 'rtt'; the fields are name, .*rtt_s"),
         (("rtt_s = 0.5\n", ""), "field 'rtt_s' is missing"),
-        (("8_000", "-1"), "up_bits_per_s is -1; expected a finite number above 0"),
-        (("8_000", "0"), "up_bits_per_s is 0; expected a finite number above 0"),
-        (("16_000", '"fast"'), "down_bits_per_s is 'fast'; expected a finite number above 0"),
-        (("0.5", "-0.5"), "rtt_s is -0.5; expected a finite number of at least 0"),
+        (("8_000", "-1"), "up_bits_per_s is -1; expected a number above 0"),
+        (("8_000", "0"), "up_bits_per_s is 0; expected a number above 0"),
+        (("16_000", '"fast"'), "down_bits_per_s is 'fast'; expected a number above 0"),
+        (("0.5", "-0.5"), "rtt_s is -0.5; expected a number from 0"),
         (("0.5", "nan"), "rtt_s is nan"),
-        (("0.5", "0.5\nup_w = true"), "up_w is True; expected a finite number above 0"),
+        (("0.5", "0.5\nup_w = true"), "up_w is True; expected a number above 0"),
         (('description = "mine"', 'description = ""'), "description is ''"),
         (('name = "mine"', 'name = "yours"'), "name is 'yours'; expected the file's own name, 'mine'"),
         (("rtt_s = 0.5", "rtt_s = "), "is not TOML"),

@@ -10,6 +10,7 @@ import click
 from tvm_split.cli.bench_command import bench
 from tvm_split.cli.demo_command import demo
 from tvm_split.cli.doctor import doctor
+from tvm_split.cli.layers_command import layers
 from tvm_split.cli.lists import links, passes, planners, targets, zoo
 from tvm_split.cli.plan_commands import compile_command, plan
 from tvm_split.cli.run_commands import measure, run
@@ -17,6 +18,7 @@ from tvm_split.cli.run_commands import measure, run
 EPILOG = """\b
 First steps:
   tvm-split demo                                   the whole way on a network that a package ships
+  tvm-split layers model.onnx                      the network's layers, as --pin and --bits name them
   tvm-split plan model.onnx --data calib.npz       the table of answers; nothing is built
   tvm-split compile model.onnx -o bundle --edge raspberry-pi-4 --cloud c5.xlarge --link 4g --data calib.npz
   tvm-split run bundle --input photo.jpg           both halves here, over a link shaped to the plan's rate
@@ -34,7 +36,9 @@ def cli() -> None:
     """
 
 
-for command in (compile_command, plan, run, measure, bench, demo, targets, links, planners, passes, zoo, doctor):
+for command in (
+    compile_command, plan, layers, run, measure, bench, demo, targets, links, planners, passes, zoo, doctor,
+):  # fmt: skip
     cli.add_command(command)
 
 

@@ -24,7 +24,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: Any = None) -> None:
         click.echo(f"tvm-split: {self.format_message()}", file=file, err=file is None)
@@ -60,7 +60,10 @@ class SplitCommand(click.Command):
 
 @contextmanager
 def _interrupts() -> Iterator[threading.Event]:
-    """Whether Control-C was pressed: inside TVM, the KeyboardInterrupt comes out as an empty RuntimeError."""
+    """Whether Control-C was pressed or we were asked to end: scratch folders and children go, as on an error.
+
+    Inside TVM, the KeyboardInterrupt comes out as an empty RuntimeError.
+    """
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed
@@ -70,11 +73,12 @@ def _interrupts() -> Iterator[threading.Event]:
         pressed.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield pressed
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def failure_of(error: Exception) -> Failure:

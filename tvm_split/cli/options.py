@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from tvm_split.workflow import Request
+    from tvm_split.request import Request
 
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[Any]):
     """Bytes: 8MiB, 8MB, 1.5GiB, 65536."""
 
     name = "size"
@@ -30,13 +30,13 @@ class Size(click.ParamType):
             self.fail(
                 f"{value!r} is not a size; write bytes, or a unit: 8MiB (2^20), 8MB (10^6), 512KiB, 1GiB", param, ctx
             )
-        size = math.floor(float(match[1]) * UNITS[match[2].lower()])
+        size = min(float(match[1]) * UNITS[match[2].lower()], 2.0**62)
         if size < 1:
             self.fail(f"{value!r} is less than one byte; leave the option out for no limit", param, ctx)
-        return size
+        return math.floor(size)
 
 
-class Widths(click.ParamType):
+class Widths(click.ParamType[Any]):
     """Numbers with commas between them: 2,4,8. Which widths exist, the planner knows."""
 
     name = "bits"
@@ -50,7 +50,7 @@ class Widths(click.ParamType):
         return tuple(dict.fromkeys(int(word) for word in words))
 
 
-class Pair(click.ParamType):
+class Pair(click.ParamType[Any]):
     """NAME=VALUE, split at the last '=': names of nodes may hold anything."""
 
     def __init__(self, name: str, example: str, convert: Callable[[str], Any]) -> None:
@@ -81,13 +81,15 @@ def _side(text: str) -> str:
     return text
 
 
-class CostsSource(click.ParamType):
+class CostsSource(click.ParamType[Any]):
     """'roofline', 'measured', or the two files of edge and cloud."""
 
     name = "roofline|measured|edge.json,cloud.json"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str | tuple[Path, Path]:
-        if value in ("roofline", "measured") or isinstance(value, tuple):
+        if value in ("roofline", "measured"):
+            return str(value)
+        if isinstance(value, tuple):
             return value
         files = [part.strip() for part in value.split(",")]
         if len(files) != 2 or not all(files):
@@ -104,8 +106,18 @@ SHAPE = Pair("NAME=1x3x224x224", "--shape image=1x3x320x320", _shape)
 PIN = Pair("GLOB=edge|cloud", "--pin 'stem*=edge'", _side)
 BITS = Pair("GLOB=BITS", "--bits 'block3_*=4'", int)
 
-REQUEST = (
+#: what says which network it is
+MODEL = (
     click.argument("model"),
+    click.option("--shape", "shapes", type=SHAPE, multiple=True, metavar="NAME=1x3x224x224",
+                 help="Fix an input whose shape the model leaves open. May be repeated."),
+    click.option("--preprocess", metavar="NAME|FILE.toml",
+                 help="Put mean and scale into the network, so that it begins at the raw frame, uint8 (1, H, W, 3): "
+                      "imagenet, efficientnet-lite0, plate or a .toml file of mean, std, scale, channels, layout."),
+)  # fmt: skip
+
+REQUEST = (
+    MODEL[0],
     click.option("--edge", default="raspberry-pi-4", show_default=True, metavar="TARGET",
                  help="The edge device: a name of `tvm-split targets`, or a .toml file."),
     click.option("--cloud", default="c5.xlarge", show_default=True, metavar="TARGET",
@@ -116,36 +128,41 @@ REQUEST = (
     click.option("--data", type=click.Path(path_type=Path), metavar="FILE|FOLDER",
                  help="Samples that calibrate the crossing tensors and check accuracy: .npz with one array an input, "
                       ".npy, a picture, or a folder of pictures. Without it, random numbers are used, with a warning."),
-    click.option("--shape", "shapes", type=SHAPE, multiple=True, metavar="NAME=1x3x224x224",
-                 help="Fix an input whose shape the model leaves open. May be repeated."),
-    click.option("--preprocess", metavar="NAME|FILE.toml",
-                 help="Put mean and scale into the network, so that it begins at the raw frame, uint8 (1, H, W, 3): "
-                      "imagenet, efficientnet-lite0, plate or a .toml file of mean, std, scale, channels, layout."),
+    *MODEL[1:],
     click.option("--memory", "memory_bytes", type=Size(), metavar="SIZE",
-                 help="What the edge half may take: weights, live activations, payload. 8MiB, 8MB or bytes; without "
-                      "it, there is no limit."),
+                 help="What the edge half may take: weights, live activations, kernels' scratch, payload. 8MiB, 8MB or "
+                      "bytes; without it, there is no limit. Cloud-only is exempt: its edge only sends its frame."),
     click.option("--cut-bits", type=Widths(), default="2,4,8", show_default=True, metavar="BITS",
                  help="Widths that a crossing tensor may be sent at: 1 to 8, 16, 32 (32 is unquantised)."),
     click.option("--bits", "tensor_bits", type=BITS, multiple=True, metavar="GLOB=BITS",
-                 help="Send tensors with such a name at this width, whatever --cut-bits says. May be repeated."),
+                 help="Send tensors with such a name at this width, whatever --cut-bits says. A tensor is called as "
+                      "the layer that makes it (`tvm-split layers MODEL`). May be repeated."),
     click.option("--pin", "pins", type=PIN, multiple=True, metavar="GLOB=edge|cloud",
-                 help="Keep layers with such a name on one side, e.g. 'stem*=edge'. May be repeated."),
+                 help="Keep layers with such a name on one side, e.g. 'stem*=edge'; `tvm-split layers MODEL` lists the "
+                      "names. May be repeated."),
     click.option("--strategy", default="auto-split", show_default=True, metavar="PLANNER",
                  help="How cuts are searched for: a name of `tvm-split planners`."),
     click.option("--result-at", type=click.Choice(["edge", "cloud"]), default="edge", show_default=True,
                  help="Where the outputs are wanted."),
     click.option("--costs", type=CostsSource(), default="roofline", show_default=True, metavar=CostsSource.name,
-                 help="Where layer times come from: the targets' data sheets, this machine's clock scaled to the "
-                      "targets, or two files."),
+                 help="Where layer times come from: the targets' data sheets; boards at --tracker, or else this "
+                      "machine's clock scaled to the targets; or two files, as `plan --save-costs` writes."),
     click.option("--min-agreement", type=click.FloatRange(0, 1), default=0.95, show_default=True, metavar="SHARE",
                  help="Smallest share of samples on which a split must give the float network's first class."),
+    click.option("--max-error", type=click.FloatRange(0), default=0.1, show_default=True, metavar="ERROR",
+                 help="For a network that gives no class scores: largest relative error of a split's outputs."),
     click.option("--samples", type=click.IntRange(1), default=8, show_default=True,
-                 help="How many samples of --data to use at most."),
+                 help="How many samples of --data to use at most, to calibrate and to check accuracy."),
+    click.option("--tracker", metavar="HOST:PORT",
+                 help="With --costs measured: the RPC tracker of boards to time layers on. Lab networks only."),
+    click.option("--edge-key", metavar="KEY", help="The edge board's key at the tracker."),
+    click.option("--cloud-key", metavar="KEY", help="The cloud machine's key at the tracker."),
 )  # fmt: skip
 
 OUTPUT = (
     click.option("--top", type=click.IntRange(1), default=8, show_default=True,
-                 help="How many splits the table shows; --json holds them all."),
+                 help="How many splits the table shows. --json holds every split whose accuracy was checked: the "
+                      "soonest few of each width, and those that win at another uplink rate."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."),
     click.option("--explain", is_flag=True, help="Print on stderr what each pass found, and why it left things alone."),
     click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
@@ -158,7 +175,16 @@ def shared(options: tuple[Callable[[Any], Any], ...]) -> Callable[[Any], Any]:
 
 
 def request_of(given: dict[str, Any]) -> Request:
-    """The Request of the options of REQUEST. A pattern that is given twice counts as given last."""
-    from tvm_split.workflow import Request
+    """The Request of the options of REQUEST. UsageError when a pattern is given twice with different values."""
+    from tvm_split.request import Request
 
-    return Request(**{**given, **{name: dict(given[name]) for name in ("shapes", "pins", "tensor_bits")}})
+    options = {"shapes": "--shape", "pins": "--pin", "tensor_bits": "--bits"}
+    return Request(**{**given, **{name: _once(given[name], option) for name, option in options.items()}})
+
+
+def _once(pairs: tuple[tuple[str, Any], ...], option: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if found.setdefault(name, value) != value:
+            raise click.UsageError(f"{option} {name} is given as {found[name]} and as {value}; leave one of them out")
+    return found

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvm_split.cli.command import Progress, SplitCommand
+from tvm_split.errors import BundleError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tvm_split.bundle import Bundle
+    from tvm_split.measure import MeasureResult
+    from tvm_split.runtime.local import RunResult
 
 BUNDLE = click.argument("folder", metavar="BUNDLE", type=click.Path(path_type=Path))
 INPUT_HELP = (
@@ -48,7 +51,7 @@ def run(
 ) -> None:
     """Run BUNDLE on this machine: both halves as two processes, over a link shaped to the plan's rate.
 
-    The edge half is its twin for this machine, so its time is this machine's. On real boards: `tvm-split measure`.
+    Each half is its twin for this machine, so its time is this machine's. On real boards: `tvm-split measure`.
     """
     if link and unshaped:
         raise click.UsageError("--link and --unshaped exclude each other; give one of them")
@@ -59,11 +62,13 @@ def run(
     bundle = Bundle.open(folder)
     chosen = load_link(link) if link else None
     inputs = read_input(bundle, source)
-    Progress()(f"running {bundle.kind} {repeats} times over {'loopback' if unshaped else (chosen or bundle.link).name}")
+    where = "loopback" if unshaped else f"a link shaped to {(chosen or bundle.link).name}"
+    path = "; nothing goes over the link" if bundle.cloud_so is None else f" over {where}"
+    Progress()(f"running {bundle.kind} {'once' if repeats == 1 else f'{repeats} times'}{path}")
     result = run_bundle(bundle, inputs, repeats=repeats, link=chosen, shaped=not unshaped)
     if save is not None:
         save_outputs(save, result.outputs)
-    show(bundle, result.outputs, result.measured, {}, as_json)
+    show(result, {}, as_json)
 
 
 @click.command(cls=SplitCommand, short_help="Time both halves on real boards, over TVM's RPC.")
@@ -114,7 +119,7 @@ def measure(
          "differing": c.differing, "elements": c.elements}
         for c in result.checks
     ]  # fmt: skip
-    show(bundle, result.outputs, result.measured, {"computed": list(result.computed), "checks": checks}, as_json)
+    show(result, {"checks": checks}, as_json)
 
 
 def read_input(bundle: Bundle, source: Path) -> dict[str, np.ndarray]:
@@ -128,34 +133,40 @@ def read_input(bundle: Bundle, source: Path) -> dict[str, np.ndarray]:
 
 
 def save_outputs(path: Path, outputs: Mapping[str, np.ndarray]) -> None:
-    """Write the arrays as .npz under exactly this name; nothing is left of it when the disk is full."""
-    import numpy as np
+    """Write the arrays as .npz under exactly this name; nothing is left of it when the disk is full.
 
+    A link is followed. BundleError for what is there and no regular file: a device would be replaced by a file.
+    """
+    from tvm_split.runtime.edge import save_arrays
+
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise BundleError(f"--save {path}: this is no regular file; give another name")
     scratch = path.with_name(f".{path.name}.part")
     try:
-        with scratch.open("wb") as file:
-            np.savez(file, **dict(outputs))
+        save_arrays(scratch, outputs)
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def show(bundle: Bundle, outputs: Mapping[str, Any], measured: Any, extra: dict[str, Any], as_json: bool) -> None:
+def show(result: RunResult | MeasureResult, extra: dict[str, Any], as_json: bool) -> None:
     from tvm_split import report
 
     if as_json:
         described = [
             {"name": name, "shape": list(array.shape), "dtype": str(array.dtype), "top5": report.top_classes(array)}
-            for name, array in outputs.items()
+            for name, array in result.outputs.items()
         ]
-        times = {"predicted": bundle.predicted.to_json(), "measured": measured.to_json()}
-        click.echo(json.dumps({"version": VERSION, **times, "outputs": described, **extra}, indent=1))
+        times = {"predicted": result.predicted.to_json(), "measured": result.measured.to_json()}
+        stages = [stage.to_json() for stage in result.stages]
+        click.echo(json.dumps({"version": VERSION, **times, "stages": stages, "outputs": described, **extra}, indent=1))
         return
     out = report.console()
-    for name, array in outputs.items():
+    for name, array in result.outputs.items():
         out.print(report.output_line(name, array))
-    out.print(report.comparison(bundle.predicted, measured))
-    if extra.get("computed"):
-        out.print(f"computed from the link, not measured: {', '.join(extra['computed'])}")
+    out.print(report.comparison(result.stages))
+    for line in report.comparison_notes(result.stages):
+        out.print(line)
     for check in extra.get("checks", ()):
         out.print(report.check_line(check))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tvm
 from tvm import relax
 
 from tvm_split.errors import ModelError
+from tvm_split.passes.layering import OUTPUT_NAMES
 
 
 def checked(mod: tvm.IRModule) -> tvm.IRModule:
@@ -36,10 +39,19 @@ def checked(mod: tvm.IRModule) -> tvm.IRModule:
             )
         for binding in block.bindings:
             _static(binding.var)
+    if not any(isinstance(b.value, relax.Call) for block in main.body.blocks for b in block.bindings):
+        raise ModelError("'main' computes nothing: its outputs are its inputs or constants; give the network itself")
     relax.analysis.well_formed(mod)
     copy = mod.clone()
     copy["main"] = main.with_attr("num_input", inputs)
     return copy
+
+
+def with_output_names(mod: tvm.IRModule, names: Sequence[str]) -> tvm.IRModule:
+    """Write on `main` what the model calls its outputs, in order, for `extract.output_names` to read."""
+    named = mod.clone()
+    named["main"] = mod["main"].with_attr(OUTPUT_NAMES, list(names))
+    return named
 
 
 def _static(variable: relax.Var) -> None:

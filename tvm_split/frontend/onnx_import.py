@@ -14,6 +14,7 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from tvm_split.errors import ModelError
 from tvm_split.frontend.constants import fold
+from tvm_split.frontend.contract import with_output_names
 from tvm_split.frontend.names import Names, rename
 
 
@@ -68,4 +69,5 @@ def to_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
         place = f"node {importer.node}" if importer.node else "the graph's inputs"
         raise ModelError(f"{name}: TVM cannot import {place}: {error}") from error
     tidy = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
-    return fold(tvm.transform.Sequential(tidy)(rename(mod, importer.results)))
+    folded = fold(tvm.transform.Sequential(tidy)(rename(mod, importer.results)))
+    return with_output_names(folded, [output.name for output in model.graph.output])

@@ -14,14 +14,30 @@ from tvm_split.errors import ModelError
 
 LAYOUTS = ("auto", "NCHW", "NHWC")
 CHANNELS = ("rgb", "bgr")
+FORMULA = "y = (x * scale - mean) / std"
+EXAMPLE = f"""\
+# {FORMULA}, for each channel of an RGB byte x
+mean = [0.485, 0.456, 0.406]
+std = [0.229, 0.224, 0.225]
+scale = 0.00392156862745098  # 1 / 255
+channels = "rgb"  # the order that the network reads
+layout = "auto"  # the network's: NCHW, NHWC, or as its input's shape says"""
 
 
 @dataclass(frozen=True, slots=True)
 class PreprocessSpec:
-    """y = (x * scale - mean) / std for each channel c of an RGB byte x in 0 .. 255.
+    """y = (x * scale - mean) / std, for each channel of an RGB byte x in 0 .. 255. As a TOML file:
+
+        # y = (x * scale - mean) / std
+        mean = [0.485, 0.456, 0.406]      # of each channel, in the order of `channels`
+        std = [0.229, 0.224, 0.225]
+        scale = 0.00392156862745098       # 1 / 255, so that x * scale is 0 .. 1; or 1
+        channels = "rgb"                  # or "bgr": the order in which the network reads them
+        layout = "auto"                   # or "NCHW", "NHWC": how the network reads them; may be left out
 
     `channels` is the order the network reads, and the order of `mean` and `std`: with 'bgr' the frame's channels are
-    swapped first. `layout` is the network's: 'auto' takes it from the input's shape. ModelError on any other value.
+    swapped first. `layout` is the network's: 'auto' takes it from the input's shape. Both in any case, 'BGR', 'nchw'.
+    ModelError on any other value.
     """
 
     mean: tuple[float, float, float]
@@ -41,8 +57,13 @@ class PreprocessSpec:
         if not _is_number(self.scale) or self.scale == 0:
             raise ModelError(f"preprocessing: scale is {self.scale!r}; it takes a finite number other than 0")
         for name, allowed in (("channels", CHANNELS), ("layout", LAYOUTS)):
-            if getattr(self, name) not in allowed:
-                raise ModelError(f"preprocessing: {name} is {getattr(self, name)!r}; it takes {', '.join(allowed)}")
+            given = getattr(self, name)
+            found = [value for value in allowed if value.lower() == str(given).lower()]
+            if not found:
+                raise ModelError(
+                    f"preprocessing: {name} is {given!r}; it takes {', '.join(allowed)}, as the network reads it"
+                )
+            object.__setattr__(self, name, found[0])
 
     @property
     def multiplier(self) -> tuple[float, ...]:
@@ -76,12 +97,17 @@ class PreprocessSpec:
     def from_table(cls, table: Mapping[str, Any], name: str) -> PreprocessSpec:
         """Return the spec that a TOML table describes: all fields are asked for but `layout`; none may be added."""
         known = [field.name for field in fields(cls)]
-        for key in table:
-            if key not in known:
-                raise ModelError(f"{name}: unknown field {key!r}; the fields are {', '.join(known)}")
+        unknown = [key for key in table if key not in known]
         missing = [key for key in known if key not in table and key != "layout"]
+        faults = []
+        if unknown:
+            faults.append(f"unknown: {', '.join(unknown)}")
         if missing:
-            raise ModelError(f"{name}: the field {missing[0]!r} is missing; a file gives {', '.join(known)}")
+            faults.append(f"missing: {', '.join(missing)}")
+        if faults:
+            raise ModelError(
+                f"{name}: {'; '.join(faults)}. A file gives {', '.join(known)}, for {FORMULA}, for example:\n{EXAMPLE}"
+            )
         try:
             return cls(**table)
         except ModelError as error:

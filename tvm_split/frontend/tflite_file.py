@@ -15,6 +15,7 @@ from tvm.relax.frontend.tflite.tflite_frontend import ExprTable, OperatorConvert
 
 from tvm_split.errors import ModelError
 from tvm_split.frontend.constants import fold
+from tvm_split.frontend.contract import with_output_names
 from tvm_split.frontend.names import rename
 
 FILE_IDENTIFIER = slice(4, 8)  # of a FlatBuffer: b"TFL3" for TFLite
@@ -29,7 +30,7 @@ def from_file(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tvm.IRModule
     try:
         import tflite
     except ImportError as error:
-        raise ModelError(f"{path}: reading TFLite needs a package: `pip install tvm-split[tflite]`") from error
+        raise ModelError(f"{path}: reading TFLite needs a package: `pip install tflite`") from error
     data = path.read_bytes()
     if data[FILE_IDENTIFIER] != b"TFL3":
         raise ModelError(f"{path}: this is not a TFLite model: bytes 4 to 8 are {data[FILE_IDENTIFIER]!r}, not b'TFL3'")
@@ -58,7 +59,8 @@ def from_file(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tvm.IRModule
         raise ModelError(f"{path}: TVM cannot import the model{after}: {error}") from error
     mod["main"] = mod["main"].without_attr("params")  # a second copy of the weights
     tidy = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
-    return fold(tvm.transform.Sequential(tidy)(rename(mod, results)))
+    folded = fold(tvm.transform.Sequential(tidy)(rename(mod, results)))
+    return with_output_names(folded, _outputs(model))
 
 
 class _NamedConverter(OperatorConverter):
@@ -97,3 +99,9 @@ def _inputs(model: Any) -> dict[str, tuple[int, ...]]:
         )
         inputs[tensor.Name().decode()] = shape if -1 not in signature[1:] else signature
     return inputs
+
+
+def _outputs(model: Any) -> list[str]:
+    """Names of the outputs' tensors, in the file's order."""
+    graph = model.Subgraphs(0)
+    return [graph.Tensors(graph.Outputs(position)).Name().decode() for position in range(graph.OutputsLength())]

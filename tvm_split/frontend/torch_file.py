@@ -12,6 +12,7 @@ from tvm import relax
 
 from tvm_split.errors import ModelError
 from tvm_split.frontend.constants import fold
+from tvm_split.frontend.contract import with_output_names
 from tvm_split.frontend.names import rename
 
 
@@ -40,7 +41,10 @@ def from_file(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tvm.IRModule
 
 def from_program(program: Any, name: str) -> tvm.IRModule:
     """Return the module of a `torch.export.ExportedProgram`; ModelError when TVM's importer refuses it."""
-    from tvm_split.frontend.torch_import import named_module  # needs torch, and whoever has a program has it
+    from tvm_split.frontend.torch_import import (  # needs torch, and whoever has a program has it
+        named_module,
+        output_names,
+    )
 
     try:
         with warnings.catch_warnings():
@@ -49,4 +53,5 @@ def from_program(program: Any, name: str) -> tvm.IRModule:
     except Exception as error:  # TVM and torch raise some ten unrelated kinds here
         raise ModelError(f"{name}: TVM cannot import the program: {error}") from error
     tidy = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
-    return fold(tvm.transform.Sequential(tidy)(rename(mod, results)))
+    folded = fold(tvm.transform.Sequential(tidy)(rename(mod, results)))
+    return with_output_names(folded, output_names(program))

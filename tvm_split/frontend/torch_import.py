@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import tvm
 from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
@@ -38,3 +39,15 @@ def named_module(program: Any) -> tuple[tvm.IRModule, dict[relax.Var, str]]:
     return mod, {
         binding.var: importer.results[binding.var.name] for binding in bindings if binding.var.name in importer.results
     }
+
+
+def output_names(program: Any) -> list[str]:
+    """What the program calls its outputs, in order: a dictionary's key where it returns one, else the node's name."""
+    nodes = [str(name) for name in program.graph_signature.user_outputs]
+    spec = program.call_spec.out_spec
+    if spec is None or spec.num_leaves != len(nodes):
+        return nodes
+    whole = torch.utils._pytree.tree_unflatten(nodes, spec)
+    leaves, _ = torch.utils._pytree.tree_flatten_with_path(whole)
+    keys = [".".join(str(step.key) for step in path if hasattr(step, "key")) for path, _ in leaves]
+    return [key or node for key, node in zip(keys, nodes, strict=True)]

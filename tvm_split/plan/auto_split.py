@@ -2,8 +2,8 @@
 
     T_n         bytes of all tensors that cross after layer n, at the narrowest width of cut_bits; T_9 = t_2 + t_9 in
                 the paper's figure, where node 2 is read again by a later addition. T_0: the raw network input
-    eq. (6)     candidates: every n with T_n <= T_0 that fits the memory at the narrowest width; n = 0 is cloud-only
-    Algorithm 1 each candidate at each width of cut_bits that still fits joins the solution list, which is the answer
+    eq. (6)     candidates: every n with T_n <= T_0 that fits the memory; n = 0 is cloud-only
+    Algorithm 1 each candidate at each width of cut_bits that fits joins the solution list, which is the answer
 
 The bits of the edge layers (eqs. 7 to 9) are another planner's business. The equations' memory is the weights plus the
 largest single activation; by default this planner takes the artefact's real memory, with skip tensors and payload.
@@ -39,13 +39,15 @@ def plan_auto_split(problem: Problem, paper_memory: bool = False, keep: int = KE
             f"every split that the pins allow sends at least {least} bytes, more than the network input's "
             f"{input_bytes}, and auto-split tries none of these (eq. 6); plan with min-cut, or remove a pin"
         )
-    candidates = [prefix.layers for prefix in light if fits(problem, prefix)]
-    if not candidates:
-        raise does_not_fit(problem, "no split that sends at most the input's bytes", min(p.memory_bytes for p in light))
+    lengths = {prefix.layers for prefix in light}
     found: list[Candidate] = []
+    smallest = []
     for bits in problem.cut_bits:
-        prefixes = _prefixes(problem, bits, paper_memory)
-        found += best_prefixes(problem, bits, [prefixes[n] for n in candidates if fits(problem, prefixes[n])], keep)
+        prefixes = [prefix for prefix in _prefixes(problem, bits, paper_memory) if prefix.layers in lengths]
+        smallest.append(min(prefix.memory_bytes for prefix in prefixes))
+        found += best_prefixes(problem, bits, [prefix for prefix in prefixes if fits(problem, prefix)], keep)
+    if not found:
+        raise does_not_fit(problem, "no split that sends at most the input's bytes", min(smallest))
     return ranked(found)
 
 

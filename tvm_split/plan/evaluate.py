@@ -1,11 +1,25 @@
-"""Price one cut. The only place that turns a cut into a Candidate, so that every planner counts alike."""
+"""Price one cut. The only place that turns a cut into a Candidate, so that every planner counts alike.
+
+Edge memory is what the compiled half holds once it has run (design.md, decision 5: "Memory is the artefact's real
+memory"); its parts, none of which takes another's place:
+
+    weights    of the edge layers, as stored
+    inputs     of the network, which the caller holds
+    storages   of the tensors that the edge layers make, crossing ones to the end (`arena.py`)
+    copies     of each tensor that is sent narrower than it is: quantise makes a uint8 or uint16 of each element, and
+               pack reads all of them at once
+    payload    what pack makes. One uint8 tensor alone is its own payload: TVM turns pack into a view
+    scratch    of the layer that takes most (`scratch.py`). Quantise takes its tensor in float32 once more; pack, when
+               several tensors cross, each one's bytes before it puts them into one row
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from tvm_split.graph import Tensor
+from tvm_split.graph import DTYPE_BITS, Graph, Tensor
+from tvm_split.plan.arena import arena_bytes
 from tvm_split.plan.problem import Candidate, Crossing, Kind, Problem, Timing
 
 
@@ -33,10 +47,51 @@ def kind_of_count(problem: Problem, edge_layers: int) -> Kind:
     return "edge-only" if edge_layers == len(problem.graph.layers) else "split"
 
 
-def memory_bytes(problem: Problem, edge: frozenset[str], payload_bytes: int) -> int:
-    """Edge memory of a cut: weights as stored, peak of live activations, and the payload buffer."""
-    weights = sum(problem.graph.layer[name].weight_bytes for name in edge)
-    return weights + problem.graph.peak_activation_bytes(edge) + payload_bytes
+def memory_bytes(problem: Problem, edge: frozenset[str], payload: Iterable[Crossing]) -> int:
+    """Edge memory of a cut, in the parts that are named above. O(layers + tensors)."""
+    graph, sent = problem.graph, {part.tensor: part for part in payload}
+    order = [layer for layer in graph.layers if layer.name in edge]
+    kept = sent.keys() | graph.outputs
+    weights = sum(layer.weight_bytes for layer in order)
+    storages = list(arena_bytes(graph, order, kept, results_at_edge(problem)))
+    copies = sum(copy_bytes(graph, part) for part in sent.values())
+    packed, pack_scratch = pack_bytes(graph, sent)
+    scratch = [layer.scratch_bytes for layer in order] + [quantise_scratch_bytes(graph, part) for part in sent.values()]
+    return weights + input_bytes(graph) + (storages or [0])[-1] + copies + packed + max(pack_scratch, *scratch, 0)
+
+
+def results_at_edge(problem: Problem) -> frozenset[str]:
+    """Tensors that the edge half returns, if it makes them."""
+    return frozenset(problem.graph.outputs) if problem.result_at == "edge" else frozenset()
+
+
+def input_bytes(graph: Graph) -> int:
+    """Bytes of the network inputs that are of use."""
+    used = (name for name in graph.inputs if graph.readers[name] or name in graph.outputs)
+    return sum(graph.tensor[name].size_bytes for name in used)
+
+
+def copy_bytes(graph: Graph, part: Crossing) -> int:
+    """Bytes of the integers that quantise makes of a tensor; 0 for one that is sent as it is."""
+    tensor = graph.tensor[part.tensor]
+    if part.bits == DTYPE_BITS[tensor.dtype]:
+        return 0
+    return tensor.elements * (1 if part.bits <= 8 else 2)
+
+
+def quantise_scratch_bytes(graph: Graph, part: Crossing) -> int:
+    """Scratch of the quantise layer, which works in float32; 0 without one."""
+    return graph.tensor[part.tensor].elements * 4 if copy_bytes(graph, part) else 0
+
+
+def pack_bytes(graph: Graph, crossing: Mapping[str, Crossing], sent: int | None = None) -> tuple[int, int]:
+    """Bytes of the payload beside the tensors in it, and scratch of pack. `sent` is the payload's size, if known."""
+    total = sum(part.size_bytes for part in crossing.values()) if sent is None else sent
+    if len(crossing) != 1:
+        return total, total
+    ((name, part),) = crossing.items()
+    is_bytes = part.bits == 8 and (copy_bytes(graph, part) > 0 or graph.tensor[name].dtype == "uint8")
+    return (0 if is_bytes else total), 0
 
 
 def returned_bytes(problem: Problem, edge: frozenset[str]) -> int:
@@ -65,7 +120,7 @@ def evaluate(problem: Problem, edge: Iterable[str], bits: int) -> Candidate:
         kind=kind_of(problem, chosen),
         edge_layers=tuple(layer.name for layer in graph.layers if layer.name in chosen),
         crossing=payload,
-        edge_memory_bytes=memory_bytes(problem, chosen, sent),
+        edge_memory_bytes=memory_bytes(problem, chosen, payload),
         predicted=timing,
     )
 

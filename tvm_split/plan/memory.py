@@ -35,14 +35,13 @@ def smallest_split(problem: Problem) -> Candidate:
 
     Exact while each cut can be tried (`few_cuts`). Otherwise the least of all prefixes of the layers' order and of the
     smallest set that holds the pinned layers: so many bytes do, and fewer might. PlanError when the pins leave the edge
-    nothing. The narrowest width of cut_bits is taken, since a wider payload never takes less.
+    nothing. Every width of cut_bits is tried: one tensor at 8 bits is its own payload, and takes less than at 4.
     """
-    bits = min(problem.cut_bits)
     cuts = few_cuts(problem)
     if cuts is None:
-        found = _prefixes_and_pinned(problem, bits)
+        found = [candidate for bits in problem.cut_bits for candidate in _prefixes_and_pinned(problem, bits)]
     else:
-        found = [evaluate(problem, cut, bits) for cut in cuts if cut]
+        found = [evaluate(problem, cut, bits) for cut in cuts if cut for bits in problem.cut_bits]
     if not found:
         raise PlanError(
             f"graph '{problem.graph.name}' has no layer that may run on the edge, so it cannot be split; remove a pin "
@@ -60,8 +59,8 @@ def does_not_fit(problem: Problem, what: str, needed_bytes: int) -> PlanError:
     """The error of a planner whose answers all take more than memory_bytes."""
     return PlanError(
         f"{what} fits in memory_bytes={problem.memory_bytes}, and the pins forbid cloud-only, which always fits; "
-        f"{needed_bytes} bytes (weights, live activations and payload) would do: raise memory_bytes or remove a pin to "
-        "the edge"
+        f"{needed_bytes} bytes (weights, tensors, payload and the kernels' scratch) would do: raise memory_bytes or "
+        "remove a pin to the edge"
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -16,6 +17,9 @@ Kind = Literal["edge-only", "cloud-only", "split"]
 
 #: widths at which a crossing tensor can be packed
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
+
+#: the width that stands for no quantisation, whatever the dtype
+AS_IT_IS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Problem:
     """Everything a planner may know.
 
     cut_bits: the widths a floating-point crossing tensor may be sent at; a fixed-width planner tries each of them for
-        all crossing tensors at once. Network inputs and integer tensors are sent as they are, at their dtype's width.
+        all crossing tensors at once. 32 is no quantisation. Network inputs and integer tensors are sent as they are.
     tensor_bits: glob of a tensor's name -> its width, overriding cut_bits.
     memory_bytes: the edge's limit for weights + live activations + payload buffer; None for no limit.
     pins: glob of a layer's name -> the side it must run on (`--pin 'stem*=edge'`). A pin that matches nothing, or pins
@@ -85,11 +89,12 @@ class Problem:
             if side not in ("edge", "cloud"):
                 raise PlanError(f"pin '{pattern}={side}' names no side; write '{pattern}=edge' or '{pattern}=cloud'")
             if not any(fnmatchcase(layer.name, pattern) for layer in self.graph.layers):
-                names = ", ".join(layer.name for layer in self.graph.layers[:5])
-                raise PlanError(f"pin '{pattern}={side}' matches no layer; the first layers are {names}")
+                names = [layer.name for layer in self.graph.layers]
+                raise PlanError(f"pin '{pattern}={side}' (--pin, pins) matches no layer; {_close(pattern, names)}")
         for pattern in self.tensor_bits:
             if not any(fnmatchcase(tensor.name, pattern) for tensor in self.graph.tensors):
-                raise PlanError(f"'{pattern}' in tensor_bits matches no tensor")
+                names = [tensor.name for tensor in self.graph.tensors]
+                raise PlanError(f"'{pattern}' in --bits (tensor_bits) matches no tensor; {_close(pattern, names)}")
 
     def with_link(self, link: Link) -> Problem:
         return replace(self, link=link)
@@ -108,15 +113,25 @@ class Problem:
     def width(self, tensor: Tensor, bits: int) -> int:
         """Bits an element of this tensor crosses at, when `bits` is the width chosen for floating-point tensors.
 
-        A network input, an integer tensor and a result wanted in the cloud keep their dtype's width. A width never
-        exceeds the dtype's own.
+        A network input, an integer tensor and a result wanted in the cloud keep their dtype's width. So does every
+        tensor at 32 bits, which mean "as it is", 64 for a float64. A width never exceeds the dtype's own.
         """
         native = DTYPE_BITS[tensor.dtype]
         is_result = self.result_at == "cloud" and tensor.name in self.graph.outputs
         if not tensor.is_float or tensor.name in self.graph.inputs or is_result:
             return native
         fixed = (width for pattern, width in self.tensor_bits.items() if fnmatchcase(tensor.name, pattern))
-        return min(next(fixed, bits), native)
+        wanted = next(fixed, bits)
+        return native if wanted >= AS_IT_IS else min(wanted, native)
+
+
+def _close(pattern: str, names: Sequence[str]) -> str:
+    """What a user may have meant by a pattern, and where all names are."""
+    plain = pattern.strip("*")
+    holding = [name for name in names if plain.lower() in name.lower()]
+    found = difflib.get_close_matches(plain, names, n=3) or holding[:3]
+    hint = f"did you mean {' or '.join(found)}? " if found else f"the first are {', '.join(names[:3])}; "
+    return f"{hint}there are {len(names)}, and `tvm-split layers MODEL` lists them"
 
 
 @dataclass(frozen=True, slots=True)

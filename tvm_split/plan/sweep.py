@@ -2,10 +2,11 @@
 
     prefix n:    layers 0..n-1 on the edge, the others in the cloud
     payload:     a tensor starts to cross when its maker joins the edge, and stops when its last reader does
-    memory:      what crosses stays live to the end, so the peak of prefix n is the running maximum of the live bytes
-                 of the whole network's run
+    memory:      what crosses keeps its storage to the end, and storages are planned in the layers' order, so those of
+                 prefix n are those of the whole network's run after n layers (`arena.py`)
 
-One walk is O(layers + reads); its sums are exact (fractions), so that they round as `evaluate`'s do.
+One walk is O(layers + reads), and a logarithm a tensor for the largest that is quantised; its sums are exact
+(fractions), so that they round as `evaluate`'s do.
 """
 
 from __future__ import annotations
@@ -17,8 +18,17 @@ from fractions import Fraction
 from itertools import accumulate
 
 from tvm_split.graph import Tensor
-from tvm_split.plan.evaluate import crossing_of, kind_of_count
-from tvm_split.plan.problem import Candidate, Problem, Timing
+from tvm_split.plan.arena import arena_bytes
+from tvm_split.plan.evaluate import (
+    copy_bytes,
+    crossing_of,
+    input_bytes,
+    kind_of_count,
+    pack_bytes,
+    quantise_scratch_bytes,
+    results_at_edge,
+)
+from tvm_split.plan.problem import Candidate, Crossing, Problem, Timing
 
 #: prefixes of one width that become Candidates: each names all its layers, so all of them would take O(layers^2) memory
 KEEP = 100
@@ -44,20 +54,33 @@ def sweep(problem: Problem, bits: int) -> tuple[Prefix, ...]:
     cloud_s = _running_sums(problem.cloud.of(layer.name) for layer in reversed(layers))[::-1]
     weights = list(accumulate((layer.weight_bytes for layer in layers), initial=0))
     largest = list(accumulate((_largest_output(problem, layer.outputs) for layer in layers), max, initial=0))
-    peaks, back = _peaks(problem), _returned(problem)
+    storages = [0, *arena_bytes(graph, layers, graph.outputs, results_at_edge(problem))]
+    scratch = list(accumulate((layer.scratch_bytes for layer in layers), max, initial=0))
+    inputs, back = input_bytes(graph), _returned(problem)
     found = []
-    sent = count = 0
+    crossing: dict[str, Crossing] = {}
+    widest: list[tuple[int, str]] = []
+    sent = copies = 0
     for n, (starts, stops) in enumerate(_changes(problem)):
-        sent += sum(crossing_of(problem, tensor, bits).size_bytes for tensor in starts)
-        sent -= sum(crossing_of(problem, tensor, bits).size_bytes for tensor in stops)
-        count += len(starts) - len(stops)
+        for tensor in starts:
+            part = crossing[tensor.name] = crossing_of(problem, tensor, bits)
+            heapq.heappush(widest, (-quantise_scratch_bytes(graph, part), tensor.name))
+            sent, copies = sent + part.size_bytes, copies + copy_bytes(graph, part)
+        for tensor in stops:
+            part = crossing.pop(tensor.name)
+            sent, copies = sent - part.size_bytes, copies - copy_bytes(graph, part)
+        while widest and widest[0][1] not in crossing:
+            heapq.heappop(widest)
+        packed, pack_scratch = pack_bytes(graph, crossing, sent)
+        largest_scratch = max(scratch[n], pack_scratch, -widest[0][0] if widest else 0)
+        memory = weights[n] + inputs + storages[n] + copies + packed + largest_scratch
         timing = Timing(
             edge_s=edge_s[n],
-            uplink_s=problem.link.up_s(sent) if count else 0.0,
+            uplink_s=problem.link.up_s(sent) if crossing else 0.0,
             cloud_s=cloud_s[n],
             downlink_s=problem.link.down_s(back[n]) if back[n] else 0.0,
         )
-        found.append(Prefix(n, weights[n], largest[n], sent, weights[n] + peaks[n] + sent, timing))
+        found.append(Prefix(n, weights[n], largest[n], sent, memory, timing))
     return tuple(found)
 
 
@@ -119,24 +142,6 @@ def _changes(problem: Problem) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
         if tensor.name not in results:
             stops[graph.position(readers[-1]) + 1].append(tensor)
     yield from zip(starts, stops, strict=True)
-
-
-def _peaks(problem: Problem) -> list[int]:
-    """Running maximum of the live bytes while the whole network runs, before each layer and after the last."""
-    graph = problem.graph
-    size = {tensor.name: tensor.size_bytes for tensor in graph.tensors}
-    kept = set(graph.outputs)
-    last: dict[str, int] = {}
-    for i, layer in enumerate(graph.layers):
-        last.update(dict.fromkeys((*layer.inputs, *layer.outputs), i))
-    live = sum(size[name] for name in graph.inputs if name in last or name in kept)
-    peaks = [live]
-    for i, layer in enumerate(graph.layers):
-        live += sum(size[name] for name in layer.outputs)
-        peaks.append(max(peaks[-1], live))
-        used = dict.fromkeys((*layer.inputs, *layer.outputs))
-        live -= sum(size[name] for name in used if last[name] == i and name not in kept)
-    return peaks
 
 
 def _returned(problem: Problem) -> list[int]:

@@ -1,11 +1,13 @@
-"""Where a plan's layer times come from: data sheets, this machine's clock, or files."""
+"""Where a plan's layer times come from: data sheets, boards, this machine's clock, or files."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvm_split.costs import Costs
+from tvm_split.errors import PlanError
 from tvm_split.graph import Graph
 from tvm_split.profile.roofline import roofline
 from tvm_split.targets import TargetSpec, load_target
@@ -13,28 +15,70 @@ from tvm_split.targets import TargetSpec, load_target
 if TYPE_CHECKING:
     import tvm
 
+#: seconds to wait for a free board
+WAIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Boards:
+    """Where layers can be timed: keys of the RPC tracker ("HOST:PORT"). None: no such board."""
+
+    tracker: str | None = None
+    edge_key: str | None = None
+    cloud_key: str | None = None
+
 
 def costs_of(
-    source: str | tuple[Path, Path], graph: Graph, mod: tvm.IRModule, edge: TargetSpec, cloud: TargetSpec
-) -> tuple[Costs, Costs, list[str]]:
+    source: str | tuple[Path, Path], graph: Graph, mod: tvm.IRModule, edge: TargetSpec, cloud: TargetSpec,
+    boards: Boards = Boards(),
+) -> tuple[Costs, Costs, list[str]]:  # fmt: skip
     """Costs of both sides and the warnings that belong to them.
 
-    source: "roofline"; "measured" (this machine's times, scaled to each target by the ratio of the rooflines); or the
-    costs files of edge and cloud. CostError when a file is no costs file or a layer cannot be timed.
+    source: "roofline"; "measured" (on the board where there is one, otherwise this machine's times, scaled to the
+    target by the ratio of the rooflines); or the costs files of edge and cloud. CostError: a file is no costs file or a
+    layer cannot be timed. PlanError: boards are named but not asked for. LinkDownError: no tracker or board answers.
     """
+    keys = (boards.edge_key, boards.cloud_key)
+    if any((boards.tracker, *keys)) and source != "measured":
+        raise PlanError(f"a tracker or board was given, but the costs are to be '{source}'; add --costs measured")
+    if any(keys) != bool(boards.tracker):
+        raise PlanError("to time layers on boards, give --tracker HOST:PORT and --edge-key or --cloud-key, or neither")
     if source == "roofline":
         return roofline(graph, edge), roofline(graph, cloud), [
-            "Times are predicted from the targets' data sheets (roofline), not measured; they may be off by a factor."
+            "Times are predicted from the targets' data sheets (roofline), not measured; they may be off by several "
+            "times. Compare them with each other, not with a clock."
         ]  # fmt: skip
-    if source == "measured":
-        from tvm_split.profile.measured import measure_layers  # imports TVM, which the other sources do without
+    if isinstance(source, tuple):
+        edge_path, cloud_path = source
+        return Costs.load(Path(edge_path)), Costs.load(Path(cloud_path)), []
+    here = None
+    found, warnings = [], []
+    for side, spec, key in (("edge", edge, boards.edge_key), ("cloud", cloud, boards.cloud_key)):
+        if key is not None:
+            found.append(_on_board(mod, graph, spec, str(boards.tracker), key))
+            continue
+        if here is None:
+            here = _here(mod, graph)
+        found.append(_scaled(here, graph, spec))
+        warnings.append(
+            f"The {side}'s times were measured on this machine and scaled to {spec.name} by its roofline; to measure "
+            f"on the board, give --tracker HOST:PORT --{side}-key KEY."
+        )
+    return found[0], found[1], warnings
 
-        here = measure_layers(mod, graph, load_target("host"))
-        return _scaled(here, graph, edge), _scaled(here, graph, cloud), [
-            "Times were measured on this machine and scaled to each target by its roofline; measure on the board."
-        ]  # fmt: skip
-    edge_path, cloud_path = source
-    return Costs.load(Path(edge_path)), Costs.load(Path(cloud_path)), []
+
+def _on_board(mod: tvm.IRModule, graph: Graph, spec: TargetSpec, tracker: str, key: str) -> Costs:
+    from tvm_split.profile.measured import measure_layers  # imports TVM, which the other sources do without
+    from tvm_split.profile.rpc import connect
+
+    with connect(tracker, key, WAIT_S) as session:
+        return measure_layers(mod, graph, spec, remote=session)
+
+
+def _here(mod: tvm.IRModule, graph: Graph) -> Costs:
+    from tvm_split.profile.measured import measure_layers
+
+    return measure_layers(mod, graph, load_target("host"))
 
 
 def _scaled(here: Costs, graph: Graph, spec: TargetSpec) -> Costs:

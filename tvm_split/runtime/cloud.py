@@ -1,8 +1,9 @@
 """The cloud half as a process: `python -m tvm_split.runtime.cloud BUNDLE --port 0`.
 
 Prints one JSON line {"port": ..., "pid": ...} once it listens, then serves one connection after another until it is
-terminated. A connection that fails is reported on stderr, and the next one is served. It has no authentication: the
-fingerprint keeps out the wrong half, not an attacker, so it listens on 127.0.0.1 unless told otherwise.
+terminated. A connection that fails is reported on stderr, and the next one is served. It loads the half's twin for the
+machine that wrote the bundle; --device takes the cloud target's own. It has no authentication: the fingerprint keeps
+out the wrong half, not an attacker, so it listens on 127.0.0.1 unless told otherwise.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 
 from tvm_split.bundle import Bundle, TensorSpec
@@ -18,6 +20,7 @@ from tvm_split.errors import BundleError, LinkDownError, SplitError
 from tvm_split.runtime import wire
 from tvm_split.runtime.coding import decode_payload, payload_lengths
 from tvm_split.runtime.executor import Half
+from tvm_split.runtime.machine import library_here
 from tvm_split.runtime.processes import add_options, child_main, frame_timeout_s, link_of, say
 from tvm_split.runtime.shaper import Pacer, downlink
 from tvm_split.runtime.tensors import check_arrays, outputs_named, to_bytes
@@ -38,6 +41,8 @@ def serve(bundle: Bundle, half: Half, listener: socket.socket, pacer: Pacer | No
                     answer(bundle, half, channel, specs, pacer)
             except SplitError as error:
                 print(f"cloud: {error}", file=sys.stderr, flush=True)
+            except Exception:  # whatever one client made go wrong, the next one is served
+                traceback.print_exc()
 
 
 def answer(bundle: Bundle, half: Half, channel: wire.Channel, specs: Sequence[TensorSpec], pacer: Pacer | None) -> None:
@@ -77,6 +82,7 @@ def _serve(args: argparse.Namespace) -> None:
     bundle = Bundle.open(args.bundle)
     if bundle.cloud_so is None:
         raise BundleError(f"{bundle.path} is {bundle.kind} and has no cloud half; run it on the edge alone")
+    library = library_here(bundle, "cloud", args.device)
     link = link_of(args.shape, bundle)
     timeout_s = frame_timeout_s(bundle, link, args.timeout)
     try:
@@ -85,7 +91,7 @@ def _serve(args: argparse.Namespace) -> None:
         raise LinkDownError(f"cannot listen on {args.host}:{args.port} ({error}); give another --port, or 0") from error
     with listener:
         say({"port": listener.getsockname()[1]})
-        half = Half(bundle.cloud_so, args.threads, bundle.fingerprint)
+        half = Half(library, args.threads, bundle.fingerprint)
         serve(bundle, half, listener, None if link is None else downlink(link), timeout_s)
 
 

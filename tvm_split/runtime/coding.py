@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tvm_split import jpeg
@@ -29,7 +31,7 @@ def payload_lengths(bundle: Bundle) -> int | range:
     return bundle.payload_bytes if codec is None else range(1, jpeg.most_bytes(codec["shape"]) + 1)
 
 
-def _codec(bundle: Bundle) -> dict | None:
+def _codec(bundle: Bundle) -> dict[str, Any] | None:
     codec = bundle.codec
     if codec is not None and codec["name"] != "jpeg":
         raise BundleError(f"{bundle.path} codes its payload by {codec['name']!r}; this tvm-split knows 'jpeg' only")

@@ -2,8 +2,8 @@
 
     python -m tvm_split.runtime.edge BUNDLE --connect HOST:PORT --inputs in.npz --outputs out.npz
 
-Runs the half (by default the twin compiled for the machine that wrote the bundle; --device takes the board's own),
-sends its payload, receives the cloud's outputs, and prints {"run": {"edge_s", "uplink_s", ...}} for each repeat.
+Runs the half (by default its twin for the machine that wrote the bundle; --device takes the board's own), sends its
+payload, receives the cloud's outputs, and prints {"run": {"edge_s", "uplink_s", ...}} for each repeat.
 
     edge_s      the call of the edge half, from arrays to arrays
     uplink_s    from before the payload is coded and sent until the cloud has its last byte
@@ -33,6 +33,7 @@ from tvm_split.plan.problem import Timing
 from tvm_split.runtime import wire
 from tvm_split.runtime.coding import encode_payload
 from tvm_split.runtime.executor import Half
+from tvm_split.runtime.machine import library_here
 from tvm_split.runtime.processes import add_options, child_main, frame_timeout_s, link_of, say
 from tvm_split.runtime.shaper import Pacer, uplink
 from tvm_split.runtime.tensors import check_arrays, check_inputs, from_bytes, outputs_named, size_bytes
@@ -83,8 +84,7 @@ class Edge:
 
     def _named(self, made: list[np.ndarray], returned: list[np.ndarray]) -> dict[str, np.ndarray]:
         names = (*self._bundle.edge_outputs, *self._bundle.cloud_outputs)
-        found = dict(zip(names, [*made, *returned], strict=True))
-        return {spec.name: found[spec.name] for spec in self._bundle.outputs}
+        return self._bundle.named(dict(zip(names, [*made, *returned], strict=True)))
 
 
 def split_time(
@@ -112,14 +112,6 @@ def edge_results(bundle: Bundle) -> list[TensorSpec]:
     return payload + outputs_named(bundle, bundle.edge_outputs)
 
 
-def edge_library(bundle: Bundle, on_device: bool) -> Path:
-    """The half to load here: the host's twin, or the device's own. BundleError when the bundle has none."""
-    path = bundle.edge_so if on_device else bundle.edge_host_so or bundle.edge_so
-    if path is None:
-        raise BundleError(f"{bundle.path} has no edge half; compile it again")
-    return path
-
-
 def dial(address: str, bundle: Bundle, timeout_s: float) -> wire.Channel:
     """A greeted connection to the cloud half at HOST:PORT."""
     host, _, port = address.rpartition(":")
@@ -143,7 +135,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs", required=True, help=".npz with the inputs by name")
     parser.add_argument("--outputs", required=True, help=".npz to write, the outputs by name")
     parser.add_argument("--repeats", type=int, default=1, help="counted runs, after one that is not")
-    parser.add_argument("--device", action="store_true", help="load the half of the edge device, not the host's twin")
     add_options(parser, paced="what is sent")
     args = parser.parse_args(argv)
     return child_main(lambda: _run(args), args.with_parent)
@@ -155,7 +146,7 @@ def _run(args: argparse.Namespace) -> None:
     bundle = Bundle.open(args.bundle)
     arrays = check_inputs(bundle, load_arrays(args.inputs))
     link = link_of(args.shape, bundle)
-    half = Half(edge_library(bundle, args.device), args.threads, bundle.fingerprint)
+    half = Half(library_here(bundle, "edge", args.device), args.threads, bundle.fingerprint)
     timeout_s = frame_timeout_s(bundle, link, args.timeout)
     channel = None if bundle.cloud_so is None or not args.connect else dial(args.connect, bundle, timeout_s)
     edge = Edge(bundle, half, channel, None if link is None else uplink(link))

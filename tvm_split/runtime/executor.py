@@ -13,6 +13,7 @@ import tvm
 from tvm import relax
 
 from tvm_split.errors import BundleError, last_line
+from tvm_split.runtime.machine import obstacle
 
 MAIN, FINGERPRINT = "main", "fingerprint"
 BIG_CORES = 1
@@ -43,14 +44,16 @@ def use_threads(threads: int | None = None) -> int:
 class Half:
     """The function `main` of a compiled Relax module, on this machine's CPU.
 
-    `fingerprint`, when given, is the bundle's; a half that says another is refused. BundleError: that, no such file,
-    made for another architecture or TVM, or `main` refuses the arrays.
+    `fingerprint`, when given, is the bundle's; a half that says another, or none, is refused. BundleError: that, no
+    such file, made for another architecture or TVM, or `main` refuses the arrays.
     """
 
     def __init__(self, path_to_so: str | Path, threads: int | None = None, fingerprint: str | None = None) -> None:
         self.path = Path(path_to_so)
         if not self.path.is_file():
             raise BundleError(f"{self.path} is no file: expected a half made by `tvm-split compile`")
+        if (reason := obstacle(self.path)) is not None:
+            raise BundleError(f"{self.path} cannot be loaded here: {reason}; compile it for this one")
         self.threads = use_threads(threads)
         try:
             module = tvm.runtime.load_module(str(self.path))
@@ -62,9 +65,10 @@ class Half:
                 f"{self.path} cannot be loaded here ({last_line(error)}); it must be a Relax module with a "
                 "function main, compiled for this machine's architecture and TVM version"
             ) from error
-        if fingerprint is not None and (own := self.fingerprint()) not in (None, fingerprint):
+        if fingerprint is not None and (own := self.fingerprint()) != fingerprint:
+            found = "no bundle by itself" if own is None else f"the bundle with fingerprint {own}"
             raise BundleError(
-                f"{self.path} belongs to the bundle with fingerprint {own}, not to {fingerprint}; "
+                f"{self.path} belongs to {found}, not to {fingerprint}; "
                 "the two halves must come from one `tvm-split compile`"
             )
 

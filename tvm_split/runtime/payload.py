@@ -51,13 +51,6 @@ def unpack(payload: np.ndarray, part: Mapping[str, Any]) -> np.ndarray:
     return np.frombuffer(data.tobytes(), f"<u{bits // 8}").astype(dtype).reshape(shape)
 
 
-def dequantize(codes: np.ndarray, part: Mapping[str, Any]) -> np.ndarray:
-    """(codes - zero_point) * scale in float32, as the cloud half computes it; `codes` themselves when not quantised."""
-    if part["scale"] is None:
-        return codes
-    return (codes.astype(np.float32) - np.float32(part["zero_point"])) * np.float32(part["scale"])
-
-
 def check_layout(parts: Sequence[Mapping[str, Any]], payload_bytes: int) -> None:
     """BundleError unless the parts fill the payload, in order, without holes."""
     end = 0

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,17 +24,20 @@ from typing import IO, Any
 
 from tvm_split import errors
 from tvm_split.bundle import Bundle
-from tvm_split.errors import LinkDownError, SplitError, TargetError
+from tvm_split.errors import LinkDownError, SplitError, TargetError, last_line
 from tvm_split.plan.problem import Link
 from tvm_split.runtime.tensors import outputs_named, size_bytes
 
 TAIL_LINES = 15
 STOP_S = 5.0
+#: more than any message may take: sockets refuse timeouts of centuries
+LONGEST_S = 7 * 86_400.0
 
 
 def add_options(parser: argparse.ArgumentParser, paced: str) -> None:
-    """Add what both children take: bundle, threads, timeout, shape ("pace PACED"), with_parent."""
+    """Add what both children take: bundle, device, threads, timeout, shape ("pace PACED"), with_parent."""
     parser.add_argument("bundle")
+    parser.add_argument("--device", action="store_true", help="load the device's own half, not its twin for this host")
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument(
         "--timeout", type=float, default=60.0, help="seconds one message may take, besides the link's own"
@@ -59,6 +63,11 @@ def child_main(work: Callable[[], None], with_parent: bool) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # a bug of ours: the traceback for stderr, one line for the parent
+        traceback.print_exc()
+        message = f"unexpected {type(error).__name__}: {last_line(error)}"
+        say({"error": {"type": "SplitError", "message": message}})
+        return 1
     return 0
 
 
@@ -89,13 +98,16 @@ def link_of(text: str | None, bundle: Bundle) -> Link | None:
 
 
 def frame_timeout_s(bundle: Bundle, link: Link | None, timeout_s: float) -> float:
-    """Deadline of one message: `timeout_s`, plus twice the time that the shaped link needs both ways."""
+    """Deadline of one message: `timeout_s`, plus twice the time that the shaped link needs both ways.
+
+    LONGEST_S at most. LinkDownError when `timeout_s` is not above 0.
+    """
     if not timeout_s > 0:
         raise LinkDownError(f"timeout is {timeout_s} s; expected more than 0")
     if link is None:
-        return timeout_s
+        return min(timeout_s, LONGEST_S)
     back = size_bytes(outputs_named(bundle, bundle.cloud_outputs))
-    return timeout_s + 2 * (link.up_s(bundle.payload_bytes) + link.down_s(back))
+    return min(timeout_s + 2 * (link.up_s(bundle.payload_bytes) + link.down_s(back)), LONGEST_S)
 
 
 class Child:
