@@ -26,6 +26,7 @@ PASSES = {
     "quantize-cut": "QuantizeCut",
     "pack-cut": "PackCut",
     "partition": "Partition",
+    "share-kernels": "ShareKernels",
     "channels-last": "ChannelsLast",
     "pack-weights": "PackWeights",
 }

@@ -1,14 +1,14 @@
 """Each layer of a network lowered alone, by the passes that lower a half: what layers are run and timed by.
 
-A layer is one kernel nearly always. One that is not (a sort; a reshape, which moves nothing in a half) stays a module
-of its own, for Relax's virtual machine. Since a half fuses nothing across layers, these are the very kernels that a
-half has.
+A layer is one kernel nearly always, between conversions of its tensors' layout where a half has it in another layout.
+One that is not kernels alone (a sort; a reshape, which moves nothing in a half) stays a module of its own, for Relax's
+virtual machine. Since a half fuses nothing across layers, these are the very kernels that a half has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tvm
 from tvm import relax
@@ -16,51 +16,85 @@ from tvm import relax
 from tvm_split import lower
 from tvm_split.errors import BuildError, last_line
 from tvm_split.passes.layering import LAYER, is_constant, layer_calls
+from tvm_split.passes.share_kernels import equal_kernels
 
 #: after this pass every layer that costs something is call_tir
-LAST_PASS = "RewriteDataflowReshape"
+LAST_PASS = "ScheduleKernels"
 MAIN = "main"
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One PrimFunc. It takes what `reads` says in order (a weight, or the number of the layer's argument), then what
-    it writes; `types` are those of all its arguments, read and written."""
+    """One PrimFunc. It takes what `reads` says in order, a weight or the number of a value, then what it writes.
+
+    Values are the layer's arguments, then what each kernel writes, in order. `types` are those of all its arguments,
+    read and written. `converts`: it only changes a layout, and is not there in a half that keeps the layout.
+    """
 
     symbol: str
     function: tvm.ir.BaseFunc
     reads: tuple[tvm.runtime.Tensor | int, ...]
     types: tuple[relax.TensorType, ...]
+    converts: bool
+
+    @property
+    def written(self) -> tuple[relax.TensorType, ...]:
+        return self.types[len(self.reads) :]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A layer's kernels in order, and the numbers of the values that are its results."""
+
+    kernels: tuple[Kernel, ...]
+    results: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class LoweredLayers:
-    """Layers by name, in the network's order: those that are one kernel, and the others, each the `main` of a module.
+    """Layers by name, in the network's order: those that are kernels, and the others, each the `main` of a module.
 
     A layer's arguments are the parameters of its call, each part of a tuple by itself.
     """
 
-    kernels: Mapping[str, Kernel]
+    programs: Mapping[str, Program]
     modules: Mapping[str, tvm.IRModule]
 
     def library(self) -> tvm.IRModule:
-        """All kernels in one module, each under its symbol."""
-        return tvm.IRModule({kernel.symbol: kernel.function for kernel in self.kernels.values()})
+        """All kernels in one module, each under its symbol; equal ones have one symbol."""
+        kernels = [kernel for program in self.programs.values() for kernel in program.kernels]
+        return tvm.IRModule({kernel.symbol: kernel.function for kernel in kernels})
 
 
 def lower_layers(mod: tvm.IRModule, target: tvm.target.Target) -> LoweredLayers:
     """Lower every layer of a module of layers. BuildError names the layer that cannot be."""
-    kernels: dict[str, Kernel] = {}
+    programs: dict[str, Program] = {}
     modules: dict[str, tvm.IRModule] = {}
     for i, (binding, callee) in enumerate(layer_calls(mod)):
         name = str(callee.attrs[LAYER])
         alone = _alone(mod, binding.value.op)
-        kernel = _kernel(alone, target, f"layer_{i}", name)
-        if kernel is None:
+        program = _program(alone, target, f"layer_{i}", name, str(binding.value.op.name_hint))
+        if program is None:
             modules[name] = alone
         else:
-            kernels[name] = kernel
-    return LoweredLayers(kernels, modules)
+            programs[name] = program
+    return LoweredLayers(_shared(programs), modules)
+
+
+def _shared(programs: Mapping[str, Program]) -> dict[str, Program]:
+    """The programs with one symbol for equal kernels, so that each is compiled once."""
+    every = {kernel.symbol: kernel for program in programs.values() for kernel in program.kernels}
+    first = equal_kernels((symbol, kernel.function) for symbol, kernel in every.items())
+    return {
+        name: replace(
+            program,
+            kernels=tuple(
+                replace(kernel, symbol=first[kernel.symbol], function=every[first[kernel.symbol]].function)
+                for kernel in program.kernels
+            ),
+        )
+        for name, program in programs.items()
+    }
 
 
 def _alone(mod: tvm.IRModule, layer: tvm.ir.GlobalVar) -> tvm.IRModule:
@@ -88,8 +122,11 @@ def _alone(mod: tvm.IRModule, layer: tvm.ir.GlobalVar) -> tvm.IRModule:
     return tvm.transform.Sequential(passes)(alone)
 
 
-def _kernel(alone: tvm.IRModule, target: tvm.target.Target, symbol: str, layer: str) -> Kernel | None:
-    """The one kernel of the module, named `symbol`; None when `main` is anything but one kernel."""
+def _program(alone: tvm.IRModule, target: tvm.target.Target, symbol: str, layer: str, function: str) -> Program | None:
+    """The module's kernels, named after `symbol`; None when `main` is anything but kernels.
+
+    `function` is the layer's in the module: what has another name only converts layouts.
+    """
     passes = lower.passes(target)
     last = next(i for i, each in enumerate(passes) if str(each.info.name) == LAST_PASS)
     try:
@@ -98,17 +135,51 @@ def _kernel(alone: tvm.IRModule, target: tvm.target.Target, symbol: str, layer: 
     except tvm.error.InternalError as error:
         raise BuildError(f"layer '{layer}' cannot be lowered to kernels: {last_line(error)}") from error
     main = lowered[MAIN]
-    values = [binding.value for block in main.body.blocks for binding in block.bindings]
-    calls = [value for value in values if not isinstance(value, relax.Var | relax.Tuple | relax.TupleGetItem)]
-    if len(calls) != 1 or not isinstance(calls[0], relax.Call) or calls[0].op != tvm.ir.Op.get("relax.call_tir"):
+    values: dict[relax.Var, tuple[int, ...]] = {param: (i,) for i, param in enumerate(main.params)}
+    count, kernels = len(main.params), []
+    for binding in (item for block in main.body.blocks for item in block.bindings):
+        value = binding.value
+        if not isinstance(value, relax.Call):
+            found = _numbers(value, values)
+            if found is None:
+                return None
+            values[binding.var] = found
+            continue
+        if value.op != tvm.ir.Op.get("relax.call_tir"):
+            return None
+        reads = [expr.value if is_constant(expr) else _number(expr, values) for expr in value.args[1].fields]
+        if any(read is None for read in reads):
+            return None
+        made = value.ty_args[0]
+        written = list(made.fields) if isinstance(made, relax.TupleType) else [made]
+        name = f"{symbol}_{len(kernels)}"
+        types = (*(expr.ty for expr in value.args[1].fields), *written)
+        own = str(value.args[0].name_hint) == function
+        code = lowered[value.args[0]].with_attr("global_symbol", name)
+        kernels.append(Kernel(name, code, tuple(reads), types, not own))
+        values[binding.var] = tuple(range(count, count + len(written)))
+        count += len(written)
+    results = _numbers(main.body.body, values)
+    if results is None or sum(not kernel.converts for kernel in kernels) != 1:
         return None
-    call = calls[0]
-    numbers = {param: i for i, param in enumerate(main.params)}
-    read = list(call.args[1].fields)
-    if not all(is_constant(expr) or expr in numbers for expr in read):
-        return None
-    made = call.ty_args[0]
-    written = list(made.fields) if isinstance(made, relax.TupleType) else [made]
-    reads = tuple(expr.value if is_constant(expr) else numbers[expr] for expr in read)
-    function = lowered[call.args[0]].with_attr("global_symbol", symbol)
-    return Kernel(symbol, function, reads, (*(expr.ty for expr in read), *written))
+    return Program(tuple(kernels), results)
+
+
+def _number(expr: relax.Expr, values: Mapping[relax.Var, tuple[int, ...]]) -> int | None:
+    """The number of the one value behind an expression."""
+    found = _numbers(expr, values)
+    return found[0] if found is not None and len(found) == 1 else None
+
+
+def _numbers(expr: relax.Expr, values: Mapping[relax.Var, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The values behind a variable, a tuple or a part of a tuple, flat; None for anything that computes."""
+    if isinstance(expr, relax.Var):
+        return values.get(expr)
+    if isinstance(expr, relax.TupleGetItem):
+        inner = _numbers(expr.tuple_value, values)
+        # `main` returns (made,), and made may be a tuple itself: the parts of that are all there is
+        return None if inner is None else (inner[expr.index],)
+    if isinstance(expr, relax.Tuple):
+        parts = [_numbers(part, values) for part in expr.fields]
+        return None if any(part is None for part in parts) else tuple(n for part in parts for n in part or ())
+    return None

@@ -14,7 +14,7 @@ from tvm import relax
 
 from tvm_split import extract, lower
 from tvm_split.errors import BuildError, GraphError, last_line
-from tvm_split.layer_kernels import MAIN, Kernel, lower_layers
+from tvm_split.layer_kernels import MAIN, Program, lower_layers
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.targets.load import load_target
 from tvm_split.tvm_target import resolve
@@ -40,9 +40,9 @@ class LayerRunner:
         lowered = lower_layers(mod, target)
         self._runs: dict[str, _Run] = {}
         try:
-            if lowered.kernels:
+            if lowered.programs:
                 library = tvm.compile(lowered.library(), target).mod
-                self._runs |= {name: _through_kernel(library, kernel) for name, kernel in lowered.kernels.items()}
+                self._runs |= {name: _through_kernels(library, program) for name, program in lowered.programs.items()}
             pipeline = lower.pipeline(target)
             for name, alone in lowered.modules.items():
                 built = tvm.compile(alone, target, relax_pipeline=pipeline)
@@ -107,16 +107,23 @@ def _arguments(mod: tvm.IRModule) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _through_kernel(library: tvm.runtime.Module, kernel: Kernel) -> _Run:
-    function = library[kernel.symbol]
-    written = [
-        (tuple(int(extent) for extent in ty.shape.values), str(ty.dtype)) for ty in kernel.types[len(kernel.reads) :]
+def _through_kernels(library: tvm.runtime.Module, program: Program) -> _Run:
+    steps = [
+        (
+            library[kernel.symbol],
+            kernel.reads,
+            [(tuple(int(extent) for extent in ty.shape.values), str(ty.dtype)) for ty in kernel.written],
+        )
+        for kernel in program.kernels
     ]
 
     def run(arguments: list[tvm.runtime.Tensor]) -> list[tvm.runtime.Tensor]:
-        made = [tvm.runtime.empty(shape, dtype) for shape, dtype in written]
-        function(*(arguments[each] if isinstance(each, int) else each for each in kernel.reads), *made)
-        return made
+        values = list(arguments)
+        for function, reads, written in steps:
+            made = [tvm.runtime.empty(shape, dtype) for shape, dtype in written]
+            function(*(values[read] if isinstance(read, int) else read for read in reads), *made)
+            values += made
+        return [values[number] for number in program.results]
 
     return run
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
+from tvm_split.passes.channels_last import ChannelsLast
 from tvm_split.passes.layering import global_var, is_constant, layer_calls, main_bindings, replace_main, substitute
+from tvm_split.passes.pack_weights import PackWeights
+from tvm_split.passes.schedule import ScheduleKernels
+from tvm_split.passes.share_kernels import ShareKernels
 
 
 @tvm.transform.module_pass(opt_level=0, name="PrimitiveLayers")
@@ -88,14 +92,20 @@ def passes(target: tvm.target.Target) -> list[tvm.transform.Pass]:
     """Module of layers -> what the VM runs. The order is TVM's default CPU pipeline with our fusing in it."""
     from tvm.relax.backend.cpu_generic import pipeline as cpu
 
+    reshapes, *rest = cpu.dataflow_lower_passes(target)
     return [
         *cpu.library_dispatch_passes(target),
+        ChannelsLast(),
+        PackWeights(target),  # after channels-last, which makes the layout that its kernels are written for
         relax.transform.LegalizeOps(),
         relax.transform.FoldConstant(),
         relax.transform.AnnotateTIROpPattern(),
         PrimitiveLayers(),
         relax.transform.FuseTIR(),  # after PrimitiveLayers: it takes functions marked Primitive
-        *cpu.dataflow_lower_passes(target),
+        reshapes,
+        ScheduleKernels(),  # after the reshapes became views: it would schedule them as copies
+        ShareKernels(),  # layers of one shape are one kernel now: fewer to compile
+        *rest,
         *cpu.finalize_passes(target),
     ]
 

@@ -32,7 +32,10 @@ def with_scratch(mod: tvm.IRModule, graph: Graph, target: tvm.target.Target) -> 
     """
     lowered = lower_layers(mod, target)
     kernels = workspace_bytes(lowered.library(), target)
-    scratch = {name: kernels[kernel.symbol] for name, kernel in lowered.kernels.items()}
+    scratch = {
+        name: max(kernels[kernel.symbol] for kernel in program.kernels if not kernel.converts)
+        for name, program in lowered.programs.items()
+    }
     for name, alone in lowered.modules.items():
         written = sum(graph.tensor[tensor].size_bytes for tensor in graph.layer[name].outputs)
         scratch[name] = _module_bytes(alone, target, written)

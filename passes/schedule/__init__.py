@@ -1,7 +1,7 @@
-"""Schedule rules in dlight's protocol, one kind of kernel a file. `RULES` is the list in order; the first that answers wins.
+"""Schedule rules in dlight's protocol, one kind of kernel a file. The first in `RULES` that answers wins.
 
-    Given:   kernels without schedules, as TVM legalises them: each loop as written, on one core
-    Result:  the same kernels, each scheduled by a rule
+Given:   kernels without schedules, as TVM legalises them: each loop as written, on one core
+Result:  the same kernels, each scheduled by a rule
 """
 
 from __future__ import annotations
@@ -64,9 +64,8 @@ class ScheduleKernels:
             if isinstance(func, tirx.PrimFunc) and not bool((func.attrs or {}).get(SCHEDULED, False)):
                 target = func.attrs.get("target") or tvm.target.Target.current(allow_none=False)
                 scheduled[gvar] = schedule(gvar.name_hint, func, target, self.rules)
-        out = mod.clone() if hasattr(mod, "clone") else tvm.IRModule(dict(mod.functions_items()), attrs=mod.attrs)
-        for gvar, func in scheduled.items():
-            out[gvar] = func
+        out = mod.clone()
+        out.update(tvm.IRModule(scheduled))
         return out
 
 

@@ -9,7 +9,6 @@ import tvm
 import tvm_ffi
 from tvm import s_tir, sym, tirx
 from tvm.ir.expr import Call, TensorLoad
-from tvm.s_tir.dlight.base import ScheduleRule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from tvm_split.passes.schedule.machine import Machine

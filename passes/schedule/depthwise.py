@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import tvm
 from tvm import s_tir, tirx
+from tvm.s_tir.dlight.base import ScheduleRule
 
 from tvm_split.passes.schedule.blocks import (
     KERNEL,
     PARALLEL_STEPS,
     PARTITION,
     Block,
-    ScheduleRule,
     block_of,
     dividing_lanes,
     inline_spatial,
@@ -71,12 +71,16 @@ def slide(sch: s_tir.Schedule, blocks: list[Block], machine: Machine) -> bool:
     n, h, w, c = sch.get_loops(last)
     tile, pixel = sch.split(w, [None, _pixels(window.extents[2])])
     vector, lane = sch.split(c, [None, lanes])
-    sch.reorder(n, h, vector, tile, pixel, lane)
     sch.annotate(tile, PARTITION, 1)
-    task = sch.fuse(n, h, vector)
+    if len(window.reads()) > 1:  # along a row, the weights stay in registers
+        sch.reorder(n, h, vector, tile, pixel, lane)
+        task, at = sch.fuse(n, h, vector), tile
+    else:  # without weights nothing is gained by leaving the order of memory
+        sch.reorder(n, h, tile, vector, pixel, lane)
+        task, at = sch.fuse(n, h), vector
     if window.steps >= PARALLEL_STEPS:
         sch.parallel(task)
-    sch.compute_at(window.rv, tile, preserve_unit_loops=True)
+    sch.compute_at(window.rv, at, preserve_unit_loops=True)
     inside = list(sch.get_loops(window.rv))[-len(window.kinds) :]
     made, terms = inside[:4], inside[4:]
     sch.reorder(*terms, *made)

@@ -108,9 +108,7 @@ def _constants(call: Call) -> tuple[Callable[[float], tirx.Expr], Callable[[int]
     lanes = tvm.DataType(str(call.ty)).lanes
 
     def maker(dtype: str) -> Callable[[float], tirx.Expr]:
-        return lambda value: (
-            tirx.const(value, dtype) if lanes == 1 else tirx.Broadcast(tirx.const(value, dtype), lanes)
-        )
+        return lambda value: tirx.const(value, dtype) if lanes == 1 else tirx.Broadcast(tirx.const(value, dtype), lanes)
 
     return maker("float32"), maker("int32")
 

@@ -4,7 +4,7 @@
     Result:  channels last: as a depthwise convolution (schedule/depthwise.py);
              channels first: for n, c, h in parallel: for w: the window written out, of which LLVM makes vectors
 
-The order of summation, and so the result, is the unscheduled kernel's. Pooling of all pixels is schedule/reduction.py's.
+The order of summation is the unscheduled kernel's. Pooling of all pixels is schedule/reduction.py's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import math
 
 import tvm
 from tvm import s_tir, tirx
+from tvm.s_tir.dlight.base import ScheduleRule
 
-from tvm_split.passes.schedule.blocks import PARALLEL_STEPS, Block, ScheduleRule, block_of, inline_spatial
+from tvm_split.passes.schedule.blocks import PARALLEL_STEPS, Block, block_of, inline_spatial
 from tvm_split.passes.schedule.depthwise import slide
 from tvm_split.passes.schedule.elementwise import schedule_spatial
 from tvm_split.passes.schedule.machine import machine_of
@@ -50,7 +51,9 @@ def _is_window(block: Block) -> bool:
     over = [(step, e) for step, kind, e in steps if kind == "R"]
     if math.prod(extent for _, extent in over) > MAX_WINDOW:
         return False
-    return bool(over) and all(any(step and step % place == 0 and step <= place * extent for step in kept) for place, extent in over)
+    return bool(over) and all(
+        any(step and step % place == 0 and step <= place * extent for step in kept) for place, extent in over
+    )
 
 
 def _rows(sch: s_tir.Schedule, blocks: list[Block]) -> bool:

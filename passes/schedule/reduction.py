@@ -15,13 +15,13 @@ import math
 
 import tvm
 from tvm import s_tir, tirx
+from tvm.s_tir.dlight.base import ScheduleRule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from tvm_split.passes.schedule.blocks import (
     PARALLEL_STEPS,
     PARTITION,
     Block,
-    ScheduleRule,
     block_of,
     dividing_lanes,
     extent_of,
@@ -31,7 +31,9 @@ from tvm_split.passes.schedule.elementwise import schedule_spatial
 from tvm_split.passes.schedule.machine import Machine, machine_of
 
 #: terms from which a sum over the contiguous axis is worth partial sums
-LONG = 128
+LONG = 64
+#: terms up to which LLVM writes out a sum of products
+SHORT = 16
 #: accumulators that hide the latency of an addition
 CHAINS = 4
 ROWS = 8
@@ -56,10 +58,13 @@ class Reduction(ScheduleRule):
 
 
 def reduce(sch: s_tir.Schedule, before: list[Block], reduction: Block, machine: Machine) -> bool:
-    """Schedule the reduction with the block that reads it, and each block before it by itself. False: not recognised."""
+    """Schedule the reduction with the block that reads it, and those before it by themselves. False: not recognised."""
     readers = sch.get_consumers(reduction.rv)
     axis = contiguous(reduction)
     if len(readers) > 1 or axis is None:
+        return False
+    terms = math.prod(e for kind, e in zip(reduction.kinds, reduction.extents, strict=True) if kind == "R")
+    if len(reduction.reads()) > 1 and not _worth_it(reduction, axis, terms, machine):
         return False
     for block in before:
         schedule_spatial(sch, block)
@@ -74,8 +79,16 @@ def reduce(sch: s_tir.Schedule, before: list[Block], reduction: Block, machine: 
     return True
 
 
+def _worth_it(products: Block, axis: int, terms: int, machine: Machine) -> bool:
+    """Whether a sum of products gains: short ones, and rows of no whole number of vectors, are better as written."""
+    if products.kinds[axis] == "R":
+        return terms >= LONG
+    extent, lanes = products.extents[axis], machine.lanes(products.dtype)
+    return terms > SHORT and (dividing_lanes(machine, products.dtype, extent) >= 4 or extent >= 4 * lanes)
+
+
 def contiguous(block: Block) -> int | None:
-    """The iterator that walks the reads of a block element by element or not at all; a kept one if there is. Or None."""
+    """The iterator that walks the reads of a block element by element or not at all; a kept one if there is one."""
 
     def walks(i: int) -> set[int | None]:
         return {walk[i] for walk in block.reads()}
@@ -161,9 +174,7 @@ def partial_sums(sch: s_tir.Schedule, reduction: Block, machine: Machine) -> SBl
         count = next((n for n in range(LEAST_ODD, MOST_ODD) if terms % n == 0), 0)
     if not count or terms < LONG:
         return None
-    loops = [
-        loop for loop, kind in zip(sch.get_loops(reduction.rv), reduction.kinds, strict=True) if kind == "R"
-    ]
+    loops = [loop for loop, kind in zip(sch.get_loops(reduction.rv), reduction.kinds, strict=True) if kind == "R"]
     fused = sch.fuse(*loops) if len(loops) > 1 else loops[0]
     _, lane = sch.split(fused, [None, count])
     return sch.rfactor(lane, reduction.kinds.count("S"))

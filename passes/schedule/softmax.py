@@ -13,8 +13,13 @@ import math
 
 import tvm
 from tvm import s_tir, tirx
+from tvm.s_tir.dlight.base import ScheduleRule
 
-from tvm_split.passes.schedule.blocks import PARALLEL_STEPS, Block, ScheduleRule, blocks_of, dividing_lanes, inline_spatial
+from tvm_split.passes.schedule.blocks import (
+    PARALLEL_STEPS,
+    Block,
+    inline_spatial,
+)
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.reduction import partial_sums, place_partial
 
@@ -25,7 +30,7 @@ class Softmax(ScheduleRule):
     def apply(self, func: tirx.PrimFunc, target: tvm.target.Target, _tunable: bool) -> s_tir.Schedule | None:
         sch = s_tir.Schedule(func)
         blocks = inline_spatial(sch)
-        if blocks is None or sum(not block.is_spatial for block in blocks) < 1 or len(blocks) < 3:
+        if blocks is None or sum(not block.is_spatial for block in blocks) < 2:
             return None
         rows = _rows(blocks)
         if rows is None or not blocks[-1].is_spatial or len(sch.get_output_blocks(sch.get_sblock("root"))) != 1:

@@ -75,11 +75,12 @@ def measure_layers(
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="tvm-split-measure-") as folder:
         bench = _Bench(Path(folder), spec, target, device, remote, repeats)
-        if lowered.kernels:
+        if lowered.programs:
             library = bench.built(lowered.library(), "the layers' kernels")
         for layer in graph.layers:
-            if layer.name in lowered.kernels:
-                seconds[layer.name] = bench.time_kernel(library, lowered.kernels[layer.name], layer.name)
+            if layer.name in lowered.programs:
+                (kernel,) = (each for each in lowered.programs[layer.name].kernels if not each.converts)
+                seconds[layer.name] = bench.time_kernel(library, kernel, layer.name)
             else:
                 seconds[layer.name] = bench.time_module(lowered.modules[layer.name], layer.name)
     provenance = {
@@ -144,12 +145,11 @@ class _Bench:
 
     def time_kernel(self, library: tvm.runtime.Module, kernel: Kernel, layer: str) -> float:
         def call() -> float:
-            written = kernel.types[len(kernel.reads) :]
             arrays = [
                 made_up(ty) if isinstance(read, int) else read.numpy()
                 for read, ty in zip(kernel.reads, kernel.types, strict=False)
             ]
-            arguments = [tvm.runtime.tensor(array, self.device) for array in [*arrays, *map(made_up, written)]]
+            arguments = [tvm.runtime.tensor(array, self.device) for array in [*arrays, *map(made_up, kernel.written)]]
             evaluate = library.time_evaluator(
                 kernel.symbol, self.device, number=1, repeat=self.repeats, min_repeat_ms=MIN_REPEAT_MS
             )
