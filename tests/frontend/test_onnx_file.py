@@ -139,7 +139,7 @@ def test_every_unsupported_node_is_listed_with_those_in_branches():
 def test_weights_that_are_no_numbers_are_named(small, value):
     weight = np.zeros((4, 3, 3, 3), np.float32)
     weight[0, 0, 0, :2] = value
-    with pytest.raises(ModelError, match=r"weights w0 \(2 of 108\)"):
+    with pytest.raises(ModelError, match=r"weights w0 \(2 of 108, read by .*\)"):
         load(small(weight=weight))
 
 

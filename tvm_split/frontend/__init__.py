@@ -51,8 +51,19 @@ def _resolve(model: str | Path) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         raise ModelError(f"{path}: the suffix {path.suffix!r} is not known; a model file ends in {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise ModelError(f"{path}: there is no such file")
+        raise ModelError(f"{path}: {_what_it_is(path)}")
     return path
+
+
+def _what_it_is(path: Path) -> str:
+    if path.is_dir():
+        found = sorted(str(inner) for suffix in SUFFIXES for inner in path.glob(f"*{suffix}"))
+        return f"this is a folder, not a model file; give {' or '.join(found[:3]) or 'the path of a file in it'}"
+    if path.is_symlink() and not path.exists():
+        return f"there is no such file: it is a link to {path.readlink()}, which is not there"
+    if path.exists():
+        return "this is a pipe, a socket or a device, not a file; write the model to a file and give that"
+    return "there is no such file"
 
 
 def _from_path(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tvm.IRModule:

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import tvm
 from tvm import relax
 
-from tvm_split.errors import ModelError
+from tvm_split.errors import ModelError, last_line
 from tvm_split.passes.layering import OUTPUT_NAMES
+
+SHAPE_FROM_DATA = {"relax.vision.all_class_non_max_suppression"}  # of fixed shape for TVM, filled to a length it counts
+WITHOUT = "export the network without it, and do its work on the network's outputs"
 
 
 def checked(mod: tvm.IRModule) -> tvm.IRModule:
@@ -38,10 +41,15 @@ def checked(mod: tvm.IRModule) -> tvm.IRModule:
                 "control flow and calls with side effects cannot be cut: remove them before import"
             )
         for binding in block.bindings:
-            _static(binding.var)
+            _static(binding.var, binding.value)
+    if not inputs:
+        raise ModelError("'main' has no parameters: all that the network gives is known beforehand; give it its input")
     if not any(isinstance(b.value, relax.Call) for block in main.body.blocks for b in block.bindings):
         raise ModelError("'main' computes nothing: its outputs are its inputs or constants; give the network itself")
-    relax.analysis.well_formed(mod)
+    try:
+        relax.analysis.well_formed(mod)
+    except Exception as error:  # TVM's own kinds, ValueError and InternalError among them
+        raise ModelError(f"the module is not well formed: {last_line(error)}; import the network again") from error
     copy = mod.clone()
     copy["main"] = main.with_attr("num_input", inputs)
     return copy
@@ -54,7 +62,11 @@ def with_output_names(mod: tvm.IRModule, names: Sequence[str]) -> tvm.IRModule:
     return named
 
 
-def _static(variable: relax.Var) -> None:
+def _static(variable: relax.Var, value: relax.Expr | None = None) -> None:
+    operator = getattr(getattr(value, "op", None), "name", "")
+    called = f"{variable.name!r} ({operator})" if operator else f"{variable.name!r}"
+    if operator in SHAPE_FROM_DATA:
+        raise ModelError(f"how much of {called} is filled depends on the data; {WITHOUT}")
     fields = [variable.ty]
     while fields:
         kind = fields.pop()
@@ -63,6 +75,20 @@ def _static(variable: relax.Var) -> None:
         elif isinstance(kind, relax.ShapeType):
             continue
         elif not isinstance(kind, relax.TensorType) or not isinstance(kind.shape, relax.ShapeExpr):
-            raise ModelError(f"{variable.name!r} has the type {kind}; every tensor needs a shape known before run time")
-        elif not all(isinstance(axis, tvm.tirx.IntImm) for axis in kind.shape.values):
-            raise ModelError(f"{variable.name!r} has the shape {kind.shape}; every axis must be a number")
+            raise ModelError(
+                f"{called} has the type {kind}; every tensor needs a shape known before run time; {WITHOUT}"
+            )
+        else:
+            _fixed(called, kind.shape, computed=value is not None)
+
+
+def _fixed(called: str, shape: relax.ShapeExpr, *, computed: bool) -> None:
+    text = "x".join(str(getattr(axis, "value", axis)) for axis in shape.values)
+    if not all(isinstance(axis, tvm.tirx.IntImm) for axis in shape.values):
+        do = f"it depends on the data; {WITHOUT}" if computed else "give the network's inputs fixed shapes"
+        raise ModelError(f"{called} has the shape {text}, but every axis must be a number: {do}")
+    if any(int(axis) < 1 for axis in shape.values):
+        raise ModelError(
+            f"{called} has the shape {text}, so no elements: what it reads is smaller than its window, or a slice is "
+            "empty; give the network a larger input (--shape)"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import onnx
 import tvm
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from tvm_split.errors import ModelError
-from tvm_split.frontend.onnx_check import check_operators, check_weights
-from tvm_split.frontend.onnx_fold import fold, modern
+from tvm_split.errors import ModelError, last_line
+from tvm_split.frontend.onnx_check import check_operators, check_static, check_weights
+from tvm_split.frontend.onnx_fold import fold, modern, without_dropout_masks
+from tvm_split.frontend.onnx_fold_float16 import fold_by_node, has_float16
 from tvm_split.frontend.onnx_import import to_relax
 from tvm_split.frontend.onnx_shapes import fix_inputs
+
+log = logging.getLogger("tvm_split.frontend")
 
 
 def from_file(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tvm.IRModule:
@@ -39,8 +43,10 @@ def from_proto(
 ) -> tvm.IRModule:
     """Return the module of `model`; `name` is how error messages call it. `owned`: it may be changed and emptied.
 
-    Steps, in this order: refuse what the importer has no converter for; refuse NaN weights; give every input its shape;
-    raise the opset to 13; fold constants and shape arithmetic; import with node names kept.
+    Steps, in this order: refuse what the importer has no converter for; refuse damaged and NaN weights; give every
+    input its shape; raise the opset to 13; fold constants and shape arithmetic; look at the constants again; import
+    with node names kept. A float16 network stays one, where onnxruntime's folding would make it float32; should that
+    fail it is float32, and the log 'tvm_split.frontend' warns of it.
     The peak of memory is about three times the weights: onnxruntime's copy beside ours.
     """
     if not model.graph.node or not model.graph.output:
@@ -52,6 +58,23 @@ def from_proto(
     model = check_operators(model, name)
     check_weights(model, name)
     fix_inputs(model, shapes, name)
-    model = modern(model, name)
-    model = fold(model, name)
+    model = without_dropout_masks(modern(model, name))
+    refused = None
+    if has_float16(model):
+        try:
+            kept = fold_by_node(model)
+            if has_float16(kept):
+                return _imported(kept, name)
+            model = kept  # float16 was only how weights were stored: they are float32 now
+        except Exception as error:  # onnx's InferenceError, ValueError over 2 GB, or our ModelError from the import
+            refused = last_line(error)
+    mod = _imported(fold(model, name), name)
+    if refused:
+        log.warning("%s: its float16 layers are computed in float32, since float16 was refused: %s", name, refused)
+    return mod
+
+
+def _imported(model: onnx.ModelProto, name: str) -> tvm.IRModule:
+    check_weights(model, name, folded=True)
+    check_static(model, name)
     return to_relax(model, name)

@@ -12,7 +12,7 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
-from tvm_split.errors import ModelError
+from tvm_split.errors import ModelError, last_line
 from tvm_split.frontend.constants import fold
 from tvm_split.frontend.contract import with_output_names
 from tvm_split.frontend.names import Names, rename
@@ -53,11 +53,6 @@ def to_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
 
     Raises ModelError naming the node at which the import stopped.
     """
-    branches = [node.name for node in model.graph.node if node.op_type == "If"]
-    if branches:
-        raise ModelError(
-            f"{name}: the branches {', '.join(branches)} depend on the data; export the network without If nodes"
-        )
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     importer = _NamedImporter()
     try:
@@ -66,8 +61,12 @@ def to_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
             warnings.simplefilter("ignore")
             mod = importer.from_onnx(model.graph, opset)
     except Exception as error:  # TVM raises some ten unrelated kinds here, AssertionError among them
+        with contextlib.suppress(Exception):
+            importer.bb._end_block()  # else TVM writes a warning about it on stderr
         place = f"node {importer.node}" if importer.node else "the graph's inputs"
-        raise ModelError(f"{name}: TVM cannot import {place}: {error}") from error
+        raise ModelError(
+            f"{name}: TVM cannot import {place}: {last_line(error)}; change that node where the network is exported"
+        ) from error
     tidy = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
     folded = fold(tvm.transform.Sequential(tidy)(rename(mod, importer.results)))
     return with_output_names(folded, [output.name for output in model.graph.output])

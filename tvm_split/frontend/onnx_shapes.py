@@ -8,6 +8,8 @@ import onnx
 
 from tvm_split.errors import ModelError
 
+LARGEST = 2**31 - 1  # kernels count elements in 32 bits
+
 
 def fix_inputs(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], name: str) -> None:
     """Write a shape into each input of `model`, in place; forget the shapes that followed from the old ones.
@@ -21,6 +23,10 @@ def fix_inputs(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], na
     inputs = [value for value in graph.input if value.name not in weights]
     del graph.input[:]
     graph.input.extend(inputs)  # a weight that could be overridden cannot be folded
+    if not inputs:
+        raise ModelError(
+            f"{name}: the network has no inputs, so all that it gives is known beforehand; export it with its input"
+        )
     unknown = sorted(set(shapes) - {value.name for value in inputs})
     if unknown:
         listed = ", ".join(f"{value.name}={_text(_axes(value))}" for value in inputs)
@@ -64,9 +70,10 @@ def _note(value: onnx.ValueInfoProto, given: tuple[int, ...], symbols: dict[str,
             f"{_text(list(given))} has {len(given)}"
         )
     for position, size in enumerate(given):
-        if not isinstance(size, int) or size < 1:
+        if not isinstance(size, int) or not 1 <= size <= LARGEST:
             raise ModelError(
-                f"{name}: axis {position} of input {value.name!r} is {size!r}; an axis is a whole number >= 1"
+                f"{name}: axis {position} of input {value.name!r} is {size!r}; an axis is a whole number from 1 to "
+                f"{LARGEST}"
             )
         axis = declared[position] if ranked else ""
         fixed = axis if isinstance(axis, int) else symbols.setdefault(axis, size) if axis else size
