@@ -67,13 +67,17 @@ def test_the_largest_scratch_counts_once(make_chain):
 
 
 def test_each_part_of_a_payload():
-    """Ten float elements cross: 40 bytes, a copy of them in 10 or 20, 40 of scratch, and what is packed."""
+    """Ten float elements cross: 40 bytes, a copy of them in 10 or 20, and what is packed."""
     tensors = (Tensor("x", (100,), "uint8"), Tensor("a", (10,), "float32"), Tensor("y", (1,), "float32"))
     layers = (Layer("a", "op", ("x",), ("a",), 0, 1000), Layer("y", "op", ("a",), ("y",)))
     costs = Costs("any", "test", {"a": 1.0, "y": 1.0})
     problem = Problem(Graph("two", tensors, layers, ("x",), ("y",)), costs, costs, Link("link", 1e6, 1e6))
     packed = {bits: evaluate(problem, "a", bits).edge_memory_bytes - (1000 + 100 + 40) for bits in (4, 8, 16, 32)}
-    assert packed == {4: 10 + 5 + 40, 8: 10 + 40, 16: 20 + 20 + 40, 32: 40}
+    assert packed == {4: 10 + 5, 8: 10, 16: 20 + 20, 32: 40}
+    image = replace(tensors[1], shape=(1, 5, 2, 1))  # held channels last: turned once more before it is packed
+    turned = replace(problem, graph=replace(problem.graph, tensors=(tensors[0], image, tensors[2])))
+    packed = {bits: evaluate(turned, "a", bits).edge_memory_bytes - (1000 + 100 + 40) for bits in (4, 8, 16, 32)}
+    assert packed == {4: 20 + 5, 8: 20, 16: 40 + 20, 32: 40 + 40}
     assert evaluate(problem, (), 8).edge_memory_bytes == 100, "the frame is its own payload"
     both = replace(problem, graph=replace(problem.graph, layers=(layers[0], replace(layers[1], inputs=("x", "a")))))
     assert evaluate(both, "a", 4).edge_memory_bytes == (1000 + 100 + 40) + 10 + 105 + 105, "pack takes its parts twice"

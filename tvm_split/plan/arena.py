@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator
 
-from tvm_split.graph import Graph, Layer
+from tvm_split.graph import Graph, Layer, Tensor
 
 #: a storage and the tensor put into it may differ by this factor (TokenAllocator1D's match_range_)
 RANGE = 16
@@ -43,19 +43,29 @@ class Arena:
         insort(self._free[dtype], storage_bytes)
 
 
+def is_turned(tensor: Tensor) -> bool:
+    """Whether a half holds the tensor channels last (passes/channels_last.py), so that it is turned where it comes in
+    and goes out. An upper bound: a network may have that layout from the start."""
+    return len(tensor.shape) == 4 and tensor.is_float and tensor.shape[1] > 1 and tensor.shape[2] * tensor.shape[3] > 1
+
+
 def arena_bytes(
     graph: Graph, layers: Iterable[Layer], kept: Collection[str], returned: Collection[str]
 ) -> Iterator[int]:
     """Sum of the storages after each of the layers, run in this order.
 
     Tensors in `kept` live to the end. Those in `returned` are the half's results, which share their bytes with nothing.
-    A network input has no storage: the caller holds it. O(layers + reads).
+    A network input has no storage, the caller holds it; but one that is held channels last is turned into one.
+    O(layers + reads).
     """
     order = tuple(layers)
     last = {name: i for i, layer in enumerate(order) for name in (*layer.outputs, *layer.inputs)}
     arena, results = Arena(), 0
     held: dict[str, int] = {}
+    turned = {name for name in graph.inputs if is_turned(graph.tensor[name])}
     for i, layer in enumerate(order):
+        for name in turned.intersection(layer.inputs) - held.keys():
+            held[name] = arena.take(graph.tensor[name].dtype, graph.tensor[name].size_bytes)
         for name in layer.outputs:
             tensor = graph.tensor[name]
             if name in returned:

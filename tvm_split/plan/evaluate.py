@@ -7,10 +7,10 @@ memory"); its parts, none of which takes another's place:
     inputs     of the network, which the caller holds
     storages   of the tensors that the edge layers make, crossing ones to the end (`arena.py`)
     copies     of each tensor that is sent narrower than it is: quantise makes a uint8 or uint16 of each element, and
-               pack reads all of them at once
+               pack reads all of them at once. What the half holds channels last is turned first, which is a copy more
     payload    what pack makes. One uint8 tensor alone is its own payload: TVM turns pack into a view
-    scratch    of the layer that takes most (`scratch.py`). Quantise takes its tensor in float32 once more; pack, when
-               several tensors cross, each one's bytes before it puts them into one row
+    scratch    of the layer that takes most (`scratch.py`). Pack takes, when several tensors cross, each one's bytes
+               before it puts them into one row
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from tvm_split.graph import DTYPE_BITS, Graph, Tensor
-from tvm_split.plan.arena import arena_bytes
+from tvm_split.plan.arena import arena_bytes, is_turned
 from tvm_split.plan.problem import Candidate, Crossing, Kind, Problem, Timing
 
 
@@ -56,7 +56,7 @@ def memory_bytes(problem: Problem, edge: frozenset[str], payload: Iterable[Cross
     storages = list(arena_bytes(graph, order, kept, results_at_edge(problem)))
     copies = sum(copy_bytes(graph, part) for part in sent.values())
     packed, pack_scratch = pack_bytes(graph, sent)
-    scratch = [layer.scratch_bytes for layer in order] + [quantise_scratch_bytes(graph, part) for part in sent.values()]
+    scratch = [layer.scratch_bytes for layer in order]
     return weights + input_bytes(graph) + (storages or [0])[-1] + copies + packed + max(pack_scratch, *scratch, 0)
 
 
@@ -72,16 +72,13 @@ def input_bytes(graph: Graph) -> int:
 
 
 def copy_bytes(graph: Graph, part: Crossing) -> int:
-    """Bytes of the integers that quantise makes of a tensor; 0 for one that is sent as it is."""
+    """Bytes of the copies between a tensor and the payload: the integers that quantise makes, and what is sent once
+    more in the network's own layout, where the half keeps channels last."""
     tensor = graph.tensor[part.tensor]
-    if part.bits == DTYPE_BITS[tensor.dtype]:
-        return 0
-    return tensor.elements * (1 if part.bits <= 8 else 2)
-
-
-def quantise_scratch_bytes(graph: Graph, part: Crossing) -> int:
-    """Scratch of the quantise layer, which works in float32; 0 without one."""
-    return graph.tensor[part.tensor].elements * 4 if copy_bytes(graph, part) else 0
+    narrower = part.bits != DTYPE_BITS[tensor.dtype]
+    width = (1 if part.bits <= 8 else 2) if narrower else DTYPE_BITS[tensor.dtype] // 8
+    is_made = graph.producer[tensor.name] is not None
+    return tensor.elements * width * (narrower + (is_made and is_turned(tensor)))
 
 
 def pack_bytes(graph: Graph, crossing: Mapping[str, Crossing], sent: int | None = None) -> tuple[int, int]:

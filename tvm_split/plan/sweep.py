@@ -25,7 +25,6 @@ from tvm_split.plan.evaluate import (
     input_bytes,
     kind_of_count,
     pack_bytes,
-    quantise_scratch_bytes,
     results_at_edge,
 )
 from tvm_split.plan.problem import Candidate, Crossing, Problem, Timing
@@ -59,21 +58,16 @@ def sweep(problem: Problem, bits: int) -> tuple[Prefix, ...]:
     inputs, back = input_bytes(graph), _returned(problem)
     found = []
     crossing: dict[str, Crossing] = {}
-    widest: list[tuple[int, str]] = []
     sent = copies = 0
     for n, (starts, stops) in enumerate(_changes(problem)):
         for tensor in starts:
             part = crossing[tensor.name] = crossing_of(problem, tensor, bits)
-            heapq.heappush(widest, (-quantise_scratch_bytes(graph, part), tensor.name))
             sent, copies = sent + part.size_bytes, copies + copy_bytes(graph, part)
         for tensor in stops:
             part = crossing.pop(tensor.name)
             sent, copies = sent - part.size_bytes, copies - copy_bytes(graph, part)
-        while widest and widest[0][1] not in crossing:
-            heapq.heappop(widest)
         packed, pack_scratch = pack_bytes(graph, crossing, sent)
-        largest_scratch = max(scratch[n], pack_scratch, -widest[0][0] if widest else 0)
-        memory = weights[n] + inputs + storages[n] + copies + packed + largest_scratch
+        memory = weights[n] + inputs + storages[n] + copies + packed + max(scratch[n], pack_scratch)
         timing = Timing(
             edge_s=edge_s[n],
             uplink_s=problem.link.up_s(sent) if crossing else 0.0,
