@@ -131,7 +131,8 @@ def in_orders(
     parts = made if isinstance(made, list) else [made]
     out = layer.result(function.body.body)
     body = relax.SeqExpr([relax.DataflowBlock(layer.bindings)], out)
-    return relax.Function(params, body, out.ty, is_pure=True, attrs=function.attrs), [part.order for part in parts]
+    rewritten = relax.Function(params, body, out.ty, is_pure=True, attrs=function.attrs)
+    return relax.analysis.remove_all_unused(rewritten), [part.order for part in parts]
 
 
 class _Layer:
@@ -147,9 +148,18 @@ class _Layer:
         self.new[old] = new
         if isinstance(order, list):
             fields = enumerate(zip(old.ty.fields, order, strict=True))
-            self.values[old] = [Stored(relax.TupleGetItem(new, i), each, _extents(ty)) for i, (ty, each) in fields]
+            self.values[old] = [Stored(self.part(old.name, new, i), each, _extents(ty)) for i, (ty, each) in fields]
         else:
             self.values[old] = Stored(new, order, _extents(old.ty))
+
+    def part(self, name: str, whole: relax.Expr, index: int) -> relax.Expr:
+        """A part of a tuple, bound to a variable: operators take leaves."""
+        if isinstance(whole, relax.Tuple):
+            return whole.fields[index]
+        part = relax.TupleGetItem(whole, index)
+        var = relax.DataflowVar(f"{name}_{index}", whole.ty.fields[index])
+        self.bindings.append(relax.VarBinding(var, part))
+        return var
 
     def argument(self, arg: relax.Expr) -> Any:
         if isinstance(arg, relax.Var):

@@ -19,7 +19,7 @@ from tvm_split.passes.layering import LAYER, is_constant, layer_calls
 from tvm_split.passes.share_kernels import equal_kernels
 
 #: after this pass every layer that costs something is call_tir
-LAST_PASS = "ScheduleKernels"
+LAST_PASS = "ShareKernels"
 MAIN = "main"
 
 

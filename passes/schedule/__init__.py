@@ -6,7 +6,6 @@ Result:  the same kernels, each scheduled by a rule
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Sequence
 
@@ -17,6 +16,7 @@ from tvm.s_tir.dlight.base import ScheduleRule
 from tvm_split.passes.schedule.depthwise import Depthwise
 from tvm_split.passes.schedule.elementwise import Default, Elementwise
 from tvm_split.passes.schedule.exponential import expand
+from tvm_split.passes.schedule.packed import Packed
 from tvm_split.passes.schedule.pool import Pool
 from tvm_split.passes.schedule.reduction import Reduction
 from tvm_split.passes.schedule.softmax import Softmax
@@ -24,19 +24,12 @@ from tvm_split.passes.schedule.transpose import Transpose
 
 log = logging.getLogger(__name__)
 
-SCHEDULED = "tirx.is_scheduled"
-
-
-def _packed() -> list[ScheduleRule]:
-    if importlib.util.find_spec("tvm_split.passes.schedule.packed") is None:
-        return []
-    from tvm_split.passes.schedule.packed import Packed
-
-    return [Packed()]
+#: attributes of a scheduled kernel: TVM's own mark, and the rule that took it
+SCHEDULED, RULE = "tirx.is_scheduled", "tvm_split.rule"
 
 
 RULES: tuple[ScheduleRule, ...] = (
-    *_packed(),  # by annotation: before all that go by shape
+    Packed(),  # by annotation: before all that go by shape
     Depthwise(),  # likewise
     Pool(),  # a reduction in windows, before any reduction
     Softmax(),  # several reductions on a row, before one
@@ -82,6 +75,6 @@ def schedule(name: str, func: tirx.PrimFunc, target: tvm.target.Target, rules: S
         if found is not None:
             if isinstance(rule, Default):
                 log.info("%s: no rule but the default one knows it", name)
-            return found.mod["main"].with_attr(SCHEDULED, True)
+            return found.mod["main"].with_attrs({SCHEDULED: True, RULE: type(rule).__name__})
     log.info("%s: no rule knows it; it stays as it is", name)
     return func

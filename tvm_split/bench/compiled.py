@@ -15,9 +15,9 @@ from tvm_split import lower
 from tvm_split.bench.engines import MAIN, ArrayType
 from tvm_split.errors import BuildError, last_line
 from tvm_split.graph import Graph
-from tvm_split.layer_kernels import LAST_PASS
 from tvm_split.linker import find_linker
 from tvm_split.passes.layering import LAYER, layer_calls
+from tvm_split.passes.share_kernels import equal_kernels
 from tvm_split.targets import TargetSpec
 
 #: attribute of a PrimFunc: name of the schedule rule that took it
@@ -70,6 +70,9 @@ def compile_kernels(mod: tvm.IRModule, spec: TargetSpec, target: tvm.target.Targ
     tvm.compile(mod, target).export_library(str(library), fcompile=find_linker(spec.arch))
 
 
+SCHEDULE = "ScheduleKernels"
+
+
 @tvm.instrument.pass_instrument
 class _Watch:
     """Sees the network on its way: `main` while it still calls kernels by name, and what rule took each kernel.
@@ -79,11 +82,14 @@ class _Watch:
 
     def __init__(self) -> None:
         self.lowered: tvm.IRModule | None = None
+        self.shared: dict[str, str] = {}
         self.rules: dict[str, str] = {}
 
     def run_after_pass(self, mod: tvm.IRModule, info: tvm.transform.PassInfo) -> None:
-        if str(info.name) == LAST_PASS:
+        if str(info.name) == SCHEDULE:  # each layer still has a kernel of its own name
             self.lowered = mod
+            kernels = ((str(g.name_hint), f) for g, f in mod.functions_items() if isinstance(f, tvm.tirx.PrimFunc))
+            self.shared = equal_kernels(kernels)
         for gvar, function in mod.functions_items():
             if isinstance(function, tvm.tirx.PrimFunc) and RULE in (function.attrs or {}):
                 self.rules[str(gvar.name_hint)] = str(function.attrs[RULE])
@@ -91,7 +97,7 @@ class _Watch:
     def calls(self, layers: Mapping[str, str]) -> tuple[Call, ...]:
         """The kernels in the order of `main`; `layers` is the layer of each layer's function."""
         if self.lowered is None:
-            raise BuildError(f"lowering has no pass '{LAST_PASS}' after which every kernel is a call")
+            raise BuildError(f"lowering has no pass '{SCHEDULE}', before which every layer has its kernel")
         found = []
         for block in self.lowered[MAIN].body.blocks:
             for binding in block.bindings:
@@ -99,7 +105,7 @@ class _Watch:
                 if isinstance(value, relax.Call) and value.op == tvm.ir.Op.get("relax.call_tir"):
                     name = str(value.args[0].name_hint)
                     types = (*_types(value.args[1]), *_types(binding.var))
-                    found.append(Call(name, layers.get(name), types, self.rules.get(name)))
+                    found.append(Call(self.shared[name], layers.get(name), types, self.rules.get(name)))
         return tuple(found)
 
 
