@@ -22,10 +22,10 @@ SIMD = {"avx512f": (512, 32), "fma": (256, 32), "sse2": (128, 8), "asimd": (128,
 BASELINES = {"x86_64": "x86-64-v3", "aarch64": "generic"}
 ARCHS = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
-#: operations a cycle of TVM's untuned kernels, on one core: see tvm_split/profile/roofline.py
-UNTUNED_FLOPS_PER_CYCLE = 0.5
+#: share of the peak that scheduled kernels reach: see tvm_split/profile/roofline.py
+EFFICIENCY = {"x86_64": 0.8, "aarch64": 0.5}
 BANDWIDTH_BYTES_PER_S = 20e9
-LAYER_OVERHEAD_S = 0.2e-6
+LAYER_OVERHEAD_S = 10e-6
 
 SOURCES = {
     "cores": "os.cpu_count(); the same threads as TVM's target gets",
@@ -37,7 +37,7 @@ SOURCES = {
     "memory_bandwidth_bytes_per_s": "assumption: 20 GB/s; a warm numpy copy of 400 MB on one core of an AMD EPYC moved "
     "22 GB/s, read and written. Not measured at load time, so that plans repeat",
     "layer_overhead_s": "assumption, after a measurement on an AMD EPYC: see tvm_split/profile/roofline.py",
-    "efficiency": "0.5 / (operations of a cycle x cores): untuned kernels, see tvm_split/profile/roofline.py",
+    "efficiency": "scheduled kernels, measured on an AMD EPYC; an assumption on ARM: see tvm_split/profile/roofline.py",
 }
 
 
@@ -61,7 +61,7 @@ def host() -> TargetSpec:
         peak_flops_per_s=cores * _clock_hz(cpuinfo) * flops_per_cycle,
         memory_bandwidth_bytes_per_s=BANDWIDTH_BYTES_PER_S,
         layer_overhead_s=LAYER_OVERHEAD_S,
-        efficiency=UNTUNED_FLOPS_PER_CYCLE / (flops_per_cycle * cores),
+        efficiency=EFFICIENCY["x86_64" if arch == "x86_64" else "aarch64"],
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         tvm_target=MappingProxyType({"kind": "llvm", "mcpu": "native"}),
         vector_bits=vector_bits,

@@ -96,6 +96,14 @@ def test_the_soonest_that_is_accurate_enough(problem):
         choose(without_classes, Tolerance(max_error=0.01))
 
 
+def test_what_does_not_fit_is_shown_but_never_chosen(problem):
+    (whole,) = (c for c in baselines(replace(problem, memory_bytes=1), []) if c.kind == "edge-only")
+    slow = Scored(plan_exhaustive(problem)[-1], "slow")
+    assert choose([Scored(whole, "edge-only", fits=False), slow], Tolerance()) is slow
+    with pytest.raises(PlanError):
+        choose([Scored(whole, "edge-only", fits=False)], Tolerance())
+
+
 def test_why_there_is_no_split(problem):
     assert no_split_warnings(problem) == []
     (warning,) = no_split_warnings(replace(problem, memory_bytes=10))

@@ -24,7 +24,7 @@ def _scored(
         None if agreement is None else SimpleNamespace(top1_agreement=agreement, relative_error=0.1, max_abs_error=0.2)
     )
     candidate = Candidate(kind, layers, crossing, 5_000_000, Timing(*times))
-    return SimpleNamespace(label=label, candidate=candidate, accuracy=accuracy, measured=None)
+    return SimpleNamespace(label=label, candidate=candidate, accuracy=accuracy, measured=None, fits=True)
 
 
 SPLIT = _scored("split after a, 4 bits", "split", 38_000, (0.3, 0.4, 0.1, 0.01), 1.0)

@@ -10,7 +10,7 @@ from tvm_split.errors import PlanError
 from tvm_split.jpeg import jpeg_candidate
 from tvm_split.plan.bandwidths import Planner, turning_points
 from tvm_split.plan.evaluate import evaluate, ranked
-from tvm_split.plan.memory import fits, smallest_split_bytes
+from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.problem import Candidate, Problem, Timing
 
 if TYPE_CHECKING:
@@ -24,12 +24,14 @@ SHORTLIST = 3
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate with what is known of it beyond its prediction. `accuracy` is None where nothing is lost."""
+    """A candidate with what is known of it beyond its prediction. `accuracy` is None where nothing is lost. One that
+    does not fit the edge's memory (edge-only, which is always shown) is never chosen."""
 
     candidate: Candidate
     label: str
     accuracy: Accuracy | None = None
     measured: Timing | None = None
+    fits: bool = True
 
 
 def shortlist(problem: Problem, planner: Planner) -> list[Candidate]:
@@ -67,14 +69,15 @@ def label_of(candidate: Candidate) -> str:
 
 
 def baselines(problem: Problem, batches: Sequence[Mapping[str, Any]]) -> list[Candidate]:
-    """Edge-only, cloud-only raw, and cloud-only JPEG when the only input is a frame of bytes; those that pins allow."""
+    """Edge-only, cloud-only raw, and cloud-only JPEG when the only input is a frame of bytes; those that pins allow.
+
+    Edge-only is there whether it fits the memory or not.
+    """
     every = tuple(layer.name for layer in problem.graph.layers)
     sides = set(problem.pinned().values())
     found = []
     if "cloud" not in sides:
-        whole = evaluate(problem, every, problem.cut_bits[0])
-        if fits(problem, whole):
-            found.append(whole)
+        found.append(evaluate(problem, every, problem.cut_bits[0]))
     if "edge" not in sides:
         raw = evaluate(problem, (), problem.cut_bits[0])
         coded = jpeg_candidate(problem, raw, batches)
@@ -105,7 +108,9 @@ class Tolerance:
     max_error: float = 0.1
 
     def allows(self, item: Scored) -> bool:
-        """Whether the candidate answers as the float network does, on the samples it was checked on."""
+        """Whether the candidate fits, and answers as the float network does, on the samples it was checked on."""
+        if not item.fits:
+            return False
         if item.accuracy is None:
             return True
         if item.accuracy.top1_agreement is not None:

@@ -73,7 +73,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text
 def answers(result: PlanResult, top: int = 10) -> Table:
     """The candidates soonest first: every answer without a split, the chosen one, and the `top` soonest splits.
 
-    The chosen one is marked "->", those that lose too much accuracy "x".
+    The chosen one is marked "->", those that do not fit the memory or lose too much accuracy "x".
     """
     splits = [scored for scored in result.candidates if scored.candidate.kind == "split"]
     left_out = {id(scored) for scored in splits[top:]} - {id(result.chosen)}
@@ -151,6 +151,9 @@ def reason(result: PlanResult) -> str:
 
 def _worse(scored: Scored, result: PlanResult) -> str:
     """Why a sooner answer was passed over."""
+    if not scored.fits:
+        needed, limit = size(scored.candidate.edge_memory_bytes), size(result.problem.memory_bytes or 0)
+        return f"it takes {needed} of edge memory, and you allow {limit}"
     if scored.accuracy is not None and scored.accuracy.top1_agreement is None:
         return (
             f"its outputs' relative error ({agreement(scored)}) is above what you allow ({result.request.max_error:g})"

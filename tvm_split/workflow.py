@@ -29,6 +29,7 @@ from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan import PLANNERS
 from tvm_split.plan.bandwidths import Span, envelope
+from tvm_split.plan.memory import fits
 from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.profile.source import Boards, costs_of
 from tvm_split.request import Request
@@ -126,7 +127,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         warnings += no_split_warnings(problem)
     candidates = [*splits, *baselines(problem, batches)]
     ranges, found = _look_inside(mod, graph, candidates, batches, progress)
-    scored = [Scored(c, label_of(c), a) for c, a in zip(candidates, found, strict=True)]
+    scored = [Scored(c, label_of(c), a, fits=fits(problem, c)) for c, a in zip(candidates, found, strict=True)]
     chosen = choose(scored, request.tolerance)
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
     spans = envelope(problem, allowed, *SWEEP)

@@ -27,10 +27,10 @@ def test_a_packaged_file_is_named_as_its_target_and_gives_a_source_for_every_num
 
 
 @pytest.mark.parametrize("name", CPUS)
-def test_a_processor_states_its_caches_and_reaches_half_an_operation_a_cycle(name):
+def test_a_processor_states_its_caches_and_what_kernels_reach(name):
     spec = load_target(name)
     assert spec.l1_bytes < spec.l2_bytes < spec.memory_bytes
-    assert 0.5e9 <= spec.peak_flops_per_s * spec.efficiency <= 1.7e9  # 0.5 x the clock, 1 to 3.4 GHz
+    assert (spec.efficiency, spec.layer_overhead_s) == ((0.8, 10e-6) if spec.arch == "x86_64" else (0.5, 30e-6))
 
 
 def test_the_boards_and_machines_are_all_there():

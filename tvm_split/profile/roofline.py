@@ -8,17 +8,15 @@ architectures", Communications of the ACM 52(4), 2009) bounds a kernel by the ar
 It is a **bound, so optimistic**: it takes arithmetic and memory to overlap wholly, memory to run at the rate in the
 target's file, and each byte to move once. `efficiency` corrects the arithmetic alone.
 
-Where efficiency comes from. TVM 0.27's default CPU pipeline schedules nothing. On one AMD EPYC (Zen 4, 2 cores, LLVM's
-znver4), untuned float32 kernels ran on one thread whatever the number of cores (processor time = wall time), at:
+Where efficiency comes from: `tvm-split bench` of whole networks on one AMD EPYC (Zen 4, two threads, 223 GFLOP/s by the
+bench's own multiply-add loop), their operations over their time, as a share of that:
 
-    conv 3x3  64 ->  64, 56x56     1.9 GFLOP/s        conv 1x1 256 ->  64, 56x56     2.2 GFLOP/s
-    conv 3x3 256 -> 256, 14x14     1.8 GFLOP/s        conv 7x7   3 ->  64, 224x224   2.7 GFLOP/s
-    dense 2048 -> 1000             1.6 GFLOP/s        (numpy's sgemm, one thread:   88 to 103 GFLOP/s)
+    VGG-19 0.87   ResNet-50 0.85   PP-OCR recogniser 0.85   GoogLeNet 0.84   YOLOX 0.80   plate detector 0.78
+    EfficientNet-Lite0 0.67   basic-pitch 0.44   AlexNet 0.42 (its weights come from memory)
 
-which is one chain of multiply-adds, each waiting for the one before it: 2 operations in a latency of about 4 cycles.
-The target files therefore say 0.5 operations a cycle, of one core, for every processor. For ARM this is an assumption:
-nobody has measured it on a board. An empty layer took 0.16 us of Relax's virtual machine on the same EPYC.
-Measured costs replace all this; kernels with a schedule need a new efficiency.
+The median is 0.8, which the x86 files say. Nobody has measured an ARM board: those files say 0.5, an assumption.
+Between the kernels of EfficientNet-Lite0 the virtual machine, threads and cold caches took 10 us a layer. Measured
+costs replace all this.
 """
 
 from __future__ import annotations
