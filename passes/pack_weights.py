@@ -56,7 +56,7 @@ class PackWeights:
 
 
 @relax.expr_functor.mutator
-class _Packer(relax.PyExprMutator):  # type: ignore[misc]
+class _Packer(relax.PyExprMutator):
     """Rewrites functions; `packed` holds what weights became, so that each is packed once."""
 
     def __init__(self, mod: tvm.IRModule, machine: Machine) -> None:

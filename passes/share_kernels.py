@@ -49,7 +49,7 @@ def equal_kernels(kernels: Iterable[tuple[str, tirx.PrimFunc]]) -> dict[str, str
 
 
 @relax.expr_functor.mutator
-class _Swap(relax.PyExprMutator):  # type: ignore[misc]
+class _Swap(relax.PyExprMutator):
     def __init__(self, swap: dict[str, tvm.ir.GlobalVar]) -> None:
         super().__init__()
         self.swap = swap

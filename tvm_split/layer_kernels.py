@@ -136,7 +136,8 @@ def _program(alone: tvm.IRModule, target: tvm.target.Target, symbol: str, layer:
         raise BuildError(f"layer '{layer}' cannot be lowered to kernels: {last_line(error)}") from error
     main = lowered[MAIN]
     values: dict[relax.Var, tuple[int, ...]] = {param: (i,) for i, param in enumerate(main.params)}
-    count, kernels = len(main.params), []
+    count = len(main.params)
+    kernels: list[Kernel] = []
     for binding in (item for block in main.body.blocks for item in block.bindings):
         value = binding.value
         if not isinstance(value, relax.Call):

@@ -53,9 +53,11 @@ class Depthwise(ScheduleRule):
 
 def slide(sch: s_tir.Schedule, blocks: list[Block], machine: Machine) -> bool:
     """Schedule [pad,] window [, what follows]; False when the blocks are not that or channels are not the last axis."""
-    *pads, window = blocks[: next((i for i, block in enumerate(blocks) if not block.is_spatial), -1) + 1] or [None]
-    after = blocks[len(pads) + 1 :]
-    if window is None or len(pads) > 1 or len(after) > 1 or not _slides(window):
+    at = next((i for i, block in enumerate(blocks) if not block.is_spatial), None)
+    if at is None:
+        return False
+    pads, window, after = blocks[:at], blocks[at], blocks[at + 1 :]
+    if len(pads) > 1 or len(after) > 1 or not _slides(window):
         return False
     lanes = dividing_lanes(machine, window.dtype, window.extents[3])
     if lanes < 4 or (after and (not after[0].is_spatial or after[0].extents != window.extents[:4])):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import tvm
 import tvm_ffi
@@ -139,7 +140,7 @@ def _conditions(sch: s_tir.Schedule, block: Block) -> tuple[set[int], list[int]]
     bounds: list[int] = []
     plain = True
 
-    def look(node: object) -> None:
+    def look(node: Any) -> None:
         nonlocal plain
         if isinstance(node, Call) and node.op.name != "prim.if_then_else":
             return

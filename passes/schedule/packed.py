@@ -52,7 +52,7 @@ class Blocks:
     tile: Tile
 
 
-class Packed(dlight.ScheduleRule):  # type: ignore[misc]
+class Packed(dlight.ScheduleRule):
     """The rule. It answers None for a function without a packed kernel or with blocks that it does not understand."""
 
     def apply(self, func: tirx.PrimFunc, target: tvm.target.Target, _tunable: bool) -> s_tir.Schedule | None:

@@ -45,7 +45,7 @@ def _is_window(block: Block) -> bool:
     """Whether one tensor is reduced over windows that slide: a kept axis steps over what a reduced one steps over."""
     if len(block.reads()) != 1 or None in block.reads()[0]:
         return False
-    (walk,) = block.reads()
+    walk = [step or 0 for step in block.reads()[0]]  # none is None
     steps = [(step, kind, e) for step, kind, e in zip(walk, block.kinds, block.extents, strict=True) if e > 1]
     kept = [step for step, kind, _ in steps if kind == "S"]
     over = [(step, e) for step, kind, e in steps if kind == "R"]
