@@ -7,7 +7,7 @@ from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
 
-from tvm_split import extract, lower
+from tvm_split import extract, lower, pipeline
 from tvm_split.passes.fuse_activation import FuseActivation
 
 TARGET = tvm.target.Target("llvm")
@@ -85,3 +85,10 @@ def test_layers_that_are_no_kernel_survive():
     np.testing.assert_array_equal(index, order)
     top = np.sort(np.take_along_axis(np.maximum(x, 0), order, axis=1), axis=1)
     np.testing.assert_allclose(y, np.exp(top), rtol=1e-6)
+
+
+def test_the_pipeline_takes_a_network_that_has_no_layers_yet():
+    x = np.random.default_rng(1).standard_normal((1, 2, 6, 6)).astype("float32")
+    (ours,) = run(Network, x, relax_pipeline=pipeline.cpu(TARGET))
+    (layered,) = run(FuseActivation()(Network), x, relax_pipeline=pipeline.cpu(TARGET))
+    np.testing.assert_array_equal(ours, layered)

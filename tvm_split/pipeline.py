@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 import tvm
 from tvm import relax
 
+from tvm_split import lower
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.fold_batch_norm import FoldBatchNorm
 from tvm_split.passes.fuse_activation import FuseActivation
+from tvm_split.passes.layering import layer_calls
 from tvm_split.passes.pack_cut import PackCut
 from tvm_split.passes.partition import Partition
 from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
@@ -28,6 +30,19 @@ def layers() -> tvm.transform.Sequential:
         ],
         name="tvm_split.layers",
     )
+
+
+def cpu(target: tvm.target.Target) -> tvm.transform.Pass:
+    """A Relax pipeline that makes a network fast on a CPU: `tvm.compile(mod, target, relax_pipeline=cpu(target))`.
+
+    For any module whose `main` is a network, split or not; one without layers is made into layers first.
+    """
+
+    @tvm.transform.module_pass(opt_level=0, name="tvm_split.pipeline.cpu")
+    def run(mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        return lower.pipeline(target)(mod if layer_calls(mod) else layers()(mod))
+
+    return run
 
 
 def at_cut(

@@ -47,14 +47,14 @@ def tag_configs() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def cpu_pipeline() -> Any:
-    """The pipeline that keeps one kernel a layer, for the target it runs under (tvm.compile enters it)."""
+    """`pipeline.cpu` for the target it runs under (tvm.compile enters it)."""
     import tvm
 
-    from tvm_split import lower
+    from tvm_split import pipeline
 
     @tvm.transform.module_pass(opt_level=0, name=PIPELINE)
     def run(mod: Any, _context: Any) -> Any:
-        return lower.pipeline(tvm.target.Target.current())(mod)
+        return pipeline.cpu(tvm.target.Target.current())(mod)
 
     return run
 
