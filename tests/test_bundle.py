@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tvm_split.bundle import MANIFEST, Bundle, _digest_of, canonical_json, new_folder, write_json, write_manifest
+from tvm_split.bundle import Bundle, _digest_of, write_manifest
+from tvm_split.bundle_folder import MANIFEST, canonical_json, new_folder, write_json
 from tvm_split.errors import BundleError
 from tvm_split.plan.problem import Link
 from tvm_split.targets import load_link

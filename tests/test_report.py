@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tvm_split import report
+from tvm_split import report, units
 from tvm_split.choice import Tolerance
 from tvm_split.comparison import STAGES, Place, compare
 from tvm_split.plan.bandwidths import Span
@@ -54,17 +54,17 @@ def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span
     [(0, "0 ms"), (8.5e-4, "850 us"), (0.00812, "8.12 ms"), (0.9994, "999 ms"), (3.25, "3.25 s"), (1234.0, "1234 s")],
 )
 def test_seconds(value: float, text: str) -> None:
-    assert report.seconds(value) == text
+    assert units.seconds(value) == text
 
 
 @pytest.mark.parametrize("value, text", [(0, "0 B"), (999, "999 B"), (38_400, "38.4 KB"), (3_210_000, "3.21 MB")])
 def test_size(value: int, text: str) -> None:
-    assert report.size(value) == text
+    assert units.size(value) == text
 
 
 @pytest.mark.parametrize("value, text", [(6250, "50 kbit/s"), (731_250, "5.85 Mbit/s"), (125e6, "1 Gbit/s")])
 def test_rate(value: float, text: str) -> None:
-    assert report.rate(value) == text
+    assert units.rate(value) == text
 
 
 def test_table_marks_the_chosen_row_and_shows_every_column() -> None:

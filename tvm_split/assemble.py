@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tvm_split import calibrate, extract, pipeline
-from tvm_split.bundle import PLAN, Bundle, canonical_json, new_folder, write_json, write_manifest
+from tvm_split.bundle import PLAN, Bundle, write_manifest
+from tvm_split.bundle_folder import canonical_json, new_folder, write_json
 from tvm_split.compile_half import baseline, compile_half, device, weights_digest, with_fingerprint
 from tvm_split.graph import Tensor
 from tvm_split.jpeg import QUALITY

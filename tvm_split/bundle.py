@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tvm_split.bundle_folder import MANIFEST, canonical_json, write_json
 from tvm_split.errors import BundleError
+from tvm_split.manifest import FIELDS, check_manifest
 from tvm_split.plan.problem import Link, Timing
 
 VERSION = 3
-MANIFEST, PLAN = "manifest.json", "plan.json"
-
-NUMBER, NUMBER_OR_NONE = (int, float), (int, float, type(None))
-TENSOR = {"name": str, "shape": [int], "dtype": str}
-#: What a manifest must have. A dict: these fields. A list: each element. EACH: every key's value. OPTIONAL: or null.
-EACH, OPTIONAL = object(), object()
-FIELDS: dict[Any, Any] = {
-    "fingerprint": str, "kind": str, "model": str, "result_at": str, "manifest_sha256": str,
-    "inputs": [TENSOR],
-    "outputs": [TENSOR | {"tensor": str, "returned_by": str}],
-    "payload": {
-        "bytes": int,
-        "parts": [{"tensor": str, "shape": [int], "dtype": str, "bits": int, "offset": int, "size_bytes": int,
-                   "scale": NUMBER_OR_NONE, "zero_point": NUMBER_OR_NONE}],
-        "codec": {OPTIONAL: True, "name": str, "shape": [int], "quality": int, "bytes": int},
-    },
-    "targets": {"edge": str, "cloud": str},
-    "halves": {EACH: str},
-    "compiled_for": {EACH: {"arch": str, "mcpu": str, "features": [str]}},
-    "link": {"name": str, "up_bytes_per_s": NUMBER, "down_bytes_per_s": NUMBER, "rtt_s": NUMBER,
-             "up_w": NUMBER_OR_NONE, "down_w": NUMBER_OR_NONE},
-    "files": {EACH: {"sha256": str, "bytes": int}},
-    "versions": {EACH: str},
-}  # fmt: skip
+PLAN = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +57,7 @@ class Bundle:
         if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
             found = manifest.get("version") if isinstance(manifest, dict) else None
             raise BundleError(f"{folder} has bundle version {found!r}; this tvm-split reads version {VERSION}")
-        _check(manifest, FIELDS, str(folder / MANIFEST))
+        check_manifest(manifest, FIELDS, str(folder / MANIFEST))
         if manifest["manifest_sha256"] != _digest_of(manifest):
             raise BundleError(f"{folder / MANIFEST} was changed after it was written; compile the bundle again")
         for name, facts in manifest["files"].items():
@@ -189,33 +164,6 @@ class Bundle:
         return self.half("cloud")
 
 
-def _check(value: Any, wanted: Any, where: str) -> None:
-    """BundleError, naming the field, unless `value` has the form `wanted`, which is written as FIELDS is."""
-    if isinstance(wanted, dict):
-        if value is None and OPTIONAL in wanted:
-            return
-        _demand(isinstance(value, dict), value, "an object", where)
-        for key in value if EACH in wanted else ():
-            _check(value[key], wanted[EACH], f"{where}: {key}")
-        for key in (key for key in wanted if isinstance(key, str)):
-            if key not in value:
-                raise BundleError(f"{where} has no field '{key}'; compile the bundle again")
-            _check(value[key], wanted[key], f"{where}: {key}")
-    elif isinstance(wanted, list):
-        _demand(isinstance(value, list), value, "a list", where)
-        for i, item in enumerate(value):
-            _check(item, wanted[0], f"{where}[{i}]")
-    else:
-        kinds = wanted if isinstance(wanted, tuple) else (wanted,)
-        expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-        _demand(isinstance(value, kinds) and not isinstance(value, bool), value, expected, where)
-
-
-def _demand(holds: bool, value: Any, expected: str, where: str) -> None:
-    if not holds:
-        raise BundleError(f"{where} is {value!r}; expected {expected}; compile the bundle again")
-
-
 def _no_constant(text: str) -> float:
     raise ValueError(f"it holds {text}, which is no JSON")
 
@@ -250,74 +198,6 @@ def _digest_of(manifest: Mapping[str, Any]) -> str:
     """SHA-256 of the manifest without this very field."""
     rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
     return hashlib.sha256(canonical_json(rest).encode()).hexdigest()
-
-
-def canonical_json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
-
-
-def check_free(path: Path, force: bool) -> None:
-    """BundleError when a bundle cannot be written at `path` because of what is there."""
-    path = path.absolute()
-    if path.exists() or path.is_symlink():
-        if not force:
-            raise BundleError(f"{path} exists already; give another -o, or --force to replace the bundle")
-        if not (path / MANIFEST).is_file():
-            raise BundleError(f"{path} exists and is no bundle (it has no {MANIFEST}); --force replaces only bundles")
-
-
-@contextmanager
-def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
-    """A scratch folder that becomes `path` when the block ends well, and vanishes when it does not.
-
-    The final step is one rename, so nobody ever sees a half-written bundle under its final name. BundleError when
-    something is there already and `force` is not given, when `force` would remove a folder that is no bundle, and when
-    the folder itself cannot be made or renamed. What the block raises keeps its own type and text.
-    """
-    path = path.absolute()
-    check_free(path, force)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise BundleError(f"no bundle can be written at {path}: {error.strerror}") from None
-    try:
-        yield scratch
-        _move_into_place(scratch, path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _move_into_place(scratch: Path, path: Path) -> None:
-    try:
-        scratch.chmod(0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.rename(old / path.name)
-            try:
-                scratch.rename(path)
-            except OSError:
-                (old / path.name).rename(path)
-                old.rmdir()
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            scratch.rename(path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise BundleError(f"the bundle {path} could not be written: {reason}; nothing was changed") from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write one of the bundle's own files. BundleError when the disk refuses."""
-    try:
-        with path.open("w") as file:
-            file.write(canonical_json(value))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        reason = error.strerror or error
-        raise BundleError(f"the bundle's {path.name} could not be written: {reason}; nothing was changed") from error
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any], link: Link, names: list[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph, Tensor
 from tvm_split.runtime.edge import save_arrays
 from tvm_split.runtime.local import run_bundle
+from tvm_split.units import size
 
 MODEL, PREPROCESS = "efficientnet-lite0", "efficientnet-lite0"
 EDGE, CLOUD, LINK = "raspberry-pi-4", "c5.xlarge", "2mbit/8mbit/20ms"
@@ -76,7 +77,7 @@ def run(out: Path, link: str, progress: Callable[[str], None]) -> None:
     )
     screen.print("\nwritten:")
     for path in (calibration, *sorted(made.bundle.path.iterdir())):
-        screen.print(f"  {path}  {report.size(path.stat().st_size)}")
+        screen.print(f"  {path}  {size(path.stat().st_size)}")
     screen.print(f"next: tvm-split run {made.bundle.path} --input {photo}")
     if not same:
         raise BundleError(

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tvm_split.choice import label_of
 from tvm_split.plan.problem import Candidate, Timing
+from tvm_split.units import rate, seconds, size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,32 +33,6 @@ def console(file: TextIO | None = None) -> Console:
     file = file or sys.stdout
     width = None if file.isatty() else PLAIN_WIDTH
     return Console(file=file, width=width, highlight=False, markup=False)
-
-
-def seconds(value: float) -> str:
-    """A time with three digits: 850 us, 8.12 ms, 812 ms, 3.25 s."""
-    if value >= 0.9995:
-        return f"{value:.3g} s" if value < 999.5 else f"{value:.0f} s"
-    if value >= 0.9995e-3 or value == 0:
-        return f"{value * 1e3:.3g} ms"
-    return f"{value * 1e6:.3g} us"
-
-
-def size(value: float) -> str:
-    """A size with three digits, 1 KB = 1000 bytes: 999 B, 38.4 KB, 3.21 MB."""
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
-        if value >= limit * 0.9995:
-            return f"{value / limit:.3g} {unit}" if value < limit * 999.5 else f"{value / limit:.0f} {unit}"
-    return f"{value:.0f} B"
-
-
-def rate(bytes_per_s: float) -> str:
-    """A link's rate in bits: 50 kbit/s, 5.85 Mbit/s, 1 Gbit/s."""
-    bits = bytes_per_s * 8
-    for limit, unit in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
-        if bits >= limit * 0.9995:
-            return f"{bits / limit:.3g} {unit}"
-    return f"{bits:.3g} bit/s"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], left: int = 1) -> Table:

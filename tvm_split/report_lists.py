@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from tvm_split.report import rate, seconds, size, table
+from tvm_split.report import table
+from tvm_split.units import rate, seconds, size
 
 if TYPE_CHECKING:
     from tvm_split.graph import Graph

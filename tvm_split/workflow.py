@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_split import accuracy, calibrate, data, frontend, pipeline
 from tvm_split.accuracy import Accuracy
-from tvm_split.bundle import Bundle, check_free
+from tvm_split.bundle import Bundle
+from tvm_split.bundle_folder import check_free
 from tvm_split.choice import (
     SWEEP,
     Scored,

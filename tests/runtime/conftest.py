@@ -12,7 +12,8 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 from tvm.target import Target
 
-from tvm_split.bundle import Bundle, write_json, write_manifest
+from tvm_split.bundle import Bundle, write_manifest
+from tvm_split.bundle_folder import write_json
 from tvm_split.compile_half import with_fingerprint
 from tvm_split.linker import find_linker
 from tvm_split.plan.problem import Link, Timing

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS, BenchResult
-from tvm_split.report import seconds, size, table
+from tvm_split.report import table
+from tvm_split.units import seconds, size
 
 NO_RULE = "none"
 

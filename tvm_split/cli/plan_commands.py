@@ -92,6 +92,6 @@ def show(result: PlanResult, top: int, as_json: bool) -> None:
 
 def files_of(folder: Path) -> list[str]:
     """Name and size of each file of a bundle."""
-    from tvm_split.report import size
+    from tvm_split.units import size
 
     return [f"{path.name}  {size(path.stat().st_size)}" for path in sorted(folder.iterdir())]

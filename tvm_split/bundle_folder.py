@@ -1,0 +1,84 @@
+"""Write a bundle's folder so that nobody ever sees half of one. No TVM."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tvm_split.errors import BundleError
+
+MANIFEST = "manifest.json"
+
+
+def canonical_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def check_free(path: Path, force: bool) -> None:
+    """BundleError when a bundle cannot be written at `path` because of what is there."""
+    path = path.absolute()
+    if path.exists() or path.is_symlink():
+        if not force:
+            raise BundleError(f"{path} exists already; give another -o, or --force to replace the bundle")
+        if not (path / MANIFEST).is_file():
+            raise BundleError(f"{path} exists and is no bundle (it has no {MANIFEST}); --force replaces only bundles")
+
+
+@contextmanager
+def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
+    """A scratch folder that becomes `path` when the block ends well, and vanishes when it does not.
+
+    The final step is one rename, so nobody ever sees a half-written bundle under its final name. BundleError when
+    something is there already and `force` is not given, when `force` would remove a folder that is no bundle, and when
+    the folder itself cannot be made or renamed. What the block raises keeps its own type and text.
+    """
+    path = path.absolute()
+    check_free(path, force)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise BundleError(f"no bundle can be written at {path}: {error.strerror}") from None
+    try:
+        yield scratch
+        _move_into_place(scratch, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _move_into_place(scratch: Path, path: Path) -> None:
+    try:
+        scratch.chmod(0o755)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+            path.rename(old / path.name)
+            try:
+                scratch.rename(path)
+            except OSError:
+                (old / path.name).rename(path)
+                old.rmdir()
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            scratch.rename(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise BundleError(f"the bundle {path} could not be written: {reason}; nothing was changed") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one of the bundle's own files. BundleError when the disk refuses."""
+    try:
+        with path.open("w") as file:
+            file.write(canonical_json(value))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = error.strerror or error
+        raise BundleError(f"the bundle's {path.name} could not be written: {reason}; nothing was changed") from error
