@@ -4,9 +4,10 @@
     Result:  for c0 in parallel: (for h, w: for c1 in 16: acc[c1] += x[h, w, 16 c0 + c1]);  for c1: out = acc[c1] / 49
 
 Where the axis that is contiguous in memory is kept, it becomes vectors. Where it is reduced, sums of LONG terms or more
-are made in one partial sum a lane; shorter ones by several rows at a time. The order of a sum changes in the second
-case alone, and by any order a float32 sum of n terms is within n * 2^-24 * sum(|x|) of the exact one, to first order;
-partial sums are closer. Maxima and minima have no order.
+are made in PARTIAL partial sums; shorter ones by several rows at a time. The order of a sum changes in the second case
+alone, and by any order a float32 sum of n terms is within n * 2^-24 * sum(|x|) of the exact one, to first order;
+partial sums are closer. How many there are follows from the shape, never from the processor: an edge and its twin must
+give the same bits. Maxima and minima have no order.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ from tvm_split.passes.schedule.machine import Machine, machine_of
 LONG = 64
 #: terms up to which LLVM writes out a sum of products
 SHORT = 16
-#: accumulators that hide the latency of an addition
+#: vectors that hide the latency of an addition
 CHAINS = 4
+#: partial sums of a long sum: CHAINS of the widest vectors of float32 that there are
+PARTIAL = 64
 ROWS = 8
 #: partial sums below which the latency of an addition is no longer hidden
 MIN_PARTIAL = 8
@@ -139,7 +142,7 @@ def _vectors(sch: s_tir.Schedule, loop: LoopRV, lanes: int) -> None:
 
 
 def _reduce_contiguous(sch: s_tir.Schedule, reduction: Block, after: Block, machine: Machine) -> None:
-    partial = partial_sums(sch, reduction, machine)
+    partial = partial_sums(sch, reduction)
     loops = sch.get_loops(after.rv)
     rows = sch.fuse(*loops) if len(loops) > 1 else loops[0]
     if partial is None:
@@ -163,13 +166,13 @@ def _divisor(rows: int) -> int:
     return next(i for i in range(ROWS, 0, -1) if rows % i == 0)
 
 
-def partial_sums(sch: s_tir.Schedule, reduction: Block, machine: Machine) -> SBlockRV | None:
+def partial_sums(sch: s_tir.Schedule, reduction: Block) -> SBlockRV | None:
     """Split the reduction into partial results, a few vectors of them, and what reduces those.
 
     The block of the first is returned; None when nothing divides the terms, for `rfactor` loses the end of a loop.
     """
     terms = math.prod(e for kind, e in zip(reduction.kinds, reduction.extents, strict=True) if kind == "R")
-    count = math.gcd(terms, CHAINS * machine.lanes(reduction.dtype))
+    count = math.gcd(terms, PARTIAL)
     if count < MIN_PARTIAL:
         count = next((n for n in range(LEAST_ODD, MOST_ODD) if terms % n == 0), 0)
     if not count or terms < LONG:

@@ -3,7 +3,7 @@
     Given:   for i, k: most[i] = max(x[i, k]);  for i, k: e[i, k] = exp(x[i, k] - most[i]);  sum over k;  quotient
     Result:  for i in parallel: the four of them, one after the other, on a row that stays in the cache
 
-Where the axis is the last one, sums are made in one partial sum a lane (schedule/reduction.py says what that is worth);
+Where the axis is the last one, sums are made in partial sums (schedule/reduction.py says what that is worth);
 else vectors run across rows and the order of summation is the unscheduled one.
 """
 
@@ -63,7 +63,7 @@ def _schedule(sch: s_tir.Schedule, blocks: list[Block], rows: int, machine: Mach
         sch.parallel(row)
     partial = {}
     for block in blocks:
-        made = None if block.is_spatial else partial_sums(sch, block, machine)
+        made = None if block.is_spatial else partial_sums(sch, block)
         if made is not None:
             partial[block.name] = made
     for block in reversed(blocks[:-1]):
