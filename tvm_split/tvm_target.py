@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm.target import Target, codegen
 
-from tvm_split.errors import TargetError
+from tvm_split.errors import TargetError, last_line
 from tvm_split.targets.spec import TargetSpec
 
 NATIVE = "native"
@@ -54,8 +54,7 @@ def _target(spec: TargetSpec, config: str | dict[str, Any]) -> Target:
     try:
         return Target(config)
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise TargetError(f"target '{spec.name}': TVM refuses its tvm_target {config!r}: {reason}") from None
+        raise TargetError(f"target '{spec.name}': TVM refuses its tvm_target {config!r}: {last_line(error)}") from None
 
 
 def _machine() -> str:

@@ -17,11 +17,10 @@ from tvm_split.errors import BuildError, last_line
 from tvm_split.graph import Graph
 from tvm_split.linker import find_linker
 from tvm_split.passes.layering import LAYER, layer_calls
+from tvm_split.passes.schedule import RULE
 from tvm_split.passes.share_kernels import equal_kernels
 from tvm_split.targets import TargetSpec
 
-#: attribute of a PrimFunc: name of the schedule rule that took it
-RULE = "tvm_split.rule"
 RAISED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
 
 
