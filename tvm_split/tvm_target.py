@@ -11,10 +11,12 @@ from tvm_split.errors import TargetError, last_line
 from tvm_split.targets.spec import TargetSpec
 
 NATIVE = "native"
+#: fields of a target that TVM's carries as `target.features.NAME`, None where the file does not state them
+FEATURES = ("l1_bytes", "l2_bytes")
 
 
 def resolve(spec: TargetSpec) -> Target:
-    """TVM's target of the device, with `num-cores`.
+    """TVM's target of the device, with `num-cores`, and its caches as `target.features.l1_bytes` and `l2_bytes`.
 
     `mcpu = "native"` becomes this machine's processor as LLVM names it. An x86-64 target without a triple gets one when
     this machine is no x86-64. Raises TargetError: a simulated device, a tag or option that TVM does not know, a
@@ -35,7 +37,8 @@ def resolve(spec: TargetSpec) -> Target:
         raise TargetError(
             f"target '{spec.name}' has cores = {spec.cores}, but its tvm_target says {cores}; make them agree"
         )
-    target = _target(spec, options)
+    known = {f"feature.{name}": getattr(spec, name) for name in FEATURES if getattr(spec, name) is not None}
+    target = _target(spec, known | options)
     mcpu, mtriple = str(options.get("mcpu", "")), str(options.get("mtriple", ""))
     if target.kind.name == "llvm" and mcpu and not codegen.llvm_is_valid_cpu(mcpu, mtriple):
         raise TargetError(
