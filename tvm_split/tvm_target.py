@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 from tvm.target import Target, codegen
 
 from tvm_split.errors import TargetError, last_line
+from tvm_split.targets.host import machine
 from tvm_split.targets.spec import TargetSpec
 
 NATIVE = "native"
@@ -25,12 +25,12 @@ def resolve(spec: TargetSpec) -> Target:
     config = spec.tvm_target_config
     options = _options(spec, config)
     if options.get("mcpu") == NATIVE:
-        if spec.arch != _machine():
+        if spec.arch != machine():
             raise TargetError(
-                f"target '{spec.name}' is {spec.arch} with mcpu 'native', but this machine is {_machine()}"
+                f"target '{spec.name}' is {spec.arch} with mcpu 'native', but this machine is {machine()}"
             )
         options["mcpu"] = str(codegen.llvm_get_system_cpu())
-    if "mtriple" not in options and spec.arch != _machine():
+    if "mtriple" not in options and spec.arch != machine():
         options["mtriple"] = f"{spec.arch}-linux-gnu"
     cores = options.setdefault("num-cores", spec.cores)
     if cores != spec.cores:
@@ -58,7 +58,3 @@ def _target(spec: TargetSpec, config: str | dict[str, Any]) -> Target:
         return Target(config)
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise TargetError(f"target '{spec.name}': TVM refuses its tvm_target {config!r}: {last_line(error)}") from None
-
-
-def _machine() -> str:
-    return {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from tvm_split.errors import BuildError, CostError, LinkDownError, ModelError, S
 from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Graph
 from tvm_split.targets import TargetSpec, load_target
+from tvm_split.targets.host import machine
 from tvm_split.tvm_target import resolve
 from tvm_split.workflow import model_name
 
@@ -192,7 +192,7 @@ def _threads(asked: int | None, cores: int) -> int:
 
 def _target(name: str) -> TargetSpec:
     spec = load_target(name)
-    here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    here = machine()
     if spec.simulated or spec.arch != here:
         what = "simulated" if spec.simulated else f"for {spec.arch}"
         raise TargetError(
