@@ -78,15 +78,10 @@ def test_times_every_repeat(session, tiny, library):
     assert len(seconds) == 5 and all(0 < value < 10 for value in seconds)
 
 
-def test_layers_are_timed_on_the_boards_there_are_and_here_for_the_others(tracker, server):
-    x = relax.Var("x", relax.TensorType((1, 16), "float32"))
-    builder = relax.BlockBuilder()
-    with builder.function("main", [x]):
-        with builder.dataflow():
-            y = builder.emit(relax.op.matmul(x, relax.const(np.ones((16, 16), "float32"))))
-            out = builder.emit_output(relax.op.sort(y))
-        builder.emit_func_output(out)
-    mod, host = pipeline.layers()(builder.get()), load_target("host")
+def test_layers_are_timed_on_the_boards_there_are_and_here_for_the_others(tracker, server, build):
+    weight = relax.const(np.ones((16, 16), "float32"))
+    sorted_product = build(lambda emit, x: relax.op.sort(emit(relax.op.matmul(x, weight))), (1, 16))
+    mod, host = pipeline.layers()(sorted_product), load_target("host")
     graph = extract_graph(mod, "small")
 
     def machines(boards):
