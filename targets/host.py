@@ -43,7 +43,7 @@ SOURCES = {
 
 def host() -> TargetSpec:
     """This machine. TargetError when its processor or its clock cannot be told: write a target file instead."""
-    arch = machine()
+    arch = _known_machine()
     cpuinfo = _read("/proc/cpuinfo")
     flags = set(re.findall(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)[:1] or [""])
     words = set(" ".join(flags).split())
@@ -73,16 +73,20 @@ def host() -> TargetSpec:
 
 def baseline() -> tuple[str, str]:
     """Architecture of this machine, and LLVM's name of the processor that its twins are compiled for."""
-    arch = machine()
+    arch = _known_machine()
     return arch, BASELINES[arch]
 
 
 def machine() -> str:
-    """This machine's architecture, "x86_64" or "aarch64"; TargetError when it is another."""
-    arch = ARCHS.get(platform.machine())
-    if arch is None:
-        raise TargetError(f"target 'host': this machine is '{platform.machine()}'; expected {' or '.join(ARCHS)}")
-    return arch
+    """This machine's architecture as targets name it; for one that no target has, its own name."""
+    return ARCHS.get(platform.machine(), platform.machine())
+
+
+def _known_machine() -> str:
+    """`machine`; TargetError when no target has that architecture."""
+    if machine() not in ARCHS.values():
+        raise TargetError(f"target 'host': this machine is '{machine()}'; expected {' or '.join(ARCHS)}")
+    return machine()
 
 
 def _clock_hz(cpuinfo: str) -> float:

@@ -1,8 +1,11 @@
-"""Refuse to test another checkout's packages, and check every pass's result."""
+"""Refuse to test another checkout's packages; modules of a few operators for tests of passes and of the frontend."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tvm
+from tvm import relax
 
 import tvm_split
 import tvm_split.passes
@@ -17,3 +20,19 @@ for _package, _folder in PLACES.items():
         pytest.exit(
             f"{_package.__name__} comes from {_found}, not {ROOT / _folder}: run `pip install -e .`", returncode=2
         )
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., tvm.IRModule]:
+    """The module with `main(x0, x1, ...) = body(emit, x0, x1, ...)`; `emit(value, name)` binds a variable."""
+
+    def module(body: Callable[..., relax.Expr], *shapes: tuple[int, ...]) -> tvm.IRModule:
+        builder = relax.BlockBuilder()
+        params = [relax.Var(f"x{i}", relax.TensorType(shape, "float32")) for i, shape in enumerate(shapes)]
+        with builder.function("main", params):
+            with builder.dataflow():
+                out = builder.emit_output(body(builder.emit, *params))
+            builder.emit_func_output(out)
+        return builder.get()
+
+    return module

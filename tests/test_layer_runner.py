@@ -1,5 +1,9 @@
 """Layers run one by one compute the bits that compiled halves compute."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tvm
@@ -94,6 +98,26 @@ def test_a_real_network_whole():
     names = [layer.name for layer in runner.graph.layers]
     (want,) = compiled(pipeline.halves(AssignCut(names)(mod))[0], [x])
     np.testing.assert_array_equal(found[runner.graph.outputs[0]], want)
+
+
+def test_layers_run_on_every_core():
+    code = (
+        "import os, tvm\n"
+        "from tvm import relax\n"
+        "from tvm_split.layer_runner import LayerRunner\n"
+        "from tvm_split.passes.fuse_activation import FuseActivation\n"
+        "builder, x = relax.BlockBuilder(), relax.Var('x', relax.TensorType((2,), 'float32'))\n"
+        "with builder.function('main', [x]):\n"
+        "    with builder.dataflow():\n"
+        "        out = builder.emit_output(relax.op.nn.relu(x))\n"
+        "    builder.emit_func_output(out)\n"
+        "cores = len(os.sched_getaffinity(0))\n"
+        "LayerRunner(FuseActivation()(builder.get()))\n"
+        "assert tvm.get_global_func('runtime.NumThreads')() == cores, cores\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TVM_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 def test_bad_questions(runner):

@@ -83,6 +83,19 @@ def test_top_leaves_out_splits_but_never_the_chosen_one_nor_the_baselines() -> N
     assert "4 bits" not in text and "edge-only" in text
 
 
+def test_a_plan_as_text_is_its_table_its_reason_and_its_ranges_of_rates() -> None:
+    spans = (Span(6250, 15_000, 2.0, EDGE.candidate), Span(15_000, 125e6, 0.4, SPLIT.candidate))
+    result = _result(SPLIT, COARSE, EDGE, spans=spans)
+    table, _, rest = report.plan_text(result).partition("Chosen: ")
+    assert table == to_text(report.answers(result))
+    assert rest.startswith(report.reason(result).removeprefix("Chosen: ")[:20])
+    assert rest.endswith(
+        "\nBest answer by uplink rate, as predicted:\n"
+        "  below 120 kbit/s: edge-only\n  above 120 kbit/s: split after a, 8 bits\n"
+    )
+    assert "Best answer" not in report.plan_text(_result(EDGE))
+
+
 def test_reason_of_a_split() -> None:
     assert report.reason(_result(SPLIT, EDGE, JPEG)) == (
         "Chosen: split after a, 4 bits: 810 ms, 1.86x sooner than cloud-only JPEG, "

@@ -13,7 +13,7 @@ from tvm import relax
 from tvm.target import Target, codegen
 
 from tvm_split import lower
-from tvm_split.errors import BuildError
+from tvm_split.errors import BuildError, last_line
 from tvm_split.linker import find_linker
 from tvm_split.passes.layering import is_constant
 from tvm_split.targets import TargetSpec, host
@@ -109,6 +109,5 @@ def compile_half(mod: tvm.IRModule, processor: TargetSpec | Processor, path: Pat
     try:
         executable = tvm.compile(mod, target, relax_pipeline=lower.pipeline(target))
     except tvm.error.InternalError as error:
-        reason = str(error).splitlines()[-1]
-        raise BuildError(f"TVM cannot compile this half for '{processor.name}': {reason}") from error
+        raise BuildError(f"TVM cannot compile this half for '{processor.name}': {last_line(error)}") from error
     executable.export_library(str(path), fcompile=linker)

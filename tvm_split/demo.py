@@ -58,11 +58,7 @@ def run(out: Path, link: str, progress: Callable[[str], None]) -> None:
     frame = samples(photo)[:1]
     ran = run_bundle(made.bundle, {INPUT: frame}, repeats=3)
 
-    screen.print(report.answers(made.plan, top=6))
-    screen.print(report.reason(made.plan))
-    screen.print("\nBest answer by uplink rate, as predicted:")
-    for line in report.bandwidths(made.plan):
-        screen.print(f"  {line}")
+    report.print_plan(made.plan, screen, top=6)
     screen.print()
     screen.print(report.comparison(ran.stages))
     for line in report.comparison_notes(ran.stages):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import tvm
 from tvm import relax
@@ -20,6 +21,8 @@ from tvm_split.passes.layering import (
     main_bindings,
     unique,
 )
+
+T = TypeVar("T")
 
 __all__ = ["flops_of", "graph", "output_names", "resolve", "tensor_names", "tensor_types", "weight_bytes"]
 
@@ -118,16 +121,19 @@ def _check_flat(what: str, ty: relax.Type) -> None:
         )
 
 
-def resolve(value: relax.Expr, names: Mapping[relax.Var, tuple[str, ...]]) -> tuple[str, ...] | None:
-    """Tensor names behind a variable, a tuple or a part of a tuple; None for anything that computes."""
+def resolve(value: relax.Expr, held: Mapping[relax.Var, tuple[T, ...]]) -> tuple[T, ...] | None:
+    """What stands for the tensors behind a variable, a tuple or a part of a tuple, flat; None for what computes.
+
+    `held`: that of each variable, one for each part of a tuple. KeyError for a variable that it lacks.
+    """
     if isinstance(value, relax.Var):
-        return names[value]
+        return held[value]
     if isinstance(value, relax.TupleGetItem):
-        inner = resolve(value.tuple_value, names)
+        inner = resolve(value.tuple_value, held)
         return inner and (inner[value.index],)
     if isinstance(value, relax.Tuple):
-        parts = [resolve(item, names) for item in value.fields]
-        return None if any(part is None for part in parts) else tuple(name for part in parts if part for name in part)
+        parts = [resolve(item, held) for item in value.fields]
+        return None if any(part is None for part in parts) else tuple(each for part in parts for each in part or ())
     return None
 
 

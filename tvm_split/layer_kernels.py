@@ -15,6 +15,7 @@ from tvm import relax
 
 from tvm_split import lower
 from tvm_split.errors import BuildError, last_line
+from tvm_split.extract import resolve
 from tvm_split.passes.layering import LAYER, is_constant, layer_calls
 from tvm_split.passes.share_kernels import equal_kernels
 
@@ -141,7 +142,7 @@ def _program(alone: tvm.IRModule, target: tvm.target.Target, symbol: str, layer:
     for binding in (item for block in main.body.blocks for item in block.bindings):
         value = binding.value
         if not isinstance(value, relax.Call):
-            found = _numbers(value, values)
+            found = resolve(value, values)
             if found is None:
                 return None
             values[binding.var] = found
@@ -160,7 +161,7 @@ def _program(alone: tvm.IRModule, target: tvm.target.Target, symbol: str, layer:
         kernels.append(Kernel(name, code, tuple(reads), types, not own))
         values[binding.var] = tuple(range(count, count + len(written)))
         count += len(written)
-    results = _numbers(main.body.body, values)
+    results = resolve(main.body.body, values)
     if results is None or sum(not kernel.converts for kernel in kernels) != 1:
         return None
     return Program(tuple(kernels), results)
@@ -168,19 +169,5 @@ def _program(alone: tvm.IRModule, target: tvm.target.Target, symbol: str, layer:
 
 def _number(expr: relax.Expr, values: Mapping[relax.Var, tuple[int, ...]]) -> int | None:
     """The number of the one value behind an expression."""
-    found = _numbers(expr, values)
+    found = resolve(expr, values)
     return found[0] if found is not None and len(found) == 1 else None
-
-
-def _numbers(expr: relax.Expr, values: Mapping[relax.Var, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """The values behind a variable, a tuple or a part of a tuple, flat; None for anything that computes."""
-    if isinstance(expr, relax.Var):
-        return values.get(expr)
-    if isinstance(expr, relax.TupleGetItem):
-        inner = _numbers(expr.tuple_value, values)
-        # `main` returns (made,), and made may be a tuple itself: the parts of that are all there is
-        return None if inner is None else (inner[expr.index],)
-    if isinstance(expr, relax.Tuple):
-        parts = [_numbers(part, values) for part in expr.fields]
-        return None if any(part is None for part in parts) else tuple(n for part in parts for n in part or ())
-    return None

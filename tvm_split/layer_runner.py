@@ -16,6 +16,7 @@ from tvm_split import extract, lower
 from tvm_split.errors import BuildError, GraphError, last_line
 from tvm_split.layer_kernels import MAIN, Program, lower_layers
 from tvm_split.passes.layering import LAYER, layer_calls
+from tvm_split.runtime.executor import use_threads
 from tvm_split.targets.load import load_target
 from tvm_split.tvm_target import resolve
 
@@ -35,6 +36,7 @@ class LayerRunner:
             raise BuildError(
                 f"the target is '{target.kind.name}', but samples run on this machine's CPU; give an llvm target"
             )
+        use_threads()  # before the first kernel
         self.graph = extract.graph(mod)
         self._arguments = _arguments(mod)
         lowered = lower_layers(mod, target)

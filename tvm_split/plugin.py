@@ -43,7 +43,8 @@ def tag_configs() -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(config, str):
             exported = Target(config).export()
             config = {key: value for key, value in exported.items() if key != "tag" and not key.startswith("feature.")}
-        yield path.stem, {"num-cores": table["cores"], **config}
+        caches = {f"feature.{name}": table[name] for name in ("l1_bytes", "l2_bytes") if name in table}
+        yield path.stem, {"num-cores": table["cores"], **caches, **config}
 
 
 def cpu_pipeline() -> Any:

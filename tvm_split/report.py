@@ -60,16 +60,20 @@ def answers(result: PlanResult, top: int = 10) -> Table:
     return table(title, ("", "answer", *STAGES, "payload", "edge memory", accuracy), rows, left=2)
 
 
-def plan_text(result: PlanResult) -> str:
-    """Everything that is said of a plan, as plain text: the table, the reason, the best answer by uplink rate."""
-    buffer = io.StringIO()
-    out = console(buffer)
-    out.print(answers(result))
+def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
+    """Everything that is said of a plan: `answers`, the reason, the best answer by uplink rate."""
+    out.print(answers(result, top))
     out.print(reason(result))
     if result.spans:
         out.print("\nBest answer by uplink rate, as predicted:")
         for line in bandwidths(result):
             out.print(f"  {line}")
+
+
+def plan_text(result: PlanResult) -> str:
+    """`print_plan` as plain text."""
+    buffer = io.StringIO()
+    print_plan(result, console(buffer))
     return buffer.getvalue()
 
 

@@ -21,6 +21,7 @@ from tvm_split import lower
 from tvm_split.errors import BuildError, last_line
 from tvm_split.graph import Graph
 from tvm_split.layer_kernels import MAIN, lower_layers
+from tvm_split.passes.share_kernels import equal_kernels
 
 ALLOCATE, FREE, STORAGE = "tirx.TVMBackendAllocWorkspace", "tirx.TVMBackendFreeWorkspace", "relax.vm.alloc_storage"
 
@@ -45,17 +46,12 @@ def with_scratch(mod: tvm.IRModule, graph: Graph, target: tvm.target.Target) -> 
 def workspace_bytes(mod: tvm.IRModule, target: tvm.target.Target) -> dict[str, int]:
     """Most workspace at once of each kernel of a module, by the kernel's symbol. Kernels that are equal are lowered
     once."""
-    like: dict[str, list[str]] = {}
-    for gvar, function in mod.functions_items():
-        if isinstance(function, tirx.PrimFunc):
-            plain = function.without_attr("global_symbol") if "global_symbol" in (function.attrs or {}) else function
-            like.setdefault(str(tvm_ffi.structural_hash(plain)), []).append(str(gvar.name_hint))
-    first = {symbols[0]: mod[symbols[0]].with_attr("global_symbol", symbols[0]) for symbols in like.values()}
-    host = _for_host(tvm.IRModule(first), target)
-    found = {}
-    for symbols in like.values():
-        found.update(dict.fromkeys(symbols, _peak(host[symbols[0]].body, _cores(target))))
-    return found
+    kernels = {str(gvar.name_hint): f for gvar, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)}
+    first = equal_kernels(kernels.items())
+    once = {symbol: kernels[symbol].with_attr("global_symbol", symbol) for symbol in first.values()}
+    host = _for_host(tvm.IRModule(once), target)
+    peaks = {symbol: _peak(host[symbol].body, _cores(target)) for symbol in once}
+    return {symbol: peaks[other] for symbol, other in first.items()}
 
 
 def _for_host(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 from tvm.target import Target, codegen
 
-from tvm_split.errors import TargetError
+from tvm_split.errors import TargetError, last_line
+from tvm_split.targets.host import machine
 from tvm_split.targets.spec import TargetSpec
 
 NATIVE = "native"
+#: fields of a target that TVM's carries as `target.features.NAME`, None where the file does not state them
+FEATURES = ("l1_bytes", "l2_bytes")
 
 
 def resolve(spec: TargetSpec) -> Target:
-    """TVM's target of the device, with `num-cores`.
+    """TVM's target of the device, with `num-cores`, and its caches as `target.features.l1_bytes` and `l2_bytes`.
 
     `mcpu = "native"` becomes this machine's processor as LLVM names it. An x86-64 target without a triple gets one when
     this machine is no x86-64. Raises TargetError: a simulated device, a tag or option that TVM does not know, a
@@ -23,19 +25,20 @@ def resolve(spec: TargetSpec) -> Target:
     config = spec.tvm_target_config
     options = _options(spec, config)
     if options.get("mcpu") == NATIVE:
-        if spec.arch != _machine():
+        if spec.arch != machine():
             raise TargetError(
-                f"target '{spec.name}' is {spec.arch} with mcpu 'native', but this machine is {_machine()}"
+                f"target '{spec.name}' is {spec.arch} with mcpu 'native', but this machine is {machine()}"
             )
         options["mcpu"] = str(codegen.llvm_get_system_cpu())
-    if "mtriple" not in options and spec.arch != _machine():
+    if "mtriple" not in options and spec.arch != machine():
         options["mtriple"] = f"{spec.arch}-linux-gnu"
     cores = options.setdefault("num-cores", spec.cores)
     if cores != spec.cores:
         raise TargetError(
             f"target '{spec.name}' has cores = {spec.cores}, but its tvm_target says {cores}; make them agree"
         )
-    target = _target(spec, options)
+    known = {f"feature.{name}": getattr(spec, name) for name in FEATURES if getattr(spec, name) is not None}
+    target = _target(spec, known | options)
     mcpu, mtriple = str(options.get("mcpu", "")), str(options.get("mtriple", ""))
     if target.kind.name == "llvm" and mcpu and not codegen.llvm_is_valid_cpu(mcpu, mtriple):
         raise TargetError(
@@ -54,9 +57,4 @@ def _target(spec: TargetSpec, config: str | dict[str, Any]) -> Target:
     try:
         return Target(config)
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise TargetError(f"target '{spec.name}': TVM refuses its tvm_target {config!r}: {reason}") from None
-
-
-def _machine() -> str:
-    return {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+        raise TargetError(f"target '{spec.name}': TVM refuses its tvm_target {config!r}: {last_line(error)}") from None

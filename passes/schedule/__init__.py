@@ -13,6 +13,7 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 
+from tvm_split.errors import last_line
 from tvm_split.passes.schedule.depthwise import Depthwise
 from tvm_split.passes.schedule.elementwise import Default, Elementwise
 from tvm_split.passes.schedule.exponential import expand
@@ -69,8 +70,7 @@ def schedule(name: str, func: tirx.PrimFunc, target: tvm.target.Target, rules: S
         try:
             found = rule.apply(func, target, False)
         except (s_tir.ScheduleError, tvm.error.InternalError, ValueError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            log.warning("%s: rule %s failed, the next one is asked: %s", name, type(rule).__name__, reason)
+            log.warning("%s: rule %s failed, the next one is asked: %s", name, type(rule).__name__, last_line(error))
             continue
         if found is not None:
             if isinstance(rule, Default):

@@ -8,12 +8,17 @@ import time
 
 import numpy as np
 import pytest
+from tvm import relax
 from tvm.rpc import base
 from tvm.rpc.server import Server
 from tvm.rpc.tracker import Tracker
 
+from tvm_split import pipeline
 from tvm_split.errors import BundleError, LinkDownError
+from tvm_split.extract import graph as extract_graph
 from tvm_split.profile.rpc import connect, remote_vm, upload
+from tvm_split.profile.source import Boards, costs_of
+from tvm_split.targets import load_target
 
 KEY = "here"
 
@@ -71,6 +76,23 @@ def test_takes_arrays_that_are_not_contiguous(session, tiny, library):
 def test_times_every_repeat(session, tiny, library):
     seconds = remote_vm(session, library).time(tiny.inputs, repeats=5)
     assert len(seconds) == 5 and all(0 < value < 10 for value in seconds)
+
+
+def test_layers_are_timed_on_the_boards_there_are_and_here_for_the_others(tracker, server, build):
+    weight = relax.const(np.ones((16, 16), "float32"))
+    sorted_product = build(lambda emit, x: relax.op.sort(emit(relax.op.matmul(x, weight))), (1, 16))
+    mod, host = pipeline.layers()(sorted_product), load_target("host")
+    graph = extract_graph(mod, "small")
+
+    def machines(boards):
+        *sides, warnings = costs_of("measured", graph, mod, host, host, boards)
+        assert all(costs.of(layer.name) > 0 for costs in sides for layer in graph.layers)
+        return [costs.provenance["machine"] == "host, over RPC" for costs in sides], warnings
+
+    assert machines(Boards(tracker, edge_key=KEY, cloud_key=KEY)) == ([True, True], [])
+    found, (warning,) = machines(Boards(tracker, edge_key=KEY))
+    assert found == [True, False]
+    assert "The cloud's times were measured on this machine" in warning and "--cloud-key KEY" in warning
 
 
 def test_two_files_of_one_name_do_not_disturb_each_other(session, tiny, library):

@@ -11,7 +11,8 @@ from tvm_split.plan.problem import Link
 from tvm_split.runtime.coding import decode_payload, encode_payload
 from tvm_split.runtime.executor import Half
 from tvm_split.runtime.local import run_bundle
-from tvm_split.runtime.machine import architecture, library_here, machine
+from tvm_split.runtime.machine import architecture, library_here
+from tvm_split.targets.host import machine
 from tvm_split.workflow import Request
 
 FAST = Link("loopback", 1e9, 1e9)

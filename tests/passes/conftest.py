@@ -104,19 +104,3 @@ def operators() -> Callable[[tvm.IRModule], list[str]]:
         return [value.op.name.split(".")[-1] for value in values if isinstance(value, relax.Call)]
 
     return names
-
-
-@pytest.fixture(scope="session")
-def build() -> Callable[..., tvm.IRModule]:
-    """The module with `main(x0, x1, ...) = body(emit, x0, x1, ...)`; `emit(value, name)` binds a variable."""
-
-    def module(body: Callable[..., relax.Expr], *shapes: tuple[int, ...]) -> tvm.IRModule:
-        builder = relax.BlockBuilder()
-        params = [relax.Var(f"x{i}", relax.TensorType(shape, "float32")) for i, shape in enumerate(shapes)]
-        with builder.function("main", params):
-            with builder.dataflow():
-                out = builder.emit_output(body(builder.emit, *params))
-            builder.emit_func_output(out)
-        return builder.get()
-
-    return module

@@ -17,7 +17,7 @@ from tvm_split.bundle_folder import write_json
 from tvm_split.compile_half import with_fingerprint
 from tvm_split.linker import find_linker
 from tvm_split.plan.problem import Link, Timing
-from tvm_split.runtime.machine import machine
+from tvm_split.targets.host import machine
 
 N = 8192
 FINGERPRINT = "ab" * 32

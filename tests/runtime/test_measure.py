@@ -1,5 +1,6 @@
 """Measuring through a tracker and an RPC server, both processes here on 127.0.0.1."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,8 +9,10 @@ import time
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from tvm import rpc
 
+from tvm_split.cli import cli
 from tvm_split.errors import BundleError, LinkDownError
 from tvm_split.measure import measure_bundle, payload_checks, random_inputs
 from tvm_split.runtime.tensors import link_stages
@@ -75,6 +78,17 @@ def test_a_split_on_the_board(split, tracker, x, right):
     # the cloud half ran here, the prediction is for a c5.xlarge: no error of it, nor of the total
     assert cloud.basis == "elsewhere" and cloud.measured_on.startswith("this machine")
     assert cloud.difference_s is cloud.error_percent is total.error_percent is None
+
+
+def test_the_command_s_json_has_every_run_and_its_median(split, tracker):
+    words = ["measure", str(split.path), "--tracker", tracker, "--edge-key", "board", "--repeats", "3", "--json"]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.stderr
+    made = json.loads(done.stdout)
+    for side in ("edge", "cloud"):
+        assert len(made[f"{side}_runs_s"]) == 3
+        assert made["measured"][f"{side}_s"] == sorted(made[f"{side}_runs_s"])[1]
+    assert [check["tensor"] for check in made["checks"]] == ["h", "doubled"]
 
 
 def test_one_board_serves_as_both(split, tracker, x):

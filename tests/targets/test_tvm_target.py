@@ -21,6 +21,18 @@ def test_tvm_accepts_the_target_and_it_has_the_cores_of_the_file(name):
         assert target.features.is_aarch64
 
 
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_the_caches_of_the_file_reach_whoever_has_tvm_s_target(name):
+    spec = load_target(name)
+    target = resolve(spec)
+    copies = [target, target.with_host(target), Target(target.export()), Target(str(target))]
+    if name != "host":  # which is no tag
+        copies.append(Target(f"tvm-split/{name}"))
+    for copy in copies:
+        assert (copy.features.l1_bytes, copy.features.l2_bytes) == (spec.l1_bytes, spec.l2_bytes)
+    assert resolve(replace(spec, l1_bytes=None)).features.l1_bytes is None
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -36,7 +48,7 @@ def test_what_tvm_does_not_know_is_refused(config, message):
 
 
 def test_native_and_missing_triples_follow_the_machine_that_compiles(monkeypatch):
-    monkeypatch.setattr("tvm_split.tvm_target.platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
     assert str(resolve(load_target("c5.large")).attrs["mtriple"]) == "x86_64-linux-gnu"
     with pytest.raises(TargetError, match="with mcpu 'native', but this machine is aarch64"):
         resolve(replace(load_target("c5.large"), tvm_target={"kind": "llvm", "mcpu": "native"}))

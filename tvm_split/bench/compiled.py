@@ -14,14 +14,12 @@ from tvm import relax
 from tvm_split import lower
 from tvm_split.bench.engines import MAIN, ArrayType
 from tvm_split.errors import BuildError, last_line
-from tvm_split.graph import Graph
 from tvm_split.linker import find_linker
 from tvm_split.passes.layering import LAYER, layer_calls
+from tvm_split.passes.schedule import RULE
 from tvm_split.passes.share_kernels import equal_kernels
 from tvm_split.targets import TargetSpec
 
-#: attribute of a PrimFunc: name of the schedule rule that took it
-RULE = "tvm_split.rule"
 RAISED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
 
 
@@ -112,9 +110,3 @@ class _Watch:
 def _types(expr: relax.Expr) -> tuple[ArrayType, ...]:
     types = expr.ty.fields if isinstance(expr.ty, relax.TupleType) else [expr.ty]
     return tuple((tuple(int(extent) for extent in ty.shape.values), str(ty.dtype)) for ty in types)
-
-
-def layers_without_kernel(graph: Graph, calls: tuple[Call, ...]) -> list[str]:
-    """Layers that no kernel computes: views, which move nothing, and what Relax's virtual machine does itself."""
-    have = {call.layer for call in calls}
-    return [layer.name for layer in graph.layers if layer.name not in have]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ KERNEL_S = 1.0
 UNBOUND = {"TVM_BIND_THREADS": "0"}
 
 
-class Network:
+class Network(ABC):
     """A network that can be called; a subclass says how."""
 
+    @abstractmethod
     def call(self) -> Any:
-        raise NotImplementedError
+        """Run it once on its inputs; what the engine returns."""
 
     def times(self, count: int) -> list[float]:
         """Seconds of each of `count` calls. Before more than one, a call wakes the threads and is not counted."""

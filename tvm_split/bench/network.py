@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from tvm_split.errors import BuildError, CostError, LinkDownError, ModelError, S
 from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Graph
 from tvm_split.targets import TargetSpec, load_target
+from tvm_split.targets.host import machine
 from tvm_split.tvm_target import resolve
 from tvm_split.workflow import model_name
 
@@ -48,6 +48,20 @@ class BenchRequest:
     default: bool = True
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     data: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A module as imported, the same as layers, and the graph of those."""
+
+    imported: tvm.IRModule
+    layered: tvm.IRModule
+    graph: Graph
+
+    @classmethod
+    def of(cls, imported: tvm.IRModule, name: str) -> _Network:
+        layered = pipeline.layers()(imported)
+        return cls(imported, layered, extract_graph(layered, name))
 
 
 @dataclass(frozen=True)
@@ -82,12 +96,12 @@ def bench(request: BenchRequest, progress: Callable[[str], None] = lambda _text:
     spec = _target(request.target)
     with tempfile.TemporaryDirectory(prefix="tvm-split-bench-") as folder, ExitStack() as stack:
         job = _Job(request, spec, resolve(spec), cores, threads, Path(folder), stack, [], progress)
-        mod, graph, inputs, onnx_file = _network(job)
-        progress(f"compiling {len(graph.layers)} layers")
+        network, inputs, onnx_file = _network(job)
+        progress(f"compiling {len(network.graph.layers)} layers")
         ours, probes = job.folder / "ours.so", job.folder / "peaks.so"
-        calls = compiled.compile_ours(pipeline.layers()(mod), spec, job.target, ours)
+        calls = compiled.compile_ours(network.layered, spec, job.target, ours)
         compiled.compile_kernels(peaks.probes(job.target, threads), spec, job.target, probes)
-        engines, difference = _engines(job, ours, mod, inputs, onnx_file)
+        engines, difference = _engines(job, ours, network.imported, inputs, onnx_file)
         progress(f"timing {', '.join(engines)} by turns, {request.repeats} rounds")
         times = interleave(engines, request.repeats, {DEFAULT: DEFAULT_S})
         for worker in engines.values():
@@ -96,7 +110,7 @@ def bench(request: BenchRequest, progress: Callable[[str], None] = lambda _text:
         kernels = job.start("the kernels", Kernels, [ours, probes])
         limits = peaks.measure(kernels, job.target, threads)
         progress(f"timing {len(calls)} kernels")
-        layers = layer_times(kernels, graph, calls, limits)
+        layers = layer_times(kernels, network.graph, calls, limits)
     return BenchResult(
         model_name(request.model), request.precision, threads, times, difference, layers,
         limits.flops_per_s, limits.bandwidth, tuple(job.warnings),
@@ -125,35 +139,33 @@ def _engines(
     return engines, difference
 
 
-def _network(job: _Job) -> tuple[tvm.IRModule, Graph, list[np.ndarray], Path | None]:
-    """The module as imported, its graph of layers, one input, and the file for onnxruntime, None if it takes none."""
+def _network(job: _Job) -> tuple[_Network, list[np.ndarray], Path | None]:
+    """The network, one input, and the file for onnxruntime, None if it takes none."""
     from tvm_split.bench import onnx_models
 
     request, name = job.request, model_name(job.request.model)
     job.progress(f"reading {name}")
     path = zoo.fetch(request.model.removeprefix("zoo:")) if request.model.startswith("zoo:") else Path(request.model)
-    mod = frontend.load(path, shapes=request.shapes)
-    graph = extract_graph(pipeline.layers()(mod), name)
-    samples = _samples(request, graph)
-    inputs = [samples[0][name] for name in graph.inputs]
+    network = _Network.of(frontend.load(path, shapes=request.shapes), name)
+    samples, names = _samples(request, network.graph), network.graph.inputs
+    inputs = [samples[0][name] for name in names]
     if path.suffix.lower() != ".onnx":
         if request.precision == "int8":
             raise ModelError(f"{path}: --precision int8 uses onnxruntime's quantiser, which takes .onnx files only")
         job.warnings.append(f"{path.name} is no .onnx file, so there is no time of onnxruntime's")
-        return mod, graph, inputs, None
+        return network, inputs, None
     onnx_file = onnx_models.with_fixed_shapes(path, request.shapes, job.folder)
     if request.precision == "int8":
         if request.data is None:
             job.warnings.append("No --data was given: int8 ranges come from random inputs; only times mean something")
         job.progress(f"quantising with onnxruntime on {len(samples)} samples")
-        arrays = [[sample[name] for name in graph.inputs] for sample in samples]
+        arrays = [[sample[name] for name in names] for sample in samples]
         onnx_file = onnx_models.quantized(onnx_file, arrays, job.folder)
         try:
-            mod = frontend.load(onnx_file)
+            network = _Network.of(frontend.load(onnx_file), name)
         except ModelError as error:
             raise ModelError(f"{path}: what onnxruntime's quantiser made of it cannot be compiled: {error}") from error
-        graph = extract_graph(pipeline.layers()(mod), name)
-    return mod, graph, inputs, onnx_file
+    return network, inputs, onnx_file
 
 
 def _samples(request: BenchRequest, graph: Graph) -> list[data.Batch]:
@@ -192,7 +204,7 @@ def _threads(asked: int | None, cores: int) -> int:
 
 def _target(name: str) -> TargetSpec:
     spec = load_target(name)
-    here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    here = machine()
     if spec.simulated or spec.arch != here:
         what = "simulated" if spec.simulated else f"for {spec.arch}"
         raise TargetError(

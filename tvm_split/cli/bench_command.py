@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from tvm_split.cli.command import Progress, SplitCommand
-from tvm_split.cli.options import SHAPE
+from tvm_split.cli.options import NETWORK, shared
 from tvm_split.cli.plan_commands import MODEL_HELP
 
 
 @click.command(cls=SplitCommand, epilog=MODEL_HELP, short_help="Time a network here beside TVM's default and others.")
-@click.argument("model")
+@shared(NETWORK)
 @click.option(
     "--precision",
     type=click.Choice(["float32", "int8"]),
@@ -55,14 +55,6 @@ from tvm_split.cli.plan_commands import MODEL_HELP
     type=click.Path(path_type=Path),
     metavar="FILE|FOLDER",
     help="Samples: the first is run, and up to 8 calibrate int8. Without it, random numbers.",
-)
-@click.option(
-    "--shape",
-    "shapes",
-    type=SHAPE,
-    multiple=True,
-    metavar="NAME=1x3x224x224",
-    help="Fix an input whose shape the model leaves open. May be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")

@@ -107,10 +107,15 @@ PIN = Pair("GLOB=edge|cloud", "--pin 'stem*=edge'", _side)
 BITS = Pair("GLOB=BITS", "--bits 'block3_*=4'", int)
 
 #: what says which network it is
-MODEL = (
+NETWORK = (
     click.argument("model"),
     click.option("--shape", "shapes", type=SHAPE, multiple=True, metavar="NAME=1x3x224x224",
                  help="Fix an input whose shape the model leaves open. May be repeated."),
+)  # fmt: skip
+
+#: and where it begins
+MODEL = (
+    *NETWORK,
     click.option("--preprocess", metavar="NAME|FILE.toml",
                  help="Put mean and scale into the network, so that it begins at the raw frame, uint8 (1, H, W, 3): "
                       "imagenet, efficientnet-lite0, plate or a .toml file of mean, std, scale, channels, layout."),

@@ -81,13 +81,7 @@ def show(result: PlanResult, top: int, as_json: bool) -> None:
         return
     from tvm_split import report
 
-    out = report.console()
-    out.print(report.answers(result, top))
-    out.print(report.reason(result))
-    if result.spans:
-        out.print("\nBest answer by uplink rate, as predicted:")
-        for line in report.bandwidths(result):
-            out.print(f"  {line}")
+    report.print_plan(result, report.console(), top)
 
 
 def files_of(folder: Path) -> list[str]:

@@ -119,7 +119,8 @@ def measure(
          "differing": c.differing, "elements": c.elements}
         for c in result.checks
     ]  # fmt: skip
-    show(result, {"checks": checks}, as_json)
+    runs = {"edge_runs_s": result.edge_runs_s, "cloud_runs_s": result.cloud_runs_s}
+    show(result, {"checks": checks, **runs}, as_json)
 
 
 def read_input(bundle: Bundle, source: Path) -> dict[str, np.ndarray]:

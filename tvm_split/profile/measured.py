@@ -35,6 +35,7 @@ from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.profile.rpc import upload
 from tvm_split.runtime.executor import use_threads
 from tvm_split.targets import TargetSpec
+from tvm_split.targets.host import machine
 from tvm_split.tvm_target import resolve
 from tvm_split.versions import versions
 
@@ -202,10 +203,9 @@ def _check_runs(spec: TargetSpec, remote: rpc.RPCSession | None) -> None:
     """CostError when nothing that this target is compiled for can run where it would be timed."""
     if spec.simulated:
         raise CostError(f"target '{spec.name}' is simulated and runs no code; use --costs roofline")
-    here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
-    if remote is None and spec.arch != here:
+    if remote is None and spec.arch != machine():
         raise CostError(
-            f"target '{spec.name}' is {spec.arch} and this machine {here}: give a session on a board "
+            f"target '{spec.name}' is {spec.arch} and this machine {machine()}: give a session on a board "
             "(tvm_split.profile.rpc.connect), or use --costs roofline"
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,11 +10,11 @@ from tvm_split.bundle import Bundle
 from tvm_split.comparison import Place
 from tvm_split.errors import BundleError
 from tvm_split.plan.problem import Side
+from tvm_split.targets.host import machine
 
 SIDES: tuple[Side, Side] = ("edge", "cloud")
 #: e_machine of an ELF header -> the architecture as targets name it
 ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
-NAMES = {"AMD64": "x86_64", "arm64": "aarch64"}
 
 
 def role_here(bundle: Bundle, side: Side, on_device: bool = False) -> str:
@@ -69,11 +68,6 @@ def obstacle(path: Path, features: Iterable[str] = ()) -> str | None:
     if missing:
         return f"{path.name} needs a processor with {', '.join(missing)}, which this one lacks"
     return None
-
-
-def machine() -> str:
-    """This machine's architecture as targets name it."""
-    return NAMES.get(platform.machine(), platform.machine())
 
 
 def architecture(path: Path) -> str | None:
