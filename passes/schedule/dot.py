@@ -19,6 +19,8 @@ from tvm.s_tir import TensorIntrin
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_split.passes.kernels.conv2d import term
+
 
 @dataclass(frozen=True, slots=True)
 class Dot:
@@ -71,12 +73,6 @@ def dot_of(target: tvm.target.Target) -> Dot | None:
 
     found = (choose(target) for choose in (dot_x86.choose,))
     return next((dot for dot in found if dot is not None), None)
-
-
-def term(value: tirx.Expr, weight: tirx.Expr, offset: int = 0) -> tirx.Expr:
-    """One product, as kernels write it and TensorIntrins match it."""
-    wide = value.astype("int32")
-    return (wide - tirx.IntImm("int32", offset) if offset else wide) * weight.astype("int32")
 
 
 def register(dot: Dot, body: Body) -> Dot:
