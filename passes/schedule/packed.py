@@ -85,8 +85,6 @@ def _scheduled(func: tirx.PrimFunc, machine: Machine) -> s_tir.Schedule | None:
         _schedule_copy(sch, blocks.output)
     if blocks.dot:
         sch.tensorize(lane, blocks.dot.intrin(blocks.tile.lanes))  # at last: no block can be moved past it
-    else:
-        sch.vectorize(lane)
     return sch
 
 
@@ -158,7 +156,7 @@ def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
 
 
 def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> tuple[Loop, Loop] | None:
-    """Tile the host and make the sums in it. The parallel loop and that of one vector's sums, which is left to do.
+    """Tile the host and make the sums in it. The parallel loop and, for the dot product, that of one vector's sums.
 
     None when the sums are not a tile there.
     """
@@ -182,6 +180,8 @@ def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> tuple[Loop, Loop]
     *terms, call = inner[spatial:] if blocks.dot else (*inner[spatial:], None)
     sch.reorder(*terms, *inner[:spatial], *([call] if call else []))
     lane = _as_vectors(sch, inner[spatial - 2], inner[spatial - 1], lanes)
+    if not blocks.dot:
+        sch.vectorize(lane)
     *_, pixels, channels = sch.get_loops(sch.decompose_reduction(blocks.sums, inner[spatial]))
     sch.vectorize(_as_vectors(sch, pixels, channels, lanes))
     _write_back(sch, blocks, channel)
