@@ -33,6 +33,8 @@ Loop = Any
 
 #: loops of a matrix product's sums: tile of columns, row, column, term
 MATMUL_ITERS = 4
+#: input channels that LLVM would write out, which takes registers that the sums need: one loop with the window's columns
+FEW_CHANNELS = 8
 #: vectors shorter than this are not worth their instructions
 MIN_LANES = 4
 #: a task of this many tiles hides its own cost
@@ -167,6 +169,8 @@ def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> Loop | None:
     if made[:-1] != [*[1] * (spatial - 2), tile.pixels] or made[-1] not in (tile.channels, 1):
         return None
     sch.reorder(*inner[spatial:], *inner[:spatial])
+    if reductions > 1 and (_extent(sch, inner[-1]) or 0) < FEW_CHANNELS:
+        sch.fuse(*inner[-2:])
     _as_vectors(sch, inner[spatial - 2], inner[spatial - 1], lanes)
     *_, pixels, channels = sch.get_loops(sch.decompose_reduction(blocks.sums, inner[spatial]))
     _as_vectors(sch, pixels, channels, lanes)
