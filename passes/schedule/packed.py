@@ -33,7 +33,7 @@ Loop = Any
 
 #: loops of a matrix product's sums: tile of columns, row, column, term
 MATMUL_ITERS = 4
-#: input channels that LLVM would write out, which takes registers that the sums need: one loop with the window's columns
+#: LLVM would write out fewer input channels, in registers that the sums need: they go into the loop over columns
 FEW_CHANNELS = 8
 #: vectors shorter than this are not worth their instructions
 MIN_LANES = 4

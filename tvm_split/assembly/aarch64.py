@@ -26,7 +26,7 @@ LOADS, STORES = re.compile(r"^(ldu?r|ldp|ldnp|ld\d)"), re.compile(r"^(stu?r|stp|
 class Counts:
     """Instructions of a loop. `spills` are loads and stores of the stack, counted among those too.
 
-    multiply_adds: products added up in one turn. vector_multiplies: the instructions that make them (fma, dot, widening).
+    multiply_adds: products added up in one turn. vector_multiplies: instructions that make them (fma, dot, widening).
     scalar_multiplies: products of single numbers, addresses among them. moves: what only rearranges vectors.
     """
 
