@@ -11,6 +11,7 @@ import tvm
 from tvm import relax
 
 from tvm_split.layer_kernels import Program, lower_layers
+from tvm_split.passes.layering import Group, canonical, layer_calls, main_bindings, outline
 from tvm_split.pipeline import layers
 
 #: cores that code is shown for; the third is no core but what the emulator's `max` has beyond them
@@ -101,6 +102,40 @@ def network(layer: Layer, dtype: str = "float32", seed: int = 0) -> tvm.IRModule
     return builder.get()
 
 
+#: what the data of integer layers have for zero
+ZERO_POINT = 7
+
+
+def integer_network(layer: Layer, seed: int = 0) -> tvm.IRModule:
+    """A module of the layer alone, as lower-qdq leaves one: uint8 data, int8 weights, int32 sums, a bias.
+
+    The weights hold both extremes; the first output channel's are all -128.
+    """
+    rng = np.random.default_rng(seed)
+    x = relax.Var("x", relax.TensorType(layer.input_shape, "uint8"))
+    values = rng.integers(-128, 128, layer.weight_shape, dtype="int8")
+    values[(0,) if layer.window else (..., 0)] = -128
+    bias = rng.integers(-(2**20), 2**20, (1, layer.outer, 1, 1) if layer.window else (layer.outer,), dtype="int32")
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            data: relax.Expr = x
+            if layer.padding:
+                data = builder.emit(relax.op.nn.pad(x, [0, 0, 0, 0, *[layer.padding] * 4], "constant", ZERO_POINT))
+            if layer.window:
+                sums = relax.op.nn.conv2d(
+                    data, relax.const(values), layer.stride, 0, groups=layer.groups, out_dtype="int32"
+                )
+            else:
+                sums = relax.op.matmul(data, relax.const(values), out_dtype="int32")
+            out = builder.emit(relax.op.add(builder.emit(sums), relax.const(bias)))
+            result = builder.emit_output(out)
+        builder.emit_func_output(result)
+    mod = canonical(builder.get())
+    _, bindings = main_bindings(mod)
+    return outline(mod, [Group("layer", "layer", tuple(bindings))])
+
+
 def arm_target(core: str) -> tvm.target.Target:
     """The target of a name in CORES, with one core: a kernel's code is the same for more of them, its tasks differ."""
     return tvm.target.Target({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "num-cores": 1, **CORES[core]})
@@ -108,7 +143,7 @@ def arm_target(core: str) -> tvm.target.Target:
 
 def program(network: tvm.IRModule, target: tvm.target.Target) -> Program:
     """The kernels that a half has for a network of one layer. ValueError when it is anything else."""
-    lowered = lower_layers(layers()(network), target)
+    lowered = lower_layers(network if layer_calls(network) else layers()(network), target)
     if lowered.modules or len(lowered.programs) != 1:
         raise ValueError(f"not one layer of kernels: {list(lowered.modules) or list(lowered.programs)}")
     (found,) = lowered.programs.values()
