@@ -158,7 +158,7 @@ def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
 
 
 def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> tuple[Loop, Loop] | None:
-    """Tile the host and make the sums in it. The parallel loop and that of one vector's sums, which is left to do.
+    """Tile the host and make the sums in it. The parallel loop and, for the dot product, that of one vector's sums.
 
     None when the sums are not a tile there.
     """
