@@ -69,9 +69,9 @@ Body = Callable[[Dot, int, tirx.Buffer, tirx.Buffer, tirx.Buffer], None]
 
 def dot_of(target: tvm.target.Target) -> Dot | None:
     """The best kind that the target has; None where none is known."""
-    from tvm_split.passes.schedule import dot_x86  # here, as it imports this file
+    from tvm_split.passes.schedule import dot_arm, dot_x86  # here, as they import this file
 
-    found = (choose(target) for choose in (dot_x86.choose,))
+    found = (choose(target) for choose in (dot_x86.choose, dot_arm.choose))
     return next((dot for dot in found if dot is not None), None)
 
 

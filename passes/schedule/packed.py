@@ -33,6 +33,8 @@ log = logging.getLogger("tvm_split.passes")
 Block = Any  # what the schedule calls SBlockRV and LoopRV has no public type
 Loop = Any
 
+#: LLVM would write out fewer input channels, in registers that the sums need: they go into the loop over columns
+FEW_CHANNELS = 8
 #: dimensions of a matrix product's sums: tile of columns, row, column
 MATMUL_DIMS = 3
 #: vectors shorter than this are not worth their instructions
@@ -179,6 +181,8 @@ def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> tuple[Loop, Loop]
         return None
     *terms, call = inner[spatial:] if blocks.dot else (*inner[spatial:], None)
     sch.reorder(*terms, *inner[:spatial], *([call] if call else []))
+    if len(terms) > 1 and _in_a_row(sch, blocks.sums, _extent(sch, terms[-1]), blocks.dot):
+        sch.fuse(*terms[-2:])
     lane = _as_vectors(sch, inner[spatial - 2], inner[spatial - 1], lanes)
     if not blocks.dot:
         sch.vectorize(lane)
@@ -186,6 +190,12 @@ def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> tuple[Loop, Loop]
     sch.vectorize(_as_vectors(sch, pixels, channels, lanes))
     _write_back(sch, blocks, channel)
     return task, lane
+
+
+def _in_a_row(sch: s_tir.Schedule, sums: Block, steps: int | None, dot: Dot | None) -> bool:
+    """Whether a loop of a few steps over input channels takes all that the data have, so that columns follow on."""
+    channels = {int(region.source.shape[-1]) for region in sch.get(sums).reads if len(region.source.shape) == 4}
+    return steps is not None and steps < FEW_CHANNELS and channels == {steps * (dot.terms if dot else 1)}
 
 
 def _runs(sch: s_tir.Schedule, others: list[Loop], pixel_tile: Loop, cores: int) -> list[Loop]:

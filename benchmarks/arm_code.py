@@ -1,0 +1,177 @@
+"""Machine code of the hot loops on ARM cores: instructions by kind, estimated cycles, executed instructions.
+
+    python benchmarks/arm_code.py [--core cortex-a72 ...] [--no-run] [--code KIND] [--write docs/arm.md]
+
+Cycles are llvm-mca's (`apt-get install llvm-22`), of one turn of the loop with every branch of it taken in. Executed
+instructions are counted by qemu-user (`python tests/board/emulated_board.py up` fetches it) on the smaller layers of
+SMALL, ours beside the code that TVM's default pipeline makes for the same target. `--write` puts the tables into the
+file between its two marks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tvm_split.assembly.aarch64 import Counts, hot
+from tvm_split.assembly.layers import LISTED, Layer, arm_target, assembly, network, program
+from tvm_split.assembly.loops import Loop
+from tvm_split.layer_kernels import Kernel, Program
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "board"))
+from guest import Guest, GuestError, qemu  # noqa: E402
+
+#: LLVM's scheduling model for the core; vectors that it multiplies in a cycle; instructions that it decodes in one
+MODELS = {"cortex-a72": ("cortex-a72", 1, None), "cortex-a76": ("neoverse-n1", 2, 4)}
+BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
+#: layers that the emulator runs in seconds, TVM's default code too
+SMALL = (
+    Layer("3x3", "", 32, 32, 14, 14, 3, padding=1),
+    Layer("3x3, 3 channels", "", 3, 32, 32, 32, 3, 2, 1),
+    Layer("7x7", "", 3, 64, 28, 28, 7, 2, 3),
+    Layer("5x5", "", 16, 32, 14, 14, 5, padding=2),
+    Layer("1x1", "", 64, 64, 14, 14, 1),
+    Layer("depthwise 3x3", "", 96, 96, 28, 28, 3, padding=1, groups=96),
+    Layer("depthwise 5x5", "", 96, 96, 14, 14, 5, padding=2, groups=96),
+    Layer("dense", "", 128, 128, 32),
+    Layer("dense, 1 row", "", 1024, 256, 1),
+)
+
+
+def mca_tool() -> str | None:
+    """The newest llvm-mca on PATH."""
+    names = [f"llvm-mca-{version}" for version in range(30, 16, -1)]
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def cycles(loop: Loop, core: str, width: int | None) -> float | None:
+    """Cycles of a turn by llvm-mca, when it is here. `width`: what is dispatched in one, the model's own if None."""
+    tool = mca_tool()
+    if tool is None:
+        return None
+    command = [tool, "-mtriple=aarch64-linux-gnu", f"-mcpu={MODELS[core][0]}", "-mattr=+dotprod", "-iterations=100"]
+    text = "\n".join(str(instruction) for instruction in loop.body) + "\n"
+    done = subprocess.run(
+        command + ([f"-dispatch={width}"] if width else []), input=text, capture_output=True, text=True, check=True
+    )
+    found = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
+    return int(found[1]) / 100 if found else None
+
+
+def static_row(layer: Layer, core: str, loop: Loop, counts: Counts) -> str:
+    """One line of the first table."""
+    _, limit, width = MODELS[core]
+    said = []
+    for each in dict.fromkeys((None, width)):
+        spent = cycles(loop, core, each)
+        said.append("-" if spent is None else f"{spent:.1f} ({counts.vector_multiplies / limit / spent:.0%})")
+    return (
+        f"| {layer.kind} | {layer.network} | {layer.name} | {counts.instructions} | {counts.vector_multiplies} | "
+        f"{counts.loads} | {counts.stores} | {counts.spills} | {counts.scalar_multiplies} | {' | '.join(said)} |"
+    )
+
+
+def static_table(core: str) -> list[str]:
+    model, limit, width = MODELS[core]
+    columns = ["kernel", "network", "layer", "instructions", "FMA", "loads", "stores", "spills", "scalar multiplies"]
+    columns += ["cycles (share of limit)", *([f"at {width} a cycle"] if width else [])]
+    lines = [f"### {core}: model `{model}`, {limit} vector FMA a cycle", "", f"| {' | '.join(columns)} |"]
+    lines.append("|" + "---|" * 3 + "---:|" * (len(columns) - 3))
+    for layer in LISTED:
+        found = hot(assembly(network(layer), arm_target(core)))
+        lines.append(f"| {layer.kind} | none |" if found is None else static_row(layer, core, *found))
+    return [*lines, ""]
+
+
+def default_program(mod: tvm.IRModule, target: tvm.target.Target, symbol: str) -> Program:
+    """The kernels that TVM's default pipeline makes of a network of one input, in order."""
+    from tvm.relax.backend.cpu_generic import pipeline as cpu_generic
+
+    passes = [*cpu_generic.legalize_passes(target)]
+    with target:
+        lowered = tvm.transform.Sequential(passes)(mod)
+    main, values = lowered["main"], {lowered["main"].params[0]: 0}
+    kernels: list[Kernel] = []
+    for binding in (item for block in main.body.blocks for item in block.bindings):
+        value = binding.value
+        if isinstance(value, relax.Var):
+            values[binding.var] = values[value]
+            continue
+        reads = [values[x] if isinstance(x, relax.Var) else x.value for x in value.args[1].fields]
+        types = (*(x.ty for x in value.args[1].fields), value.ty_args[0])
+        name = f"{symbol}_{len(kernels)}"
+        kernels.append(
+            Kernel(name, lowered[value.args[0]].with_attr("global_symbol", name), tuple(reads), types, False)
+        )
+        values[binding.var] = len(kernels)
+    return Program(tuple(kernels), (values[main.body.body],))
+
+
+def executed_table(core: str, folder: Path) -> list[str]:
+    """Instructions that the emulated core executes for whole layers: ours NHWC, as in a half, TVM's NCHW."""
+    target = arm_target(core)
+    lines = [f"### {core}", "", "| kernel | layer | multiply-adds | ours | TVM default | ratio | ours a vector FMA |"]
+    lines.append("|---|---|---:|---:|---:|---:|---:|")
+    for i, layer in enumerate(SMALL):
+        mod = network(layer)
+        data = np.random.default_rng(1).standard_normal(layer.input_shape).astype("float32")
+        ours, theirs = (
+            Guest.build({"layer": made}, target, folder / f"{core}{i}").instructions(core, {"layer": [data]})
+            for made in (program(mod, target), default_program(mod, target, f"default{i}"))
+        )
+        lines.append(
+            f"| {layer.kind} | {layer.name} | {layer.multiply_adds} | {ours} | {theirs} | {ours / theirs:.3f} | "
+            f"{ours / (layer.multiply_adds / 4):.2f} |"
+        )
+    return [*lines, ""]
+
+
+def listing(core: str, kind: str) -> list[str]:
+    """The hot loop of the first listed layer of a kind."""
+    layer = next(layer for layer in LISTED if layer.kind == kind)
+    found = hot(assembly(network(layer), arm_target(core)))
+    body = [] if found is None else [f"    {i.name:8}{i.operands}" for i in found[0].body]
+    return [f"### {layer.kind}, {layer.network}, {layer.name}, {core}", "", *body, ""]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--core", choices=MODELS, action="append", help="both by default")
+    parser.add_argument("--no-run", action="store_true", help="leave out what the emulator counts")
+    parser.add_argument(
+        "--code", action="append", default=[], choices=sorted({layer.kind for layer in LISTED}), metavar="KIND",
+        help="print the hot loop of this kind of kernel, too",
+    )  # fmt: skip
+    parser.add_argument("--write", type=Path, metavar="FILE")
+    asked = parser.parse_args()
+    cores = asked.core or list(MODELS)
+    lines = [
+        line for core in cores for line in ["## Hot loops", "", *static_table(core)][0 if core == cores[0] else 2 :]
+    ]
+    if not asked.no_run:
+        if qemu() is None:
+            raise GuestError("no emulator: `python tests/board/emulated_board.py up` fetches it, or give --no-run")
+        with tempfile.TemporaryDirectory() as folder:
+            lines += ["## Executed instructions", ""]
+            lines += [line for core in cores for line in executed_table(core, Path(folder))]
+    if asked.code:
+        lines += ["## Code", "", *(line for kind in asked.code for core in cores for line in listing(core, kind))]
+    print("\n".join(lines))
+    if asked.write:
+        before, rest = asked.write.read_text().split(BEGIN)
+        after = rest.split(END)[1]
+        asked.write.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"{END}{after}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Dot products of ARM: usmmla or usdot on bytes of either sign, sdot on signed bytes, else smull and sadalp.
+
+    i8mm      usmmla   two pixels x two channels, eight terms of each      uint8 x int8
+    i8mm      usdot    four channels, four terms of each                   uint8 x int8
+    dotprod   sdot     four channels, four terms of each                   int8 x int8, so 128 is taken off the data
+    neon      smull    four channels, two terms of each, as eight products of 16 bits; sadalp adds the neighbours
+                       to sums of 32 bits. One product always fits: -128 * -128 = 16384. Two need not: that is why
+                       no smlal stands between.
+
+All are exact for every byte. The data are the operand that is repeated: LLVM makes of a value that all lanes share an
+operand by element, which needs no instruction of its own.
+"""
+
+from __future__ import annotations
+
+import tvm
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+from tvm.target import codegen
+
+from tvm_split.passes.schedule.dot import Dot, register
+
+#: channels of a register of int32 sums
+LANES = 4
+
+
+def _repeated(dot: Dot, lanes: int, a: tirx.Buffer) -> tirx.Expr:
+    """The terms of one pixel, once for each lane."""
+    word = f"int{dot.terms * 8}"
+    terms = T.reinterpret(word, a.vload([0], f"{dot.data}x{dot.terms}"))
+    return T.reinterpret(f"int8x{lanes * dot.terms}", T.broadcast(terms, lanes))
+
+
+def _by_element(name: str, data_first: bool):  # type: ignore[no-untyped-def]
+    def body(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer) -> None:
+        total = f"int32x{lanes}"
+        weights = b.vload([0, 0], f"int8x{lanes * dot.terms}")
+        factors = (_repeated(dot, lanes, a), weights) if data_first else (weights, _repeated(dot, lanes, a))
+        sums = c.vload([0], total)
+        T.buffer_store(c, T.call_llvm_pure_intrin(total, name, sums, *factors), [T.ramp(0, 1, lanes)])
+
+    return body
+
+
+def _pairs(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer) -> None:
+    count = lanes * dot.terms
+    weights = b.vload([0, 0], f"int8x{count}")
+    products = T.call_llvm_pure_intrin(
+        f"int16x{count}", "llvm.aarch64.neon.smull.v8i16", weights, _repeated(dot, lanes, a)
+    )
+    neighbours = T.call_llvm_pure_intrin(f"int32x{lanes}", "llvm.aarch64.neon.saddlp.v4i32.v8i16", products)
+    T.buffer_store(c, c.vload([0], f"int32x{lanes}") + neighbours, [T.ramp(0, 1, lanes)])
+
+
+USDOT = register(
+    Dot("usdot", terms=4, lanes=(LANES,)), _by_element("llvm.aarch64.neon.usdot.v4i32.v16i8", data_first=True)
+)
+SDOT = register(
+    Dot("sdot", terms=4, lanes=(LANES,), data="int8"),
+    _by_element("llvm.aarch64.neon.sdot.v4i32.v16i8", data_first=False),
+)
+SMULL = register(Dot("smull", terms=2, lanes=(LANES,), data="int8"), _pairs)
+
+#: what a target must have for each, the fastest first
+NEEDS = {USDOT: ("i8mm", "neon"), SDOT: ("dotprod", "neon"), SMULL: ("neon",)}
+
+
+def choose(target: tvm.target.Target) -> Dot | None:
+    """The fastest of them that the target has."""
+    return next((dot for dot, needs in NEEDS.items() if codegen.target_has_features(needs, target)), None)

@@ -1,0 +1,102 @@
+"""Kernels of every kind on emulated ARM cores, each with its own instructions, against exact references."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tvm_split.assembly.layers import Layer, arm_target, network, program
+
+UNIT = 2.0**-24  # what rounding to float32 loses of a number, relative
+CORES = ("cortex-a72", "cortex-a76", "max")
+
+
+@pytest.fixture(scope="session")
+def guest():
+    """tests/board/guest.py; skips when there is no emulator or no compiler for it."""
+    path = Path(__file__).resolve().parents[1] / "board" / "guest.py"
+    spec = importlib.util.spec_from_file_location("guest", path)
+    module = sys.modules["guest"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.qemu() is None:
+        pytest.skip("no emulator: `python tests/board/emulated_board.py up` fetches one")
+    if module.compiler() is None:
+        pytest.skip("no compiler for aarch64: apt-get install gcc-aarch64-linux-gnu, or pip install ziglang")
+    return module
+
+
+def layers(rng: np.random.Generator) -> list[Layer]:
+    """One of each kind, of random odd sizes."""
+
+    def odd(low: int, high: int) -> int:
+        return int(rng.integers(low, high))
+
+    def convolution(kind: str, window: int, stride: int = 1, padding: int | None = None, few: bool = False) -> Layer:
+        inner = 3 if few else odd(5, 40)
+        padding = window // 2 if padding is None else padding
+        return Layer(kind, "", inner, odd(5, 70), odd(7, 18), odd(7, 18), window, stride, padding, batch=odd(1, 3))
+
+    def depthwise(window: int, stride: int) -> Layer:
+        channels = odd(2, 12) * 4 + odd(0, 2) * 3
+        size = odd(7, 18), odd(7, 18), window, stride, window // 2
+        return Layer("depthwise", "", channels, channels, *size, groups=channels)
+
+    return [
+        convolution("3x3", 3),
+        convolution("3x3, stride 2", 3, 2),
+        convolution("3x3, not padded", 3, padding=0),
+        convolution("3x3, 3 channels", 3, 2, few=True),
+        convolution("5x5", 5),
+        convolution("7x7, 3 channels", 7, 2, few=True),
+        convolution("1x1", 1),
+        convolution("1x1, stride 2", 1, 2),
+        depthwise(3, 1),
+        depthwise(3, 2),
+        depthwise(5, 1),
+        depthwise(5, 2),
+        Layer("dense", "", odd(9, 200), odd(9, 100), odd(2, 40)),
+        Layer("dense, 1 row", "", odd(100, 300), odd(9, 100), 1),
+    ]
+
+
+def sums(layer: Layer, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The layer's sums of products, in the arithmetic of the arrays."""
+    if not layer.window:
+        return x @ weight
+    pad = layer.padding
+    x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (layer.window, layer.window), (2, 3))
+    windows = windows[:, :, :: layer.stride, :: layer.stride]
+    if layer.groups > 1:
+        return np.einsum("nchwij,cij->nchw", windows, weight[:, 0])
+    return np.einsum("nchwij,ocij->nohw", windows, weight)
+
+
+def constants(mod) -> tuple[np.ndarray, np.ndarray]:
+    """The weight and the bias of a network of one layer, as its bindings name them."""
+    first, second, *_ = mod["main"].body.blocks[0].bindings
+    return first.value.args[1].value.numpy(), second.value.args[1].value.numpy()
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_float32(guest, core, tmp_path):
+    rng = np.random.default_rng(int(os.environ.get("TVM_SPLIT_SEED", "20")))
+    cases = {f"{i} {layer}": layer for i, layer in enumerate(layers(rng))}
+    networks = {name: network(layer, seed=i) for i, (name, layer) in enumerate(cases.items())}
+    target = arm_target(core)
+    built = guest.Guest.build({name: program(mod, target) for name, mod in networks.items()}, target, tmp_path)
+    data = {name: [rng.standard_normal(layer.input_shape).astype("float32")] for name, layer in cases.items()}
+    results = built.run(core, data)
+    for name, layer in cases.items():
+        weight, bias = (each.astype("float64") for each in constants(networks[name]))
+        x = data[name][0].astype("float64")
+        exact = sums(layer, x, weight) + bias
+        if layer.window:
+            exact = np.clip(exact, 0, 6)
+        magnitude = sums(layer, abs(x), abs(weight)) + abs(bias)
+        terms = weight.size // layer.outer + 2
+        (found,) = results[name]
+        assert (abs(found - exact) <= terms * UNIT * 1.01 * magnitude).all(), name
