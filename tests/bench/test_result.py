@@ -49,7 +49,7 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema() -> None:
     made = json.loads(json.dumps(RESULT.to_json(), allow_nan=False))
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
-    assert list(made) == KEYS
+    assert list(made) == [*KEYS[:-1], "ours_float32_ms", "ratio_to_float32", KEYS[-1]]
     assert (made["ours_ms"], made["tvm_default_ms"], made["onnxruntime_ms"]) == (4.0, 1000.0, pytest.approx(2.5))
     assert made["ratio_to_onnxruntime"] == pytest.approx(made["ours_ms"] / made["onnxruntime_ms"])
     assert made["layers"][0] == {

@@ -12,6 +12,8 @@ import numpy as np
 
 VERSION = 1
 OURS, DEFAULT, ONNXRUNTIME = "tvm-split", "TVM default", "onnxruntime"
+#: our float32 network, beside its int8 one
+OURS_FLOAT32 = "tvm-split float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,15 @@ class BenchResult:
     @property
     def ratio_to_onnxruntime(self) -> float | None:
         """Our median time through onnxruntime's: below 1, ours is faster."""
-        ours, theirs = self.median_s(OURS), self.median_s(ONNXRUNTIME)
+        return self._ratio(ONNXRUNTIME)
+
+    @property
+    def ratio_to_float32(self) -> float | None:
+        """The median time of our int8 network through that of our float32 network: below 1, int8 is faster."""
+        return self._ratio(OURS_FLOAT32)
+
+    def _ratio(self, other: str) -> float | None:
+        ours, theirs = self.median_s(OURS), self.median_s(other)
         return None if ours is None or theirs is None else ours / theirs
 
     @property
@@ -88,6 +98,8 @@ class BenchResult:
             "onnxruntime_ms": milliseconds(self.median_s(ONNXRUNTIME)),
             "ratio_to_onnxruntime": self.ratio_to_onnxruntime,
             "max_abs_difference": None if difference is None or not math.isfinite(difference) else difference,
+            "ours_float32_ms": milliseconds(self.median_s(OURS_FLOAT32)),
+            "ratio_to_float32": self.ratio_to_float32,
             "layers": [layer.to_json() for layer in self.layers],
         }
 

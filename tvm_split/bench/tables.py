@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS, BenchResult
+from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS, OURS_FLOAT32, BenchResult
 from tvm_split.report import table
 from tvm_split.units import seconds, size
 
@@ -17,7 +17,7 @@ def engines_table(result: BenchResult) -> Table:
     """One row an engine, ours first; an engine that did not run says so."""
     theirs = result.median_s(ONNXRUNTIME)
     rows = []
-    for name in (OURS, DEFAULT, ONNXRUNTIME):
+    for name in (OURS, *([OURS_FLOAT32] if OURS_FLOAT32 in result.calls else []), DEFAULT, ONNXRUNTIME):
         median = result.median_s(name)
         if median is None:
             rows.append((name, "not run", "", "", ""))
