@@ -5,7 +5,7 @@
                pad of the rows that are read
                for tile of pixels:
                  pixels x channels sums to zero            vectors, unrolled
-                 for kh, kw, ic: sums += data * weight     vectors, unrolled
+                 for kh, kw, ic: sums += data * weight     vectors or dot product instructions, unrolled
                  the rest, one vector after the other
 
 The order of summation is the unscheduled kernel's. Functions that are built otherwise are left alone.
@@ -23,6 +23,8 @@ from tvm import s_tir, tirx
 from tvm.s_tir import dlight
 
 from tvm_split.passes.kernels.conv2d import KERNEL, LANES, PAD, PIXELS, SUMS, UNPACK
+from tvm_split.passes.kernels.conv2d_dot import DOT
+from tvm_split.passes.schedule.dot import DOTS, Dot
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tiles import Tile
 
@@ -31,8 +33,8 @@ log = logging.getLogger("tvm_split.passes")
 Block = Any  # what the schedule calls SBlockRV and LoopRV has no public type
 Loop = Any
 
-#: loops of a matrix product's sums: tile of columns, row, column, term
-MATMUL_ITERS = 4
+#: dimensions of a matrix product's sums: tile of columns, row, column
+MATMUL_DIMS = 3
 #: vectors shorter than this are not worth their instructions
 MIN_LANES = 4
 #: a task of this many tiles hides its own cost
@@ -50,6 +52,7 @@ class Blocks:
     host: Block
     output: Block
     tile: Tile
+    dot: Dot | None
 
 
 class Packed(dlight.ScheduleRule):
@@ -72,13 +75,16 @@ def _scheduled(func: tirx.PrimFunc, machine: Machine) -> s_tir.Schedule | None:
     if sch is None:
         return None
     blocks = _blocks(sch)
-    task = _tiled(sch, blocks, machine.cores)
-    if task is None:
+    loops = _tiled(sch, blocks, machine.cores)
+    if loops is None:
         return None
+    task, lane = loops
     if blocks.pad is not None:
         _schedule_pad(sch, blocks.pad, task, machine.lanes(_dtype(sch, blocks.pad)))
     if sch.get(blocks.output) != sch.get(blocks.host):
         _schedule_copy(sch, blocks.output)
+    if blocks.dot:
+        sch.tensorize(lane, blocks.dot.intrin(blocks.tile.lanes))  # at last: no block can be moved past it
     return sch
 
 
@@ -107,7 +113,7 @@ def _inlined(func: tirx.PrimFunc) -> s_tir.Schedule | None:
     for i, block in enumerate(after[:-1]):
         if i != host:
             sch.compute_inline(block)
-    if len(sch.get(roles[SUMS]).iter_vars) == MATMUL_ITERS:
+    if len(sch.get(roles[SUMS]).writes[0].source.shape) == MATMUL_DIMS:
         _merge_rows(sch, after[host])
         # Only in simple form do the indices tell compute_at which rows a tile needs.
         sch = s_tir.Schedule(tirx.transform.StmtSimplify()(sch.mod))
@@ -135,7 +141,8 @@ def _blocks(sch: s_tir.Schedule) -> Blocks:
     (host,), (output,) = sch.get_consumers(sums), sch.get_output_blocks(root)
     annotations = sch.get(sums).annotations
     channels = int(sch.get(sums).writes[0].source.shape[-1])
-    return Blocks(sums, roles.get(PAD), host, output, Tile(int(annotations[PIXELS]), channels, int(annotations[LANES])))
+    tile = Tile(int(annotations[PIXELS]), channels, int(annotations[LANES]))
+    return Blocks(sums, roles.get(PAD), host, output, tile, DOTS.get(str(annotations.get(DOT))))
 
 
 def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
@@ -148,8 +155,11 @@ def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
     return tuple(extents)
 
 
-def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> Loop | None:
-    """Tile the host and make the sums in it; the parallel loop. None when the sums are not a tile there."""
+def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> tuple[Loop, Loop] | None:
+    """Tile the host and make the sums in it. The parallel loop and, for the dot product, that of one vector's sums.
+
+    None when the sums are not a tile there.
+    """
     tile = blocks.tile
     reductions = sum(var.iter_type == tirx.IterVar.CommReduce for var in sch.get(blocks.sums).iter_vars)
     spatial = len(sch.get(blocks.sums).iter_vars) - reductions
@@ -164,14 +174,18 @@ def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> Loop | None:
     inner = sch.get_loops(blocks.sums)[-(spatial + reductions) :]
     made = [_extent(sch, loop) for loop in inner[:spatial]]
     lanes = tile.lanes if made[-1] == tile.channels else 1  # of a single output channel, only that one is made
-    if made[:-1] != [*[1] * (spatial - 2), tile.pixels] or made[-1] not in (tile.channels, 1):
+    fewest = tile.channels if blocks.dot else 1
+    if made[:-1] != [*[1] * (spatial - 2), tile.pixels] or made[-1] not in (tile.channels, fewest):
         return None
-    sch.reorder(*inner[spatial:], *inner[:spatial])
-    _as_vectors(sch, inner[spatial - 2], inner[spatial - 1], lanes)
+    *terms, call = inner[spatial:] if blocks.dot else (*inner[spatial:], None)
+    sch.reorder(*terms, *inner[:spatial], *([call] if call else []))
+    lane = _as_vectors(sch, inner[spatial - 2], inner[spatial - 1], lanes)
+    if not blocks.dot:
+        sch.vectorize(lane)
     *_, pixels, channels = sch.get_loops(sch.decompose_reduction(blocks.sums, inner[spatial]))
-    _as_vectors(sch, pixels, channels, lanes)
+    sch.vectorize(_as_vectors(sch, pixels, channels, lanes))
     _write_back(sch, blocks, channel)
-    return task
+    return task, lane
 
 
 def _runs(sch: s_tir.Schedule, others: list[Loop], pixel_tile: Loop, cores: int) -> list[Loop]:
@@ -182,11 +196,12 @@ def _runs(sch: s_tir.Schedule, others: list[Loop], pixel_tile: Loop, cores: int)
     return list(sch.split(pixel_tile, [None, max(fair, default=1)]))
 
 
-def _as_vectors(sch: s_tir.Schedule, pixels: Loop, channels: Loop, lanes: int) -> None:
+def _as_vectors(sch: s_tir.Schedule, pixels: Loop, channels: Loop, lanes: int) -> Loop:
+    """Unroll the tile; the loop over what is to be one vector."""
     vectors, lane = sch.split(channels, [None, lanes])
-    sch.vectorize(lane)
     sch.unroll(vectors)
     sch.unroll(pixels)
+    return lane
 
 
 def _write_back(sch: s_tir.Schedule, blocks: Blocks, channel: Loop) -> None:
