@@ -15,6 +15,7 @@ from tvm_split import lower
 from tvm_split.bench.engines import MAIN, ArrayType
 from tvm_split.errors import BuildError, last_line
 from tvm_split.linker import find_linker
+from tvm_split.passes.bindings import operator
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.schedule import RULE
 from tvm_split.passes.share_kernels import equal_kernels
@@ -25,12 +26,16 @@ RAISED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a kernel in `main`. `layer` is None for what lowering put between layers (a change of layout)."""
+    """One call of a kernel in `main`. `layer` is None for what lowering put between layers (a change of layout).
+
+    int8: its products are of 8-bit integers.
+    """
 
     symbol: str
     layer: str | None
     types: tuple[ArrayType, ...]
     rule: str | None
+    int8: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -44,7 +49,10 @@ def compile_ours(mod: tvm.IRModule, spec: TargetSpec, target: tvm.target.Target,
     BuildError when TVM cannot, or no linker is there.
     """
     watch = _Watch()
-    layers = {str(binding.value.op.name_hint): str(callee.attrs[LAYER]) for binding, callee in layer_calls(mod)}
+    layers = {
+        str(binding.value.op.name_hint): (str(callee.attrs[LAYER]), in_integers(callee))
+        for binding, callee in layer_calls(mod)
+    }
     try:
         with tvm.transform.PassContext(instruments=[watch]):
             built = tvm.compile(mod, target, relax_pipeline=lower.pipeline(target))
@@ -52,6 +60,16 @@ def compile_ours(mod: tvm.IRModule, spec: TargetSpec, target: tvm.target.Target,
         raise BuildError(f"the network cannot be compiled for '{spec.name}': {last_line(error)}") from error
     built.export_library(str(library), fcompile=find_linker(spec.arch))
     return watch.calls(layers)
+
+
+def in_integers(layer: relax.Function) -> bool:
+    """Whether a layer adds up products of integers: what `lower-qdq` makes of a quantised convolution or matmul."""
+    values = [binding.value for block in layer.body.blocks for binding in block.bindings]
+    return any(
+        (operator(value).startswith("relax.nn.conv") or operator(value) == "relax.matmul")
+        and str(value.ty.dtype) == "int32"
+        for value in values
+    )
 
 
 def compile_default(mod: tvm.IRModule, spec: TargetSpec, target: tvm.target.Target, library: Path) -> None:
@@ -92,8 +110,8 @@ class _Watch:
             if isinstance(function, tvm.tirx.PrimFunc) and RULE in (function.attrs or {}):
                 self.rules[str(gvar.name_hint)] = str(function.attrs[RULE])
 
-    def calls(self, layers: Mapping[str, str]) -> tuple[Call, ...]:
-        """The kernels in the order of `main`; `layers` is the layer of each layer's function."""
+    def calls(self, layers: Mapping[str, tuple[str, bool]]) -> tuple[Call, ...]:
+        """The kernels in the order of `main`; `layers`: each layer's function -> its name, whether in integers."""
         if self.lowered is None:
             raise BuildError(f"lowering has no pass '{SCHEDULE}', before which every layer has its kernel")
         found = []
@@ -103,7 +121,8 @@ class _Watch:
                 if isinstance(value, relax.Call) and value.op == tvm.ir.Op.get("relax.call_tir"):
                     name = str(value.args[0].name_hint)
                     types = (*_types(value.args[1]), *_types(binding.var))
-                    found.append(Call(self.shared[name], layers.get(name), types, self.rules.get(name)))
+                    layer, int8 = layers.get(name, (None, False))
+                    found.append(Call(self.shared[name], layer, types, self.rules.get(name), int8))
         return tuple(found)
 
 

@@ -83,7 +83,7 @@ def bench(request: BenchRequest, progress: Callable[[str], None] = lambda _text:
         layers = layer_times(kernels, graph, calls, limits)
     return BenchResult(
         graph.name, loaded.precision, threads, times, difference, layers,
-        limits.flops_per_s, limits.bandwidth, tuple(job.warnings),
+        limits.flops_per_s, limits.bandwidth, limits.int8_ops_per_s, tuple(job.warnings),
     )  # fmt: skip
 
 

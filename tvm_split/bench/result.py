@@ -20,7 +20,8 @@ OURS_FLOAT32 = "tvm-split float32"
 class LayerTime:
     """One kernel of the network, called alone. `limit_s` is the least that the machine's measured limits allow.
 
-    Both are None for a layer that is no kernel: a view, or what Relax's virtual machine does itself.
+    Both are None for a layer that is no kernel: a view, or what Relax's virtual machine does itself. int8: its products
+    are of 8-bit integers, and `flops` counts operations on those.
     """
 
     name: str
@@ -29,6 +30,7 @@ class LayerTime:
     flops: int
     limit_s: float | None
     rule: str | None
+    int8: bool = False
 
     @property
     def flops_per_s(self) -> float | None:
@@ -43,7 +45,7 @@ class LayerTime:
         return {
             "name": self.name, "op": self.op, "ms": milliseconds(self.seconds), "flops": self.flops,
             "gflops_per_s": None if rate is None else rate / 1e9, "limit_ms": milliseconds(self.limit_s),
-            "share_of_limit": self.share_of_limit, "rule": self.rule,
+            "share_of_limit": self.share_of_limit, "rule": self.rule, "int8": self.int8,
         }  # fmt: skip
 
 
@@ -62,6 +64,7 @@ class BenchResult:
     layers: tuple[LayerTime, ...]
     peak_flops_per_s: float
     bandwidth: Mapping[int, float]
+    peak_int8_ops_per_s: float | None = None
     warnings: tuple[str, ...] = ()
 
     def median_s(self, engine: str) -> float | None:
@@ -85,6 +88,10 @@ class BenchResult:
     def layers_s(self) -> float:
         """The kernels' times together; the whole network's is more by what is between them."""
         return sum(layer.seconds for layer in self.layers if layer.seconds is not None)
+
+    def taken_by(self, rule: str | None) -> list[LayerTime]:
+        """The kernels that this schedule rule took; None: those that none took."""
+        return [layer for layer in self.layers if layer.seconds is not None and layer.rule == rule]
 
     def to_json(self) -> dict[str, Any]:
         difference = self.max_abs_difference
