@@ -87,7 +87,7 @@ def _int8_ops_per_s(worker: Worker, dot: Dot | None, threads: int) -> float | No
         ((CHAINS, dot.pixels, dot.terms), dot.data), ((max(dot.lanes), dot.terms), dot.weight), (sums, "int32"),
     ]  # fmt: skip
     best = min(worker.ask("seconds", DOT_PEAK, types, REPEATS, 0))
-    return 2 * math.prod(sums) * dot.terms * STEPS / best
+    return float(2 * math.prod(sums) * dot.terms * STEPS / best)
 
 
 def falling(bandwidth: Mapping[int, float]) -> dict[int, float]:

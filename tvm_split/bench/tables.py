@@ -60,8 +60,8 @@ def sentences(result: BenchResult) -> Iterator[str]:
         if left:
             share = sum(layer.seconds or 0 for layer in left) / result.layers_s * 100
             names = ", ".join(dict.fromkeys(layer.name for layer in left))
-            kernels = "1 kernel" if len(left) == 1 else f"{len(left)} kernels"
-            yield f"{what} took {kernels} ({share:.0f} % of the time): {names}"
+            count = "1 kernel" if len(left) == 1 else f"{len(left)} kernels"
+            yield f"{what} took {count} ({share:.0f} % of the time): {names}"
     if result.max_abs_difference is not None:
         yield f"largest difference of an output from onnxruntime's: {result.max_abs_difference:.3g}"
     blocks = ", ".join(f"{rate_of(speed)} of {size(block)}" for block, speed in result.bandwidth.items())
