@@ -11,7 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS, BenchResult, LayerTime, max_abs_difference
+from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS, BenchResult, Convolution, LayerTime, max_abs_difference
 from tvm_split.bench.tables import engines_table, layers_table, sentences
 from tvm_split.report import console
 
@@ -21,7 +21,9 @@ KEYS = [
     "max_abs_difference", "layers",
 ]  # fmt: skip
 LAYERS = (
-    LayerTime("stem", "conv2d_bias_relu", 0.002, 400_000_000, 0.001, "conv2d"),
+    LayerTime(
+        "stem", "conv2d_bias_relu", 0.002, 400_000_000, 0.001, "conv2d", convolution=Convolution((3, 3), 64, 128, 1)
+    ),
     LayerTime("view", "reshape", None, 0, None, None),
     LayerTime("head", "softmax", 0.001, 0, 0.0001, None),
 )
@@ -55,6 +57,7 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema() -> None:
     assert made["layers"][0] == {
         "name": "stem", "op": "conv2d_bias_relu", "ms": 2.0, "flops": 400_000_000, "gflops_per_s": pytest.approx(200),
         "limit_ms": 1.0, "share_of_limit": pytest.approx(0.5), "rule": "conv2d", "int8": False,
+        "convolution": {"kernel": [3, 3], "channels_in": 64, "channels_out": 128, "groups": 1},
     }  # fmt: skip
     assert made["layers"][1]["ms"] is None
 

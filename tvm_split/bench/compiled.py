@@ -13,29 +13,36 @@ from tvm import relax
 
 from tvm_split import lower
 from tvm_split.bench.engines import MAIN, ArrayType
+from tvm_split.bench.result import Convolution
 from tvm_split.errors import BuildError, last_line
 from tvm_split.linker import find_linker
-from tvm_split.passes.bindings import operator
+from tvm_split.passes.bindings import operator, static_shape
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.schedule import RULE
 from tvm_split.passes.share_kernels import equal_kernels
 from tvm_split.targets import TargetSpec
 
+CONV2D = "relax.nn.conv2d"
 RAISED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a kernel in `main`. `layer` is None for what lowering put between layers (a change of layout).
+class Arithmetic:
+    """What a layer multiplies. int8: 8-bit integers. convolution: of one that convolves, in two dimensions."""
 
-    int8: its products are of 8-bit integers.
-    """
+    int8: bool = False
+    convolution: Convolution | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a kernel in `main`. `layer` is None for what lowering put between layers (a change of layout)."""
 
     symbol: str
     layer: str | None
     types: tuple[ArrayType, ...]
     rule: str | None
-    int8: bool = False
+    arithmetic: Arithmetic = Arithmetic()
 
     @property
     def size_bytes(self) -> int:
@@ -50,7 +57,7 @@ def compile_ours(mod: tvm.IRModule, spec: TargetSpec, target: tvm.target.Target,
     """
     watch = _Watch()
     layers = {
-        str(binding.value.op.name_hint): (str(callee.attrs[LAYER]), in_integers(callee))
+        str(binding.value.op.name_hint): (str(callee.attrs[LAYER]), arithmetic_of(callee))
         for binding, callee in layer_calls(mod)
     }
     try:
@@ -62,14 +69,23 @@ def compile_ours(mod: tvm.IRModule, spec: TargetSpec, target: tvm.target.Target,
     return watch.calls(layers)
 
 
-def in_integers(layer: relax.Function) -> bool:
-    """Whether a layer adds up products of integers: what `lower-qdq` makes of a quantised convolution or matmul."""
-    values = [binding.value for block in layer.body.blocks for binding in block.bindings]
-    return any(
-        (operator(value).startswith("relax.nn.conv") or operator(value) == "relax.matmul")
-        and str(value.ty.dtype) == "int32"
-        for value in values
-    )
+def arithmetic_of(layer: relax.Function) -> Arithmetic:
+    """What a layer's convolution or matmul multiplies: integers after `lower-qdq`, whose sums are int32."""
+    for value in (binding.value for block in layer.body.blocks for binding in block.bindings):
+        name = operator(value)
+        if name.startswith("relax.nn.conv") or name == "relax.matmul":
+            return Arithmetic(str(value.ty.dtype) == "int32", _convolution(value) if name == CONV2D else None)
+    return Arithmetic()
+
+
+def _convolution(call: relax.Call) -> Convolution | None:
+    """None for weights of another layout than an imported network has."""
+    shape = static_shape(call.args[1])
+    if shape is None or str(call.attrs.kernel_layout) != "OIHW":
+        return None
+    channels_out, channels_in, *kernel = shape
+    groups = int(call.attrs.groups)
+    return Convolution((kernel[0], kernel[1]), channels_in * groups, channels_out, groups)
 
 
 def compile_default(mod: tvm.IRModule, spec: TargetSpec, target: tvm.target.Target, library: Path) -> None:
@@ -110,8 +126,8 @@ class _Watch:
             if isinstance(function, tvm.tirx.PrimFunc) and RULE in (function.attrs or {}):
                 self.rules[str(gvar.name_hint)] = str(function.attrs[RULE])
 
-    def calls(self, layers: Mapping[str, tuple[str, bool]]) -> tuple[Call, ...]:
-        """The kernels in the order of `main`; `layers`: each layer's function -> its name, whether in integers."""
+    def calls(self, layers: Mapping[str, tuple[str, Arithmetic]]) -> tuple[Call, ...]:
+        """The kernels in the order of `main`; `layers`: each layer's function -> its name and arithmetic."""
         if self.lowered is None:
             raise BuildError(f"lowering has no pass '{SCHEDULE}', before which every layer has its kernel")
         found = []
@@ -121,8 +137,8 @@ class _Watch:
                 if isinstance(value, relax.Call) and value.op == tvm.ir.Op.get("relax.call_tir"):
                     name = str(value.args[0].name_hint)
                     types = (*_types(value.args[1]), *_types(binding.var))
-                    layer, int8 = layers.get(name, (None, False))
-                    found.append(Call(self.shared[name], layer, types, self.rules.get(name), int8))
+                    layer, arithmetic = layers.get(name, (None, Arithmetic()))
+                    found.append(Call(self.shared[name], layer, types, self.rules.get(name), arithmetic))
         return tuple(found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,19 @@ VERSION = 1
 OURS, DEFAULT, ONNXRUNTIME = "tvm-split", "TVM default", "onnxruntime"
 #: our float32 network, beside its int8 one
 OURS_FLOAT32 = "tvm-split float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """Height and width of the kernel, and channels of all groups together."""
+
+    kernel: tuple[int, int]
+    channels_in: int
+    channels_out: int
+    groups: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "kernel": list(self.kernel)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,7 @@ class LayerTime:
     limit_s: float | None
     rule: str | None
     int8: bool = False
+    convolution: Convolution | None = None
 
     @property
     def flops_per_s(self) -> float | None:
@@ -46,6 +60,7 @@ class LayerTime:
             "name": self.name, "op": self.op, "ms": milliseconds(self.seconds), "flops": self.flops,
             "gflops_per_s": None if rate is None else rate / 1e9, "limit_ms": milliseconds(self.limit_s),
             "share_of_limit": self.share_of_limit, "rule": self.rule, "int8": self.int8,
+            "convolution": None if self.convolution is None else self.convolution.to_json(),
         }  # fmt: skip
 
 
