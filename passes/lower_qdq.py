@@ -128,7 +128,9 @@ class _Main:
     def visit(self, binding: relax.VarBinding) -> None:
         var, value = binding.var, binding.value
         if not isinstance(value, relax.Call):
-            self.values[var] = self.value(value)
+            made = self.value(value)
+            is_part = isinstance(made, relax.TupleGetItem)
+            self.values[var] = self.emit(self.plain(value), var.name) if is_part else made
             return
         rule = RULES.get(operator(value), _Main.move)
         made = rule(self, binding)
