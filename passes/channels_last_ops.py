@@ -215,8 +215,8 @@ ANCHORS: dict[str, Rule] = {
     **{f"relax.nn.{kind}_pool2d": partial(_pool, "NCHW") for kind in ("max", "avg", "adaptive_avg")},
 }
 _KEEP = (
-    "astype equal not_equal greater greater_equal less less_equal logical_and logical_or logical_not bitwise_not tan "
-    "sinh cosh asin acos atan mod floor_mod isnan isfinite isinf"
+    "quantize dequantize astype equal not_equal greater greater_equal less less_equal logical_and logical_or "
+    "logical_not bitwise_not tan sinh cosh asin acos atan mod floor_mod isnan isfinite isinf"
 )
 _BY_WORDS: list[tuple[str, Rule]] = [
     (_KEEP, _elementwise),
@@ -239,7 +239,7 @@ def is_anchor(value: relax.Expr) -> bool:
     name = operator(value)
     if name in ANCHORS:
         layout = str(value.attrs.data_layout if ".conv" in name else value.attrs.layout)
-        return layout.startswith("NC") and str(value.args[0].ty.dtype).startswith("float")
+        return layout.startswith("NC") and str(value.args[0].ty.dtype).startswith(("float", "uint8"))
     if name not in ("relax.mean", "relax.sum") or len(static_shape(value.args[0]) or ()) != 4:
         return False
     return sorted(int(axis) % 4 for axis in value.attrs.axis or ()) == [2, 3]

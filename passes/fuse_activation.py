@@ -7,6 +7,15 @@ Every operator of `main` ends in exactly one composite function, which holds its
 value of a group is read outside it, so no group can depend on itself. A residual add joins the later of its two
 producers. Activations spelled as several operators (x * sigmoid(x), x * clip(x + 3, 0, 6) / 6, GELU by erf) stay
 together, whatever they follow. The arithmetic does not change.
+
+Layers of a quantised network (after lower-qdq) take codes and make codes:
+
+    Given:   c = conv2d(nn.pad(q), w) int32 ... -> p uint8;  d = dequantize(p);  e = dequantize(q)
+             a = add(d, e);  r = quantize(a) uint8;  y = quantize(mean(dequantize(r)))
+    Result:  r = conv2d_quantize_residual_quantize(q);  y = mean_quantize(r)
+
+What carries codes into a layer (dequantize; the pad of a convolution of codes) is copied into every layer that reads
+it; a quantize joins what it follows; and no layer ends in a wider tensor than the one that it ended in before.
 """
 
 from __future__ import annotations
@@ -14,9 +23,10 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
-from tvm_split.passes.bindings import operator, same_type, scalar
-from tvm_split.passes.idioms import LONGEST, idiom
-from tvm_split.passes.layering import Group, canonical, free_vars, is_constant, layer_calls, main_bindings, outline
+from tvm_split.passes.bindings import operator, same_type
+from tvm_split.passes.carried import Network, is_recoding, same_shape
+from tvm_split.passes.layer_kinds import kind_of
+from tvm_split.passes.layering import Group, canonical, layer_calls, main_bindings, outline
 
 ANCHORS = {
     "relax.nn.conv1d": "conv1d", "relax.nn.conv2d": "conv2d", "relax.nn.conv3d": "conv3d",
@@ -33,100 +43,79 @@ ELEMENTWISE = {
         "nn.gelu_tanh nn.silu nn.softplus nn.selu"
     ).split()
 }  # fmt: skip
+#: elementwise operators to another dtype: they join layers that hold codes or their sums
+CONVERSIONS = {"relax.quantize", "relax.dequantize", "relax.astype"}
 MAX_EXTERNAL = 2
 
 
-def word_of(value: relax.Expr) -> str:
-    """The operator's short name: conv2d, add; the name of the function for a call to one, a PrimFunc or another."""
-    if isinstance(value, relax.Call):
-        if isinstance(value.op, tvm.ir.Op):
-            if value.op.name == "relax.call_tir":
-                return str(value.args[0].name_hint).rstrip("0123456789")
-            return str(value.op.name).removeprefix("relax.").removeprefix("nn.").replace(".", "_")
-        if isinstance(value.op, relax.ExternFunc):
-            return str(value.op.global_symbol)
-        if isinstance(value.op, relax.GlobalVar):
-            return str(value.op.name_hint)
-    return type(value).__name__.lower()
-
-
-def _is_relu6(value: relax.Call) -> bool:
-    return operator(value) == "relax.clip" and [scalar(arg) for arg in value.args[1:]] == [0.0, 6.0]
-
-
-def kind_of(bindings: tuple[relax.VarBinding, ...]) -> str:
-    """A layer's kind, e.g. conv2d_bias_add_relu6; at most six parts, so that names stay readable.
-
-    An activation of several operators has one name (idioms.py); what only resembles one keeps its operators' names, so
-    a squeeze-excite gate is a sigmoid_multiply.
-    """
-    inner = {binding.var for binding in bindings}
-    words = []
-    for i, binding in enumerate(bindings):
-        value = binding.value
-        word = word_of(value)
-        if word == "add" and i and any(is_constant(arg) and arg.value.numpy().size > 1 for arg in value.args):
-            word = "bias"
-        elif word == "clip" and _is_relu6(value):
-            word = "relu6"
-        elif word == "leakyrelu":
-            word = "leaky_relu"
-        elif word == "add" and i and all(isinstance(arg, relax.Var) for arg in value.args):
-            word = "residual" if any(arg not in inner for arg in value.args) else "add"
-        words.append(word)
-    i = 0
-    while i < len(words):
-        for length in range(min(LONGEST, len(words) - i), 1, -1):
-            name = idiom(bindings[i : i + length])
-            if name:
-                words[i : i + length] = [name]
-                bindings = (*bindings[:i], *bindings[i + length - 1 :])
-                break
-        i += 1
-    return "_".join(words if len(words) <= 6 else [*words[:5], "etc"])
-
-
-def _grow(
-    start: int, bindings: list[relax.VarBinding], readers: dict[relax.Var, list[int]], escapes: set[relax.Var],
-    grouped: set[int],
-) -> tuple[int, ...]:  # fmt: skip
+def _grow(start: int, network: Network, grouped: set[int]) -> tuple[int, ...]:
     """Indices of the largest group that begins at `start`, has one result, and follows the rules of the docstring."""
+    bindings, readers = network.bindings, network.readers
     anchor = bindings[start].var
     anchored = operator(bindings[start].value) in ANCHORS
     members, best = [start], [start]
-    external = set(free_vars(bindings[start].value))
+    external = set(network.reads(start))
     frontier = list(readers.get(anchor, ()))
     while frontier:
         index = min(frontier)
         frontier = [i for i in frontier if i != index]
         if index in members or index in grouped:
             continue
-        binding = bindings[index]
-        if operator(binding.value) not in ELEMENTWISE or not same_type(binding.var, anchor):
+        if not _joins(index, start, members, network):
             continue
+        var = bindings[index].var
         inside = {bindings[i].var for i in members}
-        outside = [v for v in free_vars(binding.value) if v not in inside]
+        outside = [v for v in network.reads(index) if v not in inside]
         if anchored:
-            added = outside
             # one residual: an add of a tensor of the same shape that is no part of the group
-            if added and (operator(binding.value) != "relax.add" or not all(same_type(v, anchor) for v in added)):
+            if outside and (not _adds_alike(bindings[index])):
                 continue
-            if added and any(_residual(bindings[i], inside) for i in members):
+            if outside and any(_residual(i, inside, network) for i in members):
                 continue
         elif len(external.union(outside)) > MAX_EXTERNAL:
             continue
         members.append(index)
         external.update(outside)
-        frontier.extend(readers.get(binding.var, ()))
-        inside.add(binding.var)
-        leaving = [v for v in inside if v in escapes or any(r not in members for r in readers.get(v, ()))]
-        if leaving == [binding.var]:
+        frontier.extend(readers.get(var, ()))
+        inside.add(var)
+        leaving = [v for v in inside if v in network.escapes or any(r not in members for r in readers.get(v, ()))]
+        if leaving == [var] and _bits(var) <= _bits(bindings[best[-1]].var):
             best = list(members)
     return tuple(sorted(best))
 
 
-def _residual(binding: relax.VarBinding, inside: set[relax.Var]) -> bool:
-    return operator(binding.value) == "relax.add" and any(v not in inside for v in free_vars(binding.value))
+def _joins(index: int, start: int, members: list[int], network: Network) -> bool:
+    """Whether what the binding computes may stand in one layer with the members."""
+    binding, anchor = network.bindings[index], network.bindings[start].var
+    name, codes = operator(binding.value), any(network.holds_codes(i) for i in members)
+    if name == "relax.quantize" or (codes and name in ELEMENTWISE.union(CONVERSIONS)):
+        return same_shape(binding.var, anchor)
+    return name in ELEMENTWISE and same_type(binding.var, anchor)
+
+
+def _adds_alike(binding: relax.VarBinding) -> bool:
+    """Whether it adds two tensors of its own type."""
+    args = binding.value.args
+    return operator(binding.value) == "relax.add" and all(same_type(arg, binding.var) for arg in args)
+
+
+def _residual(index: int, inside: set[relax.Var], network: Network) -> bool:
+    is_add = operator(network.bindings[index].value) == "relax.add"
+    return is_add and any(v not in inside for v in network.reads(index))
+
+
+def _bits(var: relax.Var) -> int:
+    return int(str(var.ty.dtype).lstrip("abcdefghijklmnopqrstuvwxyz") or 8)
+
+
+def _with_quantize(index: int, network: Network) -> tuple[int, ...]:
+    """The operator and the quantize that alone reads its result; the operator where there is none."""
+    var = network.bindings[index].var
+    readers = network.readers.get(var, [])
+    if len(readers) == 1 and var not in network.escapes:
+        if operator(network.bindings[readers[0]].value) == "relax.quantize":
+            return index, readers[0]
+    return (index,)
 
 
 @tvm.transform.module_pass(opt_level=0, name="FuseActivation")
@@ -137,26 +126,36 @@ class FuseActivation:
         mod = canonical(mod)
         function, bindings = main_bindings(mod)
         done = {binding.var for binding, _ in layer_calls(mod)}
-        readers: dict[relax.Var, list[int]] = {}
-        for i, binding in enumerate(bindings):
-            for var in free_vars(binding.value):
-                readers.setdefault(var, []).append(i)
-        escapes = set(free_vars(function.body.body))
+        network = Network(function, bindings, done)
+        own = [i for i, binding in enumerate(bindings) if binding.var not in done and network.is_own(i)]
+        own = [i for i in own if isinstance(bindings[i].value, relax.Call)]
+        groups: dict[int, tuple[int, ...]] = {}  # by where they start
         grouped: set[int] = {i for i, binding in enumerate(bindings) if binding.var in done}
-        chosen: list[tuple[int, tuple[int, ...]]] = []
-        convolutions = [i for i in reversed(range(len(bindings))) if operator(bindings[i].value) in ANCHORS]
-        others = [i for i in range(len(bindings)) if operator(bindings[i].value) in ELEMENTWISE]
-        for start in (*convolutions, *others):
-            if start in grouped:
-                continue
-            indices = _grow(start, bindings, readers, escapes, grouped)
+
+        def add(start: int, indices: tuple[int, ...]) -> None:
+            groups[start] = indices
             grouped.update(indices)
-            chosen.append((start, indices))
-        for i, binding in enumerate(bindings):
-            if i not in grouped and isinstance(binding.value, relax.Call):
-                chosen.append((i, (i,)))
-        groups = []
-        for start, indices in sorted(chosen, key=lambda item: item[1][-1]):
-            members = tuple(bindings[i] for i in indices)
-            groups.append(Group(bindings[start].var.name, kind_of(members), members))
-        return outline(mod, groups)
+
+        elementwise = [i for i in own if _starts(bindings[i].value)]
+        for start in (i for i in reversed(own) if operator(bindings[i].value) in ANCHORS):
+            add(start, _grow(start, network, grouped))
+        for start in (i for i in own if i not in grouped and i not in elementwise):
+            add(start, _with_quantize(start, network))
+        for start in elementwise:
+            if start not in grouped:
+                add(start, _grow(start, network, grouped))
+        made = []
+        for start, indices in sorted(groups.items(), key=lambda item: item[1][-1]):
+            members = network.joined(indices)
+            made.append(Group(bindings[start].var.name, kind_of(members), members))
+        return outline(mod, made)
+
+
+def _starts(value: relax.Call) -> bool:
+    """Whether a layer without a convolution or product may begin with the call and grow."""
+    name = operator(value)
+    return (
+        name in ELEMENTWISE
+        or name in ("relax.quantize", "relax.dequantize")
+        or (name == "relax.astype" and is_recoding(value))
+    )

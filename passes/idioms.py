@@ -1,6 +1,6 @@
-"""Recognise activations that are spelled as several operators: silu, hard_swish, hard_sigmoid, gelu.
+"""Recognise what is spelled as several operators: silu, hard_swish, hard_sigmoid, gelu; quantize and dequantize.
 
-No pass by itself. A run of bindings is one of them when it computes the same function: all its operators work on each
+No pass by itself. A run of bindings is an activation when it computes the same function: all its operators work on each
 element alone, its constants are single numbers, it reads one tensor, and at a row of points the result is the
 activation's to 2e-4 (constants may be rounded to half precision). So a gate, y * sigmoid(x), is no silu; nor is
 x * clip(x + 2, 0, 4) / 4 a hard_swish; and the order of factors does not matter.
@@ -16,7 +16,8 @@ from tvm import relax
 
 from tvm_split.passes.bindings import operator, scalar
 
-LONGEST = 5
+LONGEST = 5  # of an activation
+LONGEST_INTEGER = 6
 POINTS = np.array([-9, -4, -2.9, -1.5, -0.7, -0.1, 0, 0.3, 0.8, 1.9, 2.5, 3.1, 5, 8])
 TOLERANCE = 2e-4
 
@@ -43,6 +44,23 @@ OPERATORS: dict[str, Function] = {
     "maximum": np.maximum, "clip": np.clip, "exp": np.exp, "negative": np.negative, "erf": _erf, "tanh": np.tanh,
     "sigmoid": _sigmoid, "nn.relu": lambda x: np.maximum(x, 0), "nn.relu6": lambda x: np.clip(x, 0, 6),
 }  # fmt: skip
+
+#: operators -> what they do when the first one reads integers of that dtype: the spellings of lower-qdq
+INTEGER_IDIOMS = {
+    ("int32", "astype multiply round add clip astype"): "quantize",
+    ("int32", "astype multiply round clip astype"): "quantize",
+    ("int32", "astype multiply"): "dequantize",
+    ("int8", "astype add astype"): "recode",
+    ("uint8", "astype subtract astype"): "recode",
+}
+
+
+def integer_idiom(bindings: Sequence[relax.VarBinding]) -> str | None:
+    """The name of what the bindings do, in order, with sums or codes; None when they are no such run."""
+    names = " ".join(operator(binding.value).removeprefix("relax.") for binding in bindings)
+    if not names.startswith("astype "):
+        return None
+    return INTEGER_IDIOMS.get((str(bindings[0].value.args[0].ty.dtype), names))
 
 
 def idiom(bindings: Sequence[relax.VarBinding]) -> str | None:

@@ -12,6 +12,7 @@ from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.fold_batch_norm import FoldBatchNorm
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layering import layer_calls
+from tvm_split.passes.lower_qdq import LowerQdq
 from tvm_split.passes.pack_cut import PackCut
 from tvm_split.passes.partition import Partition
 from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
@@ -26,6 +27,7 @@ def layers() -> tvm.transform.Sequential:
             Simplify(),
             FoldBatchNorm(),  # after simplify, which takes away what stands between a convolution and its norm
             relax.transform.DeadCodeElimination(["main"]),
+            LowerQdq(),  # after the fold, which leaves quantised weights alone; before layers are made of its operators
             FuseActivation(),  # after the fold: a bias that the fold made belongs into the layer
         ],
         name="tvm_split.layers",
