@@ -73,8 +73,9 @@ def row(found: dict[str, Any]) -> str:
     seconds, flops = found["ours_ms"] / 1e3, sum(layer["flops"] for layer in found["layers"])
     convolutions = dense(found)
     share = f"{reached(convolutions)}/{len(convolutions)}" if convolutions else "-"
+    theirs = _or_dash(found["onnxruntime_ms"], ".2f")
     return (
-        f"{found['model']:20}{found['precision']:>10}{found['ours_ms']:>10.2f}{_or_dash(found['onnxruntime_ms'], '.2f'):>13}"
+        f"{found['model']:20}{found['precision']:>10}{found['ours_ms']:>10.2f}{theirs:>13}"
         f"{_or_dash(found['ratio_to_onnxruntime'], '.3f'):>8}{_or_dash(found['ratio_to_float32'], '.3f'):>12}"
         f"{flops / seconds / 1e9:>8.0f}{share:>10}{_or_dash(found['max_abs_difference'], '.1e'):>12}"
     )
