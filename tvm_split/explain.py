@@ -36,7 +36,8 @@ def heard() -> Iterator[list[str]]:
             reasons.append(text)
         return record.levelno >= logging.WARNING
 
-    loggers = [PASSES, *(one for name, one in PASSES.manager.loggerDict.items() if _is_below(name, one))]
+    known = (logger for logger in PASSES.manager.loggerDict.values() if isinstance(logger, logging.Logger))
+    loggers = [PASSES, *(logger for logger in known if logger.name.startswith(f"{PASSES.name}."))]
     for logger in loggers:
         logger.addFilter(keep)
     try:
@@ -44,10 +45,6 @@ def heard() -> Iterator[list[str]]:
     finally:
         for logger in loggers:
             logger.removeFilter(keep)
-
-
-def _is_below(name: str, logger: object) -> bool:
-    return name.startswith(f"{PASSES.name}.") and isinstance(logger, logging.Logger)
 
 
 def lines(graph: Graph, rules: Mapping[str, str | None], reasons: Mapping[str, list[str]]) -> Iterator[str]:
