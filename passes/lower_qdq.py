@@ -1,7 +1,8 @@
 """Compute quantised networks on integers: convolutions and matrix products of codes, moves of codes.
 
     Given:   d = dequantize(x int8, sx, zx);  w = dequantize(const int8, sw, 0)
-             b = dequantize(const int32, sx * sw, 0);  c = conv2d(d, w, padding=1);  a = add(c, b);  r = relu(a);  q = quantize(r, sy, zy)
+             b = dequantize(const int32, sx * sw, 0)
+             c = conv2d(d, w, padding=1);  a = add(c, b);  r = relu(a);  q = quantize(r, sy, zy)
     Result:  p = nn.pad(x uint8, zx);  c = conv2d(p, const int8) int32;  s = add(c, const int32: bias - zx * sum(w))
              q = astype(clip(round(astype(s, float32) * (sx * sw / sy)) + zy, 0, 255), uint8)
 
@@ -127,7 +128,9 @@ class _Main:
     def visit(self, binding: relax.VarBinding) -> None:
         var, value = binding.var, binding.value
         if not isinstance(value, relax.Call):
-            self.values[var] = self.value(value)
+            made = self.value(value)
+            is_part = isinstance(made, relax.TupleGetItem)
+            self.values[var] = self.emit(self.plain(value), var.name) if is_part else made
             return
         rule = RULES.get(operator(value), _Main.move)
         made = rule(self, binding)

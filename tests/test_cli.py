@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -247,3 +248,19 @@ def test_doctor_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert "MISSING cache of networks" in done.output and "-> set TVM_SPLIT_CACHE to a folder" in done.output
     monkeypatch.setenv("TVM_SPLIT_CACHE", str(tmp_path / "cache"))
     assert "ok      cache of networks" in call("doctor").output
+
+
+def test_a_warning_of_python_s_is_one_line_without_its_place_in_the_code(
+    asked: list[workflow.Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = workflow.plan
+
+    def warn(*args: Any) -> Any:
+        warnings.warn("target 'attic': knows no processor 'z81'", stacklevel=1)
+        return plan(*args)
+
+    monkeypatch.setattr(workflow, "plan", warn)
+    done = call("plan", "m.onnx", "-q")
+    assert done.exit_code == 0
+    assert "warning: target 'attic': knows no processor 'z81'\n" in done.stderr
+    assert "UserWarning" not in done.stderr and ".py" not in done.stderr

@@ -15,6 +15,7 @@ from tvm import relax
 
 from tvm_split import lower
 from tvm_split.errors import BuildError, last_line
+from tvm_split.explain import heard, rule_of
 from tvm_split.extract import resolve
 from tvm_split.passes.layering import LAYER, is_constant, layer_calls
 from tvm_split.passes.share_kernels import equal_kernels
@@ -55,11 +56,20 @@ class Program:
 class LoweredLayers:
     """Layers by name, in the network's order: those that are kernels, and the others, each the `main` of a module.
 
-    A layer's arguments are the parameters of its call, each part of a tuple by itself.
+    A layer's arguments are the parameters of its call, each part of a tuple by itself. `reasons`: why passes left
+    operators of a layer as they are; see `explain.heard`.
     """
 
     programs: Mapping[str, Program]
     modules: Mapping[str, tvm.IRModule]
+    reasons: Mapping[str, list[str]]
+
+    def rules(self) -> dict[str, str | None]:
+        """The schedule rule of the kernel of each layer that is kernels."""
+        return {
+            name: rule_of(next(kernel.function for kernel in program.kernels if not kernel.converts))
+            for name, program in self.programs.items()
+        }
 
     def library(self) -> tvm.IRModule:
         """All kernels in one module, each under its symbol; equal ones have one symbol."""
@@ -71,15 +81,17 @@ def lower_layers(mod: tvm.IRModule, target: tvm.target.Target) -> LoweredLayers:
     """Lower every layer of a module of layers. BuildError names the layer that cannot be."""
     programs: dict[str, Program] = {}
     modules: dict[str, tvm.IRModule] = {}
+    reasons: dict[str, list[str]] = {}
     for i, (binding, callee) in enumerate(layer_calls(mod)):
         name = str(callee.attrs[LAYER])
         alone = _alone(mod, binding.value.op)
-        program = _program(alone, target, f"layer_{i}", name, str(binding.value.op.name_hint))
+        with heard() as reasons[name]:
+            program = _program(alone, target, f"layer_{i}", name, str(binding.value.op.name_hint))
         if program is None:
             modules[name] = alone
         else:
             programs[name] = program
-    return LoweredLayers(_shared(programs), modules)
+    return LoweredLayers(_shared(programs), modules, reasons)
 
 
 def _shared(programs: Mapping[str, Program]) -> dict[str, Program]:

@@ -14,6 +14,7 @@ from tvm import relax
 
 from tvm_split import extract, lower
 from tvm_split.errors import BuildError, GraphError, last_line
+from tvm_split.explain import heard
 from tvm_split.layer_kernels import MAIN, Program, lower_layers
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.runtime.executor import use_threads
@@ -47,7 +48,8 @@ class LayerRunner:
                 self._runs |= {name: _through_kernels(library, program) for name, program in lowered.programs.items()}
             pipeline = lower.pipeline(target)
             for name, alone in lowered.modules.items():
-                built = tvm.compile(alone, target, relax_pipeline=pipeline)
+                with heard():
+                    built = tvm.compile(alone, target, relax_pipeline=pipeline)
                 self._runs[name] = _through_vm(relax.VirtualMachine(built, tvm.cpu()))
         except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
             raise BuildError(f"the network cannot be compiled for {target}: {last_line(error)}") from error

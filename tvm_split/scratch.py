@@ -11,17 +11,20 @@ that TVM plans between its kernels.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import tvm
 import tvm_ffi
 from tvm import relax, tirx
 
-from tvm_split import lower
+from tvm_split import explain, lower
 from tvm_split.errors import BuildError, last_line
 from tvm_split.graph import Graph
 from tvm_split.layer_kernels import MAIN, lower_layers
 from tvm_split.passes.share_kernels import equal_kernels
+
+log = logging.getLogger(__name__)
 
 ALLOCATE, FREE, STORAGE = "tirx.TVMBackendAllocWorkspace", "tirx.TVMBackendFreeWorkspace", "relax.vm.alloc_storage"
 
@@ -32,6 +35,8 @@ def with_scratch(mod: tvm.IRModule, graph: Graph, target: tvm.target.Target) -> 
     BuildError names what TVM cannot lower. About a second for a hundred layers.
     """
     lowered = lower_layers(mod, target)
+    for line in explain.lines(graph, lowered.rules(), lowered.reasons):
+        log.info(line)
     kernels = workspace_bytes(lowered.library(), target)
     scratch = {
         name: max(kernels[kernel.symbol] for kernel in program.kernels if not kernel.converts)
@@ -100,7 +105,7 @@ def _module_bytes(alone: tvm.IRModule, target: tvm.target.Target, written: int) 
 
     None for a reshape, which makes no storage at all.
     """
-    with target:
+    with target, explain.heard():
         lowered = tvm.transform.Sequential(lower.passes(target))(alone)
     storages = storage_bytes(lowered)
     return max(0, sum(storages) - written) + max(workspace_bytes(lowered, target).values(), default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from tvm.target import Target, codegen
@@ -19,8 +20,9 @@ def resolve(spec: TargetSpec) -> Target:
     """TVM's target of the device, with `num-cores`, and its caches as `target.features.l1_bytes` and `l2_bytes`.
 
     `mcpu = "native"` becomes this machine's processor as LLVM names it. An x86-64 target without a triple gets one when
-    this machine is no x86-64. Raises TargetError: a simulated device, a tag or option that TVM does not know, a
-    processor that its LLVM does not know (LLVM itself only warns and compiles for a generic one), another `num-cores`.
+    this machine is no x86-64. A processor that TVM's LLVM does not know is left out, with a warning that names it: the
+    target is then any processor of the architecture. Raises TargetError: a simulated device, a tag or option that TVM
+    does not know, another `num-cores`.
     """
     config = spec.tvm_target_config
     options = _options(spec, config)
@@ -37,14 +39,16 @@ def resolve(spec: TargetSpec) -> Target:
         raise TargetError(
             f"target '{spec.name}' has cores = {spec.cores}, but its tvm_target says {cores}; make them agree"
         )
-    known = {f"feature.{name}": getattr(spec, name) for name in FEATURES if getattr(spec, name) is not None}
-    target = _target(spec, known | options)
     mcpu, mtriple = str(options.get("mcpu", "")), str(options.get("mtriple", ""))
-    if target.kind.name == "llvm" and mcpu and not codegen.llvm_is_valid_cpu(mcpu, mtriple):
-        raise TargetError(
-            f"target '{spec.name}': TVM's LLVM knows no processor '{mcpu}'; correct mcpu in its tvm_target"
+    if options.get("kind") == "llvm" and mcpu and not codegen.llvm_is_valid_cpu(mcpu, mtriple):
+        warnings.warn(
+            f"target '{spec.name}': TVM's LLVM knows no processor '{mcpu}', so code and kernels are made for any "
+            f"{spec.arch} processor; correct mcpu in its tvm_target",
+            stacklevel=2,
         )
-    return target
+        del options["mcpu"]
+    known = {f"feature.{name}": getattr(spec, name) for name in FEATURES if getattr(spec, name) is not None}
+    return _target(spec, known | options)
 
 
 def _options(spec: TargetSpec, config: str | dict[str, Any]) -> dict[str, Any]:

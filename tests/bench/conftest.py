@@ -7,6 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tvm_split.bench.onnx_models import quantized, with_fixed_shapes
+
 
 @pytest.fixture
 def two_layers(tmp_path: Path) -> Path:
@@ -35,3 +37,10 @@ def two_layers(tmp_path: Path) -> Path:
     path = tmp_path / "two.onnx"
     onnx.save(model, path)
     return path
+
+
+@pytest.fixture
+def quantised_layers(two_layers: Path, tmp_path: Path) -> Path:
+    """The same as onnxruntime's static quantiser makes it."""
+    samples = [[np.random.default_rng(seed).random((1, 3, 8, 8), np.float32)] for seed in range(4)]
+    return quantized(with_fixed_shapes(two_layers, {}, tmp_path), samples, tmp_path)

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from tvm_split.bench import compiled
-from tvm_split.bench.network import BenchRequest, bench
-from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS
+from tvm_split.bench.loaded import BenchRequest
+from tvm_split.bench.network import bench
+from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS, OURS_FLOAT32
 from tvm_split.cli import cli
 from tvm_split.errors import BuildError
 
@@ -39,10 +40,27 @@ def test_int8_runs_the_quantised_network_in_both(two_layers: Path, tmp_path: Pat
     np.savez(data, x=np.random.default_rng(0).random((4, 3, 8, 8), np.float32))
     request = BenchRequest(str(two_layers), "int8", threads=1, repeats=1, default=False, data=data)
     result = bench(request)
-    assert list(result.calls) == [OURS, ONNXRUNTIME]
+    assert list(result.calls) == [OURS, ONNXRUNTIME, OURS_FLOAT32]
     assert result.warnings == ()
+    made = result.to_json()
+    jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
+    assert made["precision"] == "int8"
+    assert made["ratio_to_float32"] == pytest.approx(made["ours_ms"] / made["ours_float32_ms"])
     assert any("quantize" in layer.op for layer in result.layers)
     assert result.max_abs_difference is not None and result.max_abs_difference < 1
+
+
+@pytest.mark.parametrize("precision", [None, "int8"])
+def test_a_quantised_file_is_timed_as_it_is(quantised_layers: Path, precision: str | None) -> None:
+    result = bench(BenchRequest(str(quantised_layers), precision, threads=1, repeats=1, default=False))
+    assert (result.precision, list(result.calls)) == ("int8", [OURS, ONNXRUNTIME])
+    assert result.to_json()["ours_float32_ms"] is result.to_json()["ratio_to_float32"] is None
+    assert result.warnings == ()
+
+
+def test_a_quantised_file_is_not_timed_in_float32(quantised_layers: Path) -> None:
+    done = CliRunner().invoke(cli, ["bench", str(quantised_layers), "--precision", "float32"])
+    assert done.exit_code == 2 and "the network is quantised already; leave --precision out" in done.stderr
 
 
 def test_a_default_that_cannot_be_compiled_is_left_out_and_told(

@@ -1,18 +1,21 @@
 """Which kernels a compiled network calls for which layers, and their times by layer."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tvm
+from tvm import relax
 
 from tvm_split import frontend, lower, pipeline
-from tvm_split.bench.compiled import Call, compile_ours
+from tvm_split.bench.compiled import Arithmetic, Call, arithmetic_of, compile_ours
 from tvm_split.bench.engines import Kernels, made_up
 from tvm_split.bench.layer_times import BETWEEN, layer_times
 from tvm_split.bench.peaks import Limits
+from tvm_split.bench.result import Convolution
 from tvm_split.bench.worker import Worker
 from tvm_split.errors import BuildError
 from tvm_split.extract import graph as extract_graph
@@ -32,6 +35,8 @@ def test_every_kernel_has_its_layer_rule_and_code(two_layers: Path, tmp_path: Pa
     stem, head = graph.layers[0].name, graph.layers[-1].name
     assert {stem, head} <= set(of_layer)
     assert of_layer[stem].rule == of_layer[head].rule == "Packed"
+    assert of_layer[stem].arithmetic == Arithmetic(convolution=Convolution((3, 3), 3, 4, 1))
+    assert of_layer[head].arithmetic == Arithmetic()
     assert ((1, 5), "float32") in of_layer[head].types
     assert of_layer[stem].size_bytes >= 4 * (3 * 8 * 8 + 4 * 3 * 3 * 3 + 4 * 6 * 6)
 
@@ -90,6 +95,29 @@ def test_rows_are_in_the_network_s_order_with_what_is_between_and_what_is_no_ker
     ]  # fmt: skip
     assert [row.limit_s for row in rows] == pytest.approx([4e-9, None, 5.0, 4e-9, None, 2.0])
     assert rows[2].share_of_limit == pytest.approx(2.5)
+
+
+def test_a_layer_of_integers_has_their_limit() -> None:
+    graph = network(Layer("stem", "conv2d", ("x",), ("a",), 8_000), Layer("head", "dense", ("a",), ("b",), 8_000))
+    fake: Any = FakeKernels()
+    limits = Limits(1e9, {1: 1e12}, 4e9)
+    rows = layer_times(
+        fake, graph, (replace(call("k1", "stem"), arithmetic=Arithmetic(int8=True)), call("k2", "head")), limits
+    )
+    assert [(row.int8, row.limit_s) for row in rows] == [(True, pytest.approx(2e-6)), (False, pytest.approx(8e-6))]
+
+
+@pytest.mark.parametrize("out_dtype, integers", [("int32", True), ("float32", False)])
+def test_a_layer_whose_products_are_integers_is_told(out_dtype: str, integers: bool) -> None:
+    kind = "int8" if integers else "float32"
+    x = relax.Var("x", relax.TensorType((2, 4), "uint8" if integers else "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            y = builder.emit(relax.op.matmul(x, relax.const(np.ones((4, 3), kind)), out_dtype=out_dtype))
+            out = builder.emit_output(relax.op.add(y, relax.const(np.ones((3,), out_dtype))))
+        builder.emit_func_output(out)
+    assert arithmetic_of(builder.get()["main"]) == Arithmetic(integers)
 
 
 def test_a_kernel_called_twice_is_timed_once_and_a_layer_s_work_is_counted_once() -> None:

@@ -11,7 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS, BenchResult, LayerTime, max_abs_difference
+from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS, BenchResult, Convolution, LayerTime, max_abs_difference
 from tvm_split.bench.tables import engines_table, layers_table, sentences
 from tvm_split.report import console
 
@@ -21,7 +21,9 @@ KEYS = [
     "max_abs_difference", "layers",
 ]  # fmt: skip
 LAYERS = (
-    LayerTime("stem", "conv2d_bias_relu", 0.002, 400_000_000, 0.001, "conv2d"),
+    LayerTime(
+        "stem", "conv2d_bias_relu", 0.002, 400_000_000, 0.001, "conv2d", convolution=Convolution((3, 3), 64, 128, 1)
+    ),
     LayerTime("view", "reshape", None, 0, None, None),
     LayerTime("head", "softmax", 0.001, 0, 0.0001, None),
 )
@@ -49,12 +51,13 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema() -> None:
     made = json.loads(json.dumps(RESULT.to_json(), allow_nan=False))
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
-    assert list(made) == KEYS
+    assert list(made) == [*KEYS[:-1], "ours_float32_ms", "ratio_to_float32", KEYS[-1]]
     assert (made["ours_ms"], made["tvm_default_ms"], made["onnxruntime_ms"]) == (4.0, 1000.0, pytest.approx(2.5))
     assert made["ratio_to_onnxruntime"] == pytest.approx(made["ours_ms"] / made["onnxruntime_ms"])
     assert made["layers"][0] == {
         "name": "stem", "op": "conv2d_bias_relu", "ms": 2.0, "flops": 400_000_000, "gflops_per_s": pytest.approx(200),
-        "limit_ms": 1.0, "share_of_limit": pytest.approx(0.5), "rule": "conv2d",
+        "limit_ms": 1.0, "share_of_limit": pytest.approx(0.5), "rule": "conv2d", "int8": False,
+        "convolution": {"kernel": [3, 3], "channels_in": 64, "channels_out": 128, "groups": 1},
     }  # fmt: skip
     assert made["layers"][1]["ms"] is None
 
@@ -127,5 +130,22 @@ def test_the_tables_name_what_no_rule_took_and_who_did_not_run(capsys: pytest.Ca
     assert rows["view"][2:4] == ["no", "kernel"]
     assert rows["head"][2] == "none"
     assert "2 kernels together: 3 ms, the whole network: 4 ms" in said
-    assert any("no schedule rule took 1 kernels (33 % of the time)" in line for line in said)
+    assert "no schedule rule took 1 kernel (33 % of the time): head" in said
+    assert not any("but the default one" in line for line in said)
     assert any("onnxruntime's: 1.5e-06" in line for line in said)
+
+
+def test_int8_layers_and_those_of_the_default_rule_are_named() -> None:
+    layers = (
+        LayerTime("stem", "conv2d_bias", 0.002, 400_000_000, 0.001, "Packed", int8=True),
+        LayerTime("sums", "cumsum", 0.001, 0, 0.0001, "Default"),
+        LayerTime("order", "sort", 0.001, 0, 0.0001, "Default"),
+    )
+    result = replace(RESULT, precision="int8", layers=layers, peak_int8_ops_per_s=900e9)
+    said = list(sentences(result))
+    assert "no schedule rule but the default one took 2 kernels (50 % of the time): sums, order" in said
+    assert any("230 GFLOP/s in float32, 900 G op/s in int8; reading" in line for line in said)
+    assert not any("in int8" in line for line in sentences(replace(result, layers=LAYERS)))
+    assert [column.header for column in layers_table(result).columns][5:7] == ["Mop", "G op/s"]
+    assert [layer["int8"] for layer in result.to_json()["layers"]] == [True, False, False]
+    jsonschema.validate(result.to_json(), SCHEMA, cls=jsonschema.Draft202012Validator)

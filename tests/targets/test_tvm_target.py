@@ -1,9 +1,12 @@
 from dataclasses import replace
 
 import pytest
+import tvm
+from tvm import te
 from tvm.target import Target
 
 from tvm_split.errors import TargetError
+from tvm_split.passes.schedule.machine import machine_of
 from tvm_split.targets import load_target, target_names
 from tvm_split.tvm_target import resolve
 
@@ -38,13 +41,29 @@ def test_the_caches_of_the_file_reach_whoever_has_tvm_s_target(name):
     [
         ("arm/no-such-board", "TVM refuses its tvm_target 'arm/no-such-board'"),
         ({"kind": "llvm", "mcpuu": "cortex-a53"}, "TVM refuses its tvm_target"),
-        ({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a530"}, "knows no processor 'cortex-a530'"),
         ({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "num-cores": 6}, "cores = 4, but its tvm_target says 6"),
     ],
 )
 def test_what_tvm_does_not_know_is_refused(config, message):
     with pytest.raises(TargetError, match=message):
         resolve(replace(load_target("raspberry-pi-4"), tvm_target=config))
+
+
+@pytest.mark.parametrize(
+    ("name", "triple", "unknown"),
+    [("raspberry-pi-4", "aarch64-linux-gnu", "cortex-a530"), ("c5.large", "x86_64-linux-gnu", "skylake-avx1024")],
+)
+def test_an_unknown_processor_gets_the_portable_rules_and_a_warning_that_names_it(capfd, name, triple, unknown):
+    config = {"kind": "llvm", "mtriple": triple}
+    spec = replace(load_target(name), tvm_target=config | {"mcpu": unknown})
+    with pytest.warns(UserWarning, match=f"target '{name}': .* knows no processor '{unknown}'"):
+        target = resolve(spec)
+    assert target.export() == resolve(replace(spec, tvm_target=config)).export() and "mcpu" not in target.attrs
+    assert target.features.l2_bytes == spec.l2_bytes
+    assert machine_of(target).vector_bytes == 16
+    function = te.create_prim_func([te.placeholder((8,), name="x")])
+    tvm.compile(tvm.IRModule({"f": function.with_attr("global_symbol", "f")}), target)
+    assert "mcpu" not in capfd.readouterr().err  # LLVM has nothing to say of it
 
 
 def test_native_and_missing_triples_follow_the_machine_that_compiles(monkeypatch):

@@ -13,14 +13,25 @@ from tvm import relax
 
 from tvm_split import lower
 from tvm_split.bench.engines import MAIN, ArrayType
+from tvm_split.bench.result import Convolution
 from tvm_split.errors import BuildError, last_line
 from tvm_split.linker import find_linker
+from tvm_split.passes.bindings import operator, static_shape
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.schedule import RULE
 from tvm_split.passes.share_kernels import equal_kernels
 from tvm_split.targets import TargetSpec
 
+CONV2D = "relax.nn.conv2d"
 RAISED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """What a layer multiplies. int8: 8-bit integers. convolution: of one that convolves, in two dimensions."""
+
+    int8: bool = False
+    convolution: Convolution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,7 @@ class Call:
     layer: str | None
     types: tuple[ArrayType, ...]
     rule: str | None
+    arithmetic: Arithmetic = Arithmetic()
 
     @property
     def size_bytes(self) -> int:
@@ -44,7 +56,10 @@ def compile_ours(mod: tvm.IRModule, spec: TargetSpec, target: tvm.target.Target,
     BuildError when TVM cannot, or no linker is there.
     """
     watch = _Watch()
-    layers = {str(binding.value.op.name_hint): str(callee.attrs[LAYER]) for binding, callee in layer_calls(mod)}
+    layers = {
+        str(binding.value.op.name_hint): (str(callee.attrs[LAYER]), arithmetic_of(callee))
+        for binding, callee in layer_calls(mod)
+    }
     try:
         with tvm.transform.PassContext(instruments=[watch]):
             built = tvm.compile(mod, target, relax_pipeline=lower.pipeline(target))
@@ -52,6 +67,25 @@ def compile_ours(mod: tvm.IRModule, spec: TargetSpec, target: tvm.target.Target,
         raise BuildError(f"the network cannot be compiled for '{spec.name}': {last_line(error)}") from error
     built.export_library(str(library), fcompile=find_linker(spec.arch))
     return watch.calls(layers)
+
+
+def arithmetic_of(layer: relax.Function) -> Arithmetic:
+    """What a layer's convolution or matmul multiplies: integers after `lower-qdq`, whose sums are int32."""
+    for value in (binding.value for block in layer.body.blocks for binding in block.bindings):
+        name = operator(value)
+        if name.startswith("relax.nn.conv") or name == "relax.matmul":
+            return Arithmetic(str(value.ty.dtype) == "int32", _convolution(value) if name == CONV2D else None)
+    return Arithmetic()
+
+
+def _convolution(call: relax.Call) -> Convolution | None:
+    """None for weights of another layout than an imported network has."""
+    shape = static_shape(call.args[1])
+    if shape is None or str(call.attrs.kernel_layout) != "OIHW":
+        return None
+    channels_out, channels_in, *kernel = shape
+    groups = int(call.attrs.groups)
+    return Convolution((kernel[0], kernel[1]), channels_in * groups, channels_out, groups)
 
 
 def compile_default(mod: tvm.IRModule, spec: TargetSpec, target: tvm.target.Target, library: Path) -> None:
@@ -92,8 +126,8 @@ class _Watch:
             if isinstance(function, tvm.tirx.PrimFunc) and RULE in (function.attrs or {}):
                 self.rules[str(gvar.name_hint)] = str(function.attrs[RULE])
 
-    def calls(self, layers: Mapping[str, str]) -> tuple[Call, ...]:
-        """The kernels in the order of `main`; `layers` is the layer of each layer's function."""
+    def calls(self, layers: Mapping[str, tuple[str, Arithmetic]]) -> tuple[Call, ...]:
+        """The kernels in the order of `main`; `layers`: each layer's function -> its name and arithmetic."""
         if self.lowered is None:
             raise BuildError(f"lowering has no pass '{SCHEDULE}', before which every layer has its kernel")
         found = []
@@ -103,7 +137,8 @@ class _Watch:
                 if isinstance(value, relax.Call) and value.op == tvm.ir.Op.get("relax.call_tir"):
                     name = str(value.args[0].name_hint)
                     types = (*_types(value.args[1]), *_types(binding.var))
-                    found.append(Call(self.shared[name], layers.get(name), types, self.rules.get(name)))
+                    layer, arithmetic = layers.get(name, (None, Arithmetic()))
+                    found.append(Call(self.shared[name], layer, types, self.rules.get(name), arithmetic))
         return tuple(found)
 
 

@@ -31,8 +31,10 @@ def layer_times(kernels: Worker, graph: Graph, calls: Iterable[Call], limits: Li
             counted.add(layer.name)
             place = order[layer.name]
         name, op = (call.symbol, BETWEEN) if layer is None else (layer.name, layer.op)
-        limit_s = limits.seconds(flops, call.size_bytes)
-        rows.append((place if layer else place + 0.5, LayerTime(name, op, known[call], flops, limit_s, call.rule)))
+        limit_s = limits.seconds(flops, call.size_bytes, int8=call.arithmetic.int8)
+        what = call.arithmetic
+        row = LayerTime(name, op, known[call], flops, limit_s, call.rule, what.int8, what.convolution)
+        rows.append((place if layer else place + 0.5, row))
     for layer in graph.layers:
         if layer.name not in counted:
             rows.append((order[layer.name], LayerTime(layer.name, layer.op, None, layer.flops, None, None)))

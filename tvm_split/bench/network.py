@@ -5,63 +5,31 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvm_split import calibrate, data, frontend, pipeline, zoo
 from tvm_split.bench import compiled, peaks
 from tvm_split.bench.engines import Kernels, OnnxNetwork, TvmNetwork
 from tvm_split.bench.interleave import interleave
 from tvm_split.bench.layer_times import layer_times
-from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS, BenchResult, max_abs_difference
+from tvm_split.bench.loaded import BenchRequest, Loaded, load
+from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS, OURS_FLOAT32, BenchResult, max_abs_difference
 from tvm_split.bench.worker import Worker
-from tvm_split.errors import BuildError, CostError, LinkDownError, ModelError, SplitError, TargetError
-from tvm_split.extract import graph as extract_graph
-from tvm_split.graph import Graph
+from tvm_split.errors import BuildError, CostError, LinkDownError, SplitError, TargetError
 from tvm_split.targets import TargetSpec, load_target
 from tvm_split.targets.host import machine
 from tvm_split.tvm_target import resolve
-from tvm_split.workflow import model_name
 
 if TYPE_CHECKING:
     import tvm
 
 #: TVM's default may take minutes a call: what its first call may take, and when it sits out the rounds left
 DEFAULT_CALL_S, DEFAULT_S = 300.0, 30.0
-SAMPLES, SEED = 8, 0
-
-
-@dataclass(frozen=True)
-class BenchRequest:
-    """What a user asks for. `threads` None: every core that this process may use."""
-
-    model: str
-    precision: str = "float32"
-    target: str = "host"
-    threads: int | None = None
-    repeats: int = 10
-    default: bool = True
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    data: Path | None = None
-
-
-@dataclass(frozen=True)
-class _Network:
-    """A module as imported, the same as layers, and the graph of those."""
-
-    imported: tvm.IRModule
-    layered: tvm.IRModule
-    graph: Graph
-
-    @classmethod
-    def of(cls, imported: tvm.IRModule, name: str) -> _Network:
-        layered = pipeline.layers()(imported)
-        return cls(imported, layered, extract_graph(layered, name))
 
 
 @dataclass(frozen=True)
@@ -96,12 +64,14 @@ def bench(request: BenchRequest, progress: Callable[[str], None] = lambda _text:
     spec = _target(request.target)
     with tempfile.TemporaryDirectory(prefix="tvm-split-bench-") as folder, ExitStack() as stack:
         job = _Job(request, spec, resolve(spec), cores, threads, Path(folder), stack, [], progress)
-        network, inputs, onnx_file = _network(job)
-        progress(f"compiling {len(network.graph.layers)} layers")
+        loaded = load(request, job.folder, progress)
+        job.warnings.extend(loaded.warnings)
+        graph = loaded.network.graph
+        progress(f"compiling {len(graph.layers)} layers")
         ours, probes = job.folder / "ours.so", job.folder / "peaks.so"
-        calls = compiled.compile_ours(network.layered, spec, job.target, ours)
+        calls = compiled.compile_ours(loaded.network.layered, spec, job.target, ours)
         compiled.compile_kernels(peaks.probes(job.target, threads), spec, job.target, probes)
-        engines, difference = _engines(job, ours, network.imported, inputs, onnx_file)
+        engines, difference = _engines(job, ours, loaded)
         progress(f"timing {', '.join(engines)} by turns, {request.repeats} rounds")
         times = interleave(engines, request.repeats, {DEFAULT: DEFAULT_S})
         for worker in engines.values():
@@ -110,68 +80,37 @@ def bench(request: BenchRequest, progress: Callable[[str], None] = lambda _text:
         kernels = job.start("the kernels", Kernels, [ours, probes])
         limits = peaks.measure(kernels, job.target, threads)
         progress(f"timing {len(calls)} kernels")
-        layers = layer_times(kernels, network.graph, calls, limits)
+        layers = layer_times(kernels, graph, calls, limits)
     return BenchResult(
-        model_name(request.model), request.precision, threads, times, difference, layers,
-        limits.flops_per_s, limits.bandwidth, tuple(job.warnings),
+        graph.name, loaded.precision, threads, times, difference, layers,
+        limits.flops_per_s, limits.bandwidth, limits.int8_ops_per_s, tuple(job.warnings),
     )  # fmt: skip
 
 
-def _engines(
-    job: _Job, ours: Path, mod: tvm.IRModule, inputs: list[np.ndarray], onnx_file: Path | None
-) -> tuple[dict[str, Worker], float | None]:
+def _engines(job: _Job, ours: Path, loaded: Loaded) -> tuple[dict[str, Worker], float | None]:
     """The engines that can run the network, in the order of their turns, and how far our outputs are off."""
+    inputs = loaded.inputs
     first = job.start("tvm-split's network", TvmNetwork, ours, inputs)
     engines, difference = {OURS: first}, None
-    if onnx_file is not None:
+    if loaded.onnx_file is not None:
         job.progress("starting onnxruntime")
-        theirs = _or_warn(job, lambda: job.start(ONNXRUNTIME, OnnxNetwork, onnx_file, inputs))
+        theirs = _or_warn(job, lambda: job.start(ONNXRUNTIME, OnnxNetwork, loaded.onnx_file, inputs))
         if theirs is not None:
             engines[ONNXRUNTIME] = theirs
             difference = max_abs_difference(first.ask("outputs"), theirs.ask("outputs"))
             if not math.isfinite(difference):
                 job.warnings.append("tvm-split's outputs and onnxruntime's differ in shape, or one is not finite")
+    if loaded.float32 is not None:
+        job.progress("compiling the float32 network")
+        library = job.folder / "ours_float32.so"
+        compiled.compile_ours(loaded.float32.layered, job.spec, job.target, library)
+        engines[OURS_FLOAT32] = job.start("tvm-split's float32 network", TvmNetwork, library, inputs)
     if job.request.default:
         job.progress("compiling with TVM's default pipeline")
-        plain = _or_warn(job, lambda: _default(job, mod, inputs))
+        plain = _or_warn(job, lambda: _default(job, loaded.network.imported, inputs))
         if plain is not None:
             engines[DEFAULT] = plain
     return engines, difference
-
-
-def _network(job: _Job) -> tuple[_Network, list[np.ndarray], Path | None]:
-    """The network, one input, and the file for onnxruntime, None if it takes none."""
-    from tvm_split.bench import onnx_models
-
-    request, name = job.request, model_name(job.request.model)
-    job.progress(f"reading {name}")
-    path = zoo.fetch(request.model.removeprefix("zoo:")) if request.model.startswith("zoo:") else Path(request.model)
-    network = _Network.of(frontend.load(path, shapes=request.shapes), name)
-    samples, names = _samples(request, network.graph), network.graph.inputs
-    inputs = [samples[0][name] for name in names]
-    if path.suffix.lower() != ".onnx":
-        if request.precision == "int8":
-            raise ModelError(f"{path}: --precision int8 uses onnxruntime's quantiser, which takes .onnx files only")
-        job.warnings.append(f"{path.name} is no .onnx file, so there is no time of onnxruntime's")
-        return network, inputs, None
-    onnx_file = onnx_models.with_fixed_shapes(path, request.shapes, job.folder)
-    if request.precision == "int8":
-        if request.data is None:
-            job.warnings.append("No --data was given: int8 ranges come from random inputs; only times mean something")
-        job.progress(f"quantising with onnxruntime on {len(samples)} samples")
-        arrays = [[sample[name] for name in names] for sample in samples]
-        onnx_file = onnx_models.quantized(onnx_file, arrays, job.folder)
-        try:
-            network = _Network.of(frontend.load(onnx_file), name)
-        except ModelError as error:
-            raise ModelError(f"{path}: what onnxruntime's quantiser made of it cannot be compiled: {error}") from error
-    return network, inputs, onnx_file
-
-
-def _samples(request: BenchRequest, graph: Graph) -> list[data.Batch]:
-    if request.data is None:
-        return calibrate.random_batches(graph, SAMPLES, SEED)
-    return data.load_batches(request.data, graph)[:SAMPLES]
 
 
 def _default(job: _Job, mod: tvm.IRModule, inputs: list[np.ndarray]) -> Worker:

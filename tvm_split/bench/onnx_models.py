@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -42,6 +43,7 @@ def quantized(path: Path, samples: Sequence[Sequence[np.ndarray]], folder: Path)
         with contextlib.redirect_stdout(sys.stderr):
             onnx.save(model, begin)  # in one file: `quant_pre_process` loses weights that are beside it
             quant_pre_process(str(begin), str(ready), skip_symbolic_shape=True)  # folds batch norms, as advised
+            onnx.save(with_plain_biases(onnx.load(ready)), ready)
             quantize_static(str(ready), str(made), reader, quant_format=QuantFormat.QDQ, per_channel=True)
     except Exception as error:  # the quantiser raises what its parts raise
         raise ModelError(
@@ -49,6 +51,34 @@ def quantized(path: Path, samples: Sequence[Sequence[np.ndarray]], folder: Path)
             "bench it with --precision float32, or give a file that is quantised already"
         ) from error
     return made
+
+
+def with_plain_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, changed: each node with a constant bias has one of its own, a vector.
+
+    The quantiser copies shared ones itself, as each needs another scale, and calls a copy as the bias and a number:
+    which may be what another tensor is called. A Gemm's bias of shape (1, N) it quantises along the wrong axis.
+    """
+    constants = {weight.name: weight for weight in model.graph.initializer}
+    for position, node in enumerate(model.graph.node):
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm") and len(node.input) > 2 and node.input[2] in constants:
+            bias = numpy_helper.to_array(constants[node.input[2]])
+            if bias.size == max(bias.shape, default=0):
+                node.input[2] = f"bias_of_node_{position}"
+                model.graph.initializer.append(numpy_helper.from_array(bias.reshape(-1), node.input[2]))
+    ends = {value.name for value in (*model.graph.input, *model.graph.output)}
+    for name in constants.keys() - ends - set(_read(model.graph)):
+        model.graph.initializer.remove(constants[name])
+    return model
+
+
+def _read(graph: onnx.GraphProto) -> Iterator[str]:
+    """Names that the graph's nodes read, those of graphs inside it too."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _read(inner)
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

@@ -4,7 +4,11 @@
 # TVMScript's annotations are values
 
 import tvm
+from tvm import s_tir, te
 from tvm.script import tirx as T
+
+from tvm_split.passes.kernels.conv2d import term
+from tvm_split.passes.schedule.dot import Dot
 
 
 def multiply_add(symbol: str, threads: int, chains: int, lanes: int, steps: int) -> tvm.ir.BaseFunc:
@@ -36,6 +40,41 @@ def multiply_add(symbol: str, threads: int, chains: int, lanes: int, steps: int)
                     out[thread, chain * lanes + lane] = x[chain * lanes + lane]
 
     return kernel.with_attr("global_symbol", symbol)
+
+
+def dot_products(symbol: str, threads: int, chains: int, steps: int, dot: Dot) -> tvm.ir.BaseFunc:
+    """`steps` times the same dot products, added up in `chains` sums of each thread by the instruction.
+
+    (data: [chains, pixels, terms], weights: [lanes, terms], out: int32 [threads, chains, pixels, lanes]); lanes: the
+    most that the instruction has.
+    """
+    lanes = max(dot.lanes)
+    data = te.placeholder((chains, dot.pixels, dot.terms), dot.data, name="data")
+    weights = te.placeholder((lanes, dot.terms), dot.weight, name="weights")
+    step, k = te.reduce_axis((0, steps), "step"), te.reduce_axis((0, dot.terms), "k")
+    out = te.compute(
+        (threads, chains, dot.pixels, lanes),
+        lambda _thread, chain, pixel, lane: te.sum(
+            term(data[chain, pixel, k], weights[lane, k], dot.offset), axis=[step, k]
+        ),
+        name="out",
+    )
+    sch = s_tir.Schedule(te.create_prim_func([data, weights, out]))
+    block = sch.get_sblock("out")
+    written = sch.cache_write(block, 0, "global")
+    thread, chain, pixel, lane, step, k = sch.get_loops(block)
+    sch.reorder(thread, step, chain, pixel, lane, k)
+    sch.reverse_compute_at(written, thread, preserve_unit_loops=True)
+    sch.parallel(thread)
+    sch.unroll(chain)
+    zero = sch.decompose_reduction(block, step)
+    sch.tensorize(pixel if dot.pixels > 1 else lane, dot.intrin(lanes))
+    for copied in (zero, written):
+        *_, chain, pixel, lane = sch.get_loops(copied)
+        sch.unroll(chain)
+        sch.unroll(pixel)
+        sch.vectorize(lane)
+    return sch.mod["main"].with_attr("global_symbol", symbol)
 
 
 def read(symbol: str, threads: int, elements: int, chains: int, lanes: int, times: int) -> tvm.ir.BaseFunc:

@@ -2,21 +2,24 @@
 
     seconds of a layer >= max(flops / peak, bytes / bandwidth of so many bytes)
 
-The peak is one loop of multiply-adds on registers alone, on every thread. Bandwidth is reading and adding up a block
+The peak is one loop of multiply-adds on registers alone, on every thread; for layers of integers one of the dot product
+instruction that their kernels use. Bandwidth is reading and adding up a block
 again and again, for blocks from a first-level cache's size to main memory's; writing is slower, so this is a bound for
 layers that write too. Both are the best of many short calls: a limit is what the machine reaches undisturbed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import tvm
 
 from tvm_split.bench.engines import ArrayType
-from tvm_split.bench.peak_kernels import multiply_add, read
+from tvm_split.bench.peak_kernels import dot_products, multiply_add, read
 from tvm_split.bench.worker import Worker
+from tvm_split.passes.schedule.dot import Dot, dot_of
 from tvm_split.passes.schedule.machine import machine_of
 
 #: independent multiply-adds in flight: more than latency x units of any processor here (4 x 2), few enough for the 16
@@ -28,20 +31,26 @@ BLOCKS_BYTES = (16 << 10, 128 << 10, 1 << 20, 8 << 20, 64 << 20)
 READ_BYTES = 64 << 20
 READ_CHAINS = 8
 REPEATS = 100
-PEAK = "multiply_add"
+PEAK, DOT_PEAK = "multiply_add", "dot_products"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`bandwidth`: size in bytes, of all threads together -> bytes a second."""
+    """`bandwidth`: size in bytes, of all threads together -> bytes a second.
+
+    int8_ops_per_s: by the dot product instruction; None where none is known, and integers are taken to be as fast as
+    floats.
+    """
 
     flops_per_s: float
     bandwidth: Mapping[int, float]
+    int8_ops_per_s: float | None = None
 
-    def seconds(self, flops: int, size_bytes: int) -> float:
+    def seconds(self, flops: int, size_bytes: int, *, int8: bool = False) -> float:
         """The least time that so much work can take. The bandwidth is that of the largest block that is not larger."""
         fitting = [size for size in self.bandwidth if size <= size_bytes] or [min(self.bandwidth)]
-        return max(flops / self.flops_per_s, size_bytes / self.bandwidth[max(fitting)])
+        rate = (self.int8_ops_per_s if int8 else None) or self.flops_per_s
+        return max(flops / rate, size_bytes / self.bandwidth[max(fitting)])
 
 
 def probes(target: tvm.target.Target, threads: int) -> tvm.IRModule:
@@ -51,7 +60,9 @@ def probes(target: tvm.target.Target, threads: int) -> tvm.IRModule:
         _reading(size): read(_reading(size), threads, size // 4, READ_CHAINS, lanes, _times(size))
         for size in BLOCKS_BYTES
     }
-    return tvm.IRModule({PEAK: multiply_add(PEAK, threads, CHAINS, lanes, STEPS), **reads})
+    dot = dot_of(target)
+    dots = {} if dot is None else {DOT_PEAK: dot_products(DOT_PEAK, threads, CHAINS, STEPS, dot)}
+    return tvm.IRModule({PEAK: multiply_add(PEAK, threads, CHAINS, lanes, STEPS), **dots, **reads})
 
 
 def measure(worker: Worker, target: tvm.target.Target, threads: int) -> Limits:
@@ -65,7 +76,18 @@ def measure(worker: Worker, target: tvm.target.Target, threads: int) -> Limits:
         types: list[ArrayType] = [((threads * size // 4,), "float32"), ((threads, READ_CHAINS * lanes), "float32")]
         taken = min(worker.ask("seconds", _reading(size), types, REPEATS, 0))
         found[threads * size] = threads * size * _times(size) / taken
-    return Limits(flops_per_s, falling(found))
+    return Limits(flops_per_s, falling(found), _int8_ops_per_s(worker, dot_of(target), threads))
+
+
+def _int8_ops_per_s(worker: Worker, dot: Dot | None, threads: int) -> float | None:
+    if dot is None:
+        return None
+    sums = (threads, CHAINS, dot.pixels, max(dot.lanes))
+    types: list[ArrayType] = [
+        ((CHAINS, dot.pixels, dot.terms), dot.data), ((max(dot.lanes), dot.terms), dot.weight), (sums, "int32"),
+    ]  # fmt: skip
+    best = min(worker.ask("seconds", DOT_PEAK, types, REPEATS, 0))
+    return float(2 * math.prod(sums) * dot.terms * STEPS / best)
 
 
 def falling(bandwidth: Mapping[int, float]) -> dict[int, float]:

@@ -5,20 +5,36 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 VERSION = 1
 OURS, DEFAULT, ONNXRUNTIME = "tvm-split", "TVM default", "onnxruntime"
+#: our float32 network, beside its int8 one
+OURS_FLOAT32 = "tvm-split float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """Height and width of the kernel, and channels of all groups together."""
+
+    kernel: tuple[int, int]
+    channels_in: int
+    channels_out: int
+    groups: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "kernel": list(self.kernel)}
 
 
 @dataclass(frozen=True, slots=True)
 class LayerTime:
     """One kernel of the network, called alone. `limit_s` is the least that the machine's measured limits allow.
 
-    Both are None for a layer that is no kernel: a view, or what Relax's virtual machine does itself.
+    Both are None for a layer that is no kernel: a view, or what Relax's virtual machine does itself. int8: its products
+    are of 8-bit integers, and `flops` counts operations on those.
     """
 
     name: str
@@ -27,6 +43,8 @@ class LayerTime:
     flops: int
     limit_s: float | None
     rule: str | None
+    int8: bool = False
+    convolution: Convolution | None = None
 
     @property
     def flops_per_s(self) -> float | None:
@@ -41,7 +59,8 @@ class LayerTime:
         return {
             "name": self.name, "op": self.op, "ms": milliseconds(self.seconds), "flops": self.flops,
             "gflops_per_s": None if rate is None else rate / 1e9, "limit_ms": milliseconds(self.limit_s),
-            "share_of_limit": self.share_of_limit, "rule": self.rule,
+            "share_of_limit": self.share_of_limit, "rule": self.rule, "int8": self.int8,
+            "convolution": None if self.convolution is None else self.convolution.to_json(),
         }  # fmt: skip
 
 
@@ -60,6 +79,7 @@ class BenchResult:
     layers: tuple[LayerTime, ...]
     peak_flops_per_s: float
     bandwidth: Mapping[int, float]
+    peak_int8_ops_per_s: float | None = None
     warnings: tuple[str, ...] = ()
 
     def median_s(self, engine: str) -> float | None:
@@ -68,13 +88,25 @@ class BenchResult:
     @property
     def ratio_to_onnxruntime(self) -> float | None:
         """Our median time through onnxruntime's: below 1, ours is faster."""
-        ours, theirs = self.median_s(OURS), self.median_s(ONNXRUNTIME)
+        return self._ratio(ONNXRUNTIME)
+
+    @property
+    def ratio_to_float32(self) -> float | None:
+        """The median time of our int8 network through that of our float32 network: below 1, int8 is faster."""
+        return self._ratio(OURS_FLOAT32)
+
+    def _ratio(self, other: str) -> float | None:
+        ours, theirs = self.median_s(OURS), self.median_s(other)
         return None if ours is None or theirs is None else ours / theirs
 
     @property
     def layers_s(self) -> float:
         """The kernels' times together; the whole network's is more by what is between them."""
         return sum(layer.seconds for layer in self.layers if layer.seconds is not None)
+
+    def taken_by(self, rule: str | None) -> list[LayerTime]:
+        """The kernels that this schedule rule took; None: those that none took."""
+        return [layer for layer in self.layers if layer.seconds is not None and layer.rule == rule]
 
     def to_json(self) -> dict[str, Any]:
         difference = self.max_abs_difference
@@ -88,6 +120,8 @@ class BenchResult:
             "onnxruntime_ms": milliseconds(self.median_s(ONNXRUNTIME)),
             "ratio_to_onnxruntime": self.ratio_to_onnxruntime,
             "max_abs_difference": None if difference is None or not math.isfinite(difference) else difference,
+            "ours_float32_ms": milliseconds(self.median_s(OURS_FLOAT32)),
+            "ratio_to_float32": self.ratio_to_float32,
             "layers": [layer.to_json() for layer in self.layers],
         }
 

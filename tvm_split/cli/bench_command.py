@@ -17,9 +17,8 @@ from tvm_split.cli.plan_commands import MODEL_HELP
 @click.option(
     "--precision",
     type=click.Choice(["float32", "int8"]),
-    default="float32",
-    show_default=True,
-    help="int8: quantise MODEL first with onnxruntime's static quantiser (QDQ, per channel).",
+    help="int8: quantise MODEL first with onnxruntime's static quantiser (QDQ, per channel), unless it is quantised, "
+    "and time our float32 network too. Without it, MODEL as it is.",
 )
 @click.option(
     "--target",
@@ -59,7 +58,7 @@ from tvm_split.cli.plan_commands import MODEL_HELP
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def bench(
-    model: str, precision: str, target: str, threads: int | None, repeats: int, default: bool, data: Path | None,
+    model: str, precision: str | None, target: str, threads: int | None, repeats: int, default: bool, data: Path | None,
     shapes: tuple[tuple[str, tuple[int, ...]], ...], as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Time MODEL on this machine as tvm-split compiles it, as TVM does by default, and in onnxruntime.
@@ -67,7 +66,7 @@ def bench(
     They run by turns, each in a process of its own, on the same input. Then each kernel alone: its time, its GFLOP/s,
     and its share of what this machine is measured to do at most.
     """
-    from tvm_split.bench.network import BenchRequest
+    from tvm_split.bench.loaded import BenchRequest
     from tvm_split.bench.network import bench as run
 
     request = BenchRequest(model, precision, target, threads, repeats, default, dict(shapes), data)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,7 +41,8 @@ class SplitCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         debug = ctx.params.pop("debug", False)
-        with _interrupts() as pressed:
+        with _interrupts() as pressed, warnings.catch_warnings():
+            warnings.showwarning = _show_warning
             return self._invoke(ctx, debug, pressed)
 
     def _invoke(self, ctx: click.Context, debug: bool, pressed: threading.Event) -> Any:
@@ -56,6 +58,11 @@ class SplitCommand(click.Command):
             if debug:
                 raise
             raise failure_of(error) from error
+
+
+def _show_warning(message: Warning | str, *_where: Any, **_more: Any) -> None:
+    """One line on stderr, like the warnings of a plan; where in the code it was said is of no use there."""
+    click.echo(f"warning: {message}", err=True)
 
 
 @contextmanager
