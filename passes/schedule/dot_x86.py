@@ -40,8 +40,8 @@ def _words(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer)
 
 AVX512_VNNI = register(Dot("avx512vnni", terms=4, lanes=(16, 8, 4)), _bytes)
 AVX_VNNI = register(Dot("avxvnni", terms=4, lanes=(8, 4)), _bytes)
-AVX512_WORDS = register(Dot("avx512bw", terms=2, lanes=(16, 8, 4), data="int16"), _words)
-AVX2_WORDS = register(Dot("avx2", terms=2, lanes=(8, 4), data="int16"), _words)
+AVX512_WORDS = register(Dot("avx512bw", terms=2, lanes=(16, 8, 4), data="int16", scratch=1), _words)
+AVX2_WORDS = register(Dot("avx2", terms=2, lanes=(8, 4), data="int16", scratch=1), _words)
 
 #: what a target must have for each, the fastest first
 NEEDS = {
