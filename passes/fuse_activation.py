@@ -136,14 +136,17 @@ class FuseActivation:
             groups[start] = indices
             grouped.update(indices)
 
-        elementwise = [i for i in own if _starts(bindings[i].value)]
         for start in (i for i in reversed(own) if operator(bindings[i].value) in ANCHORS):
             add(start, _grow(start, network, grouped))
-        for start in (i for i in own if i not in grouped and i not in elementwise):
-            add(start, _with_quantize(start, network))
-        for start in elementwise:
-            if start not in grouped:
+        for start in own:  # before what is elementwise, which would begin with the quantize after it
+            if operator(bindings[start].value) not in {*ANCHORS, *ELEMENTWISE, *CONVERSIONS}:
+                add(start, _with_quantize(start, network))
+        for start in own:
+            if start not in grouped and _starts(bindings[start].value):
                 add(start, _grow(start, network, grouped))
+        for start in own:
+            if start not in grouped:
+                add(start, (start,))
         made = []
         for start, indices in sorted(groups.items(), key=lambda item: item[1][-1]):
             members = network.joined(indices)

@@ -38,7 +38,8 @@ def kind_of(bindings: Sequence[relax.VarBinding]) -> str:
 
 def _named(bindings: Sequence[relax.VarBinding]) -> tuple[list[relax.VarBinding], set[relax.Var]]:
     """The bindings that have a name, and the variables that hold what the layer computes."""
-    named, inner = [], set()
+    named: list[relax.VarBinding] = []
+    inner: set[relax.Var] = set()
     for i, binding in enumerate(bindings):
         name, later = operator(binding.value), bindings[i + 1 :]
         read = free_vars(binding.value)

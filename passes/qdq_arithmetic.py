@@ -41,7 +41,7 @@ def along(array: np.ndarray, axis: int) -> np.ndarray | None:
 def offsets(weight: np.ndarray, axis: int, zero: int) -> np.ndarray:
     """What each output channel's sum has too much by the data's zero point, to be added: int64, one a channel."""
     others = tuple(i for i in range(weight.ndim) if i != axis)
-    return -zero * weight.sum(axis=others, dtype=np.int64)
+    return np.asarray(-zero * weight.sum(axis=others, dtype=np.int64))
 
 
 def reach(weight: np.ndarray, axis: int) -> np.ndarray:

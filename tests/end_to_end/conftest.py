@@ -52,7 +52,11 @@ class Network:
 
     @classmethod
     def load(cls, name: str, preprocess: str | None = None) -> "Network":
-        return cls(*prepare(Request(model=f"zoo:{name}", preprocess=preprocess)))
+        return cls.read(f"zoo:{name}", preprocess)
+
+    @classmethod
+    def read(cls, model: str, preprocess: str | None = None) -> "Network":
+        return cls(*prepare(Request(model=model, preprocess=preprocess)))
 
     def narrow_cut(self, begin: float, end: float) -> list[str]:
         """The first layers up to where the fewest elements cross, between these shares of all layers."""
@@ -130,6 +134,11 @@ def built(mod: tvm.IRModule, path: Path) -> Half:
 @pytest.fixture(scope="session")
 def network():
     return Network.load
+
+
+@pytest.fixture(scope="session")
+def network_file():
+    return Network.read
 
 
 @pytest.fixture(scope="session")
