@@ -7,7 +7,7 @@ All are exact, so they compute the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tvm
@@ -18,7 +18,7 @@ from tvm_split.passes.kernels.conv2d_dot import conv2d_dot, joins, pack_conv2d_d
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
 from tvm_split.passes.kernels.matmul_dot import matmul_dot, pack_matmul_dot
 from tvm_split.passes.schedule.dot import Dot, dot_of
-from tvm_split.passes.schedule.machine import machine_of
+from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, Tile, tile_of
 
 SUM = "int32"
@@ -39,7 +39,8 @@ def conv2d_int8(
     dilation: Sequence[int], groups: int, pad_value: int,
 ) -> Kernel:  # fmt: skip
     """Of HWIO weights, for results with rows of `row` pixels. `padding` is top, left, bottom, right."""
-    machine, dot = machine_of(target), _dot(target, weight.shape[-1], strides[1])
+    dot = _dot(target, weight.shape[-1], strides[1])
+    machine = _machine(target, dot)
     merged = _groups_to_merge(*weight.shape[2:], groups, machine.lanes(SUM), dot.terms if dot else 1)
     weight, groups = _merged(weight, groups, merged), groups // merged
     height, width, inner, channels = weight.shape
@@ -69,7 +70,7 @@ def matmul_int8(weight: np.ndarray, target: tvm.target.Target, rows: int) -> Ker
     """Of weights [K][N], for `rows` rows of data."""
     dot, (terms, channels) = _dot(target, weight.shape[-1]), weight.shape
     steps = -(-terms // dot.terms) if dot else terms
-    tile = tile_of(machine_of(target), rows, channels, steps, SUM, copies=True)
+    tile = tile_of(_machine(target, dot), rows, channels, steps, SUM, copies=True)
     if dot is None:
         return Kernel(
             "matmul",
@@ -90,6 +91,12 @@ def _dot(target: tvm.target.Target, channels: int, stride_w: int = 1) -> Dot | N
     """The instruction; none for a single output channel, of which there is no vector."""
     dot = dot_of(target) if channels > 1 else None
     return dot.single if dot and dot.pixels > 1 and stride_w > 1 else dot
+
+
+def _machine(target: tvm.target.Target, dot: Dot | None) -> Machine:
+    """The target's, less the registers that the instruction takes."""
+    machine = machine_of(target)
+    return replace(machine, registers=machine.registers - (dot.scratch if dot else 0))
 
 
 def _fitting(dot: Dot, tile: Tile) -> Dot:

@@ -34,6 +34,7 @@ class Dot:
         subtracted from them.
     weight: dtype of B, int8 or int16; that of the packed weights.
     offset: what the instruction itself subtracts from each element of A.
+    scratch: vector registers that calls take beside the tile's sums, one pixel and weights.
     single: the kind to take where a call's pixels would not be side by side (strided convolutions).
 
     What was subtracted from the data, `shift`, the kernel adds back times the sum of the weights.
@@ -46,6 +47,7 @@ class Dot:
     data: str = "uint8"
     weight: str = "int8"
     offset: int = 0
+    scratch: int = 0
     single: Dot | None = None
 
     @property
