@@ -200,10 +200,7 @@ class _Main:
                 continue
             whole = integer_bias(bias.reshape((math.prod(shape),)), made.scale)
             if whole is None or not fits(made.reached, made.offset + whole):
-                log.info(
-                    "LowerQDQ: the bias of '%s' stays in float32: as a whole number of the sums' steps it is none, or too large",
-                    binding.var.name,
-                )
+                log.info("LowerQDQ: the bias of '%s' stays in float32: as a whole number of the sums' steps it is none, or too large", binding.var.name)
                 continue
             return Sums(made.raw, made.offset + whole, made.scale, made.axis, made.reached)
         return None

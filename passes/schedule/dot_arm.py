@@ -8,8 +8,8 @@
                        no smlal stands between.
 
 All are exact for every byte. The data are the operand that is repeated: LLVM makes of a value that all lanes share an
-operand by element, which needs no instruction of its own. `scratch` is as small as it can be with nothing on the stack in
-the hot loops of docs/arm.md.
+operand by element, which needs no instruction of its own. `scratch` is as small as it can be with nothing on the stack
+in the hot loops of docs/arm.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 from tvm.target import codegen
 
-from tvm_split.passes.schedule.dot import Dot, register
+from tvm_split.passes.schedule.dot import Body, Dot, register
 
 #: channels of a register of int32 sums
 LANES = 4
@@ -32,7 +32,7 @@ def _repeated(dot: Dot, lanes: int, a: tirx.Buffer) -> tirx.Expr:
     return T.reinterpret(f"int8x{lanes * dot.terms}", T.broadcast(terms, lanes))
 
 
-def _by_element(name: str, data_first: bool):  # type: ignore[no-untyped-def]
+def _by_element(name: str, data_first: bool) -> Body:
     def body(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer) -> None:
         total = f"int32x{lanes}"
         weights = b.vload([0, 0], f"int8x{lanes * dot.terms}")
