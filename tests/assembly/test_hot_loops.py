@@ -20,6 +20,15 @@ def test_float32(layer, core):
     assert counts.share >= LEAST.get(layer.kind, 0.55)
 
 
+@pytest.mark.parametrize("layer", LISTED, ids=lambda layer: f"{layer.kind}-{layer.name}")
+def test_float16_where_the_core_has_it(layer):
+    _, counts = hot(assembly(network(layer, "float16"), arm_target("cortex-a76")))
+    assert counts.scalar_multiplies == 0
+    assert counts.spills == 0
+    assert counts.multiply_adds == 8 * counts.fma
+    assert counts.share >= LEAST.get(layer.kind, 0.5)
+
+
 #: instruction of each core's dot product, and the least part of all that it is
 DOTS = {"cortex-a72": ("smull", 0.3), "cortex-a76": ("sdot", 0.4), "max": ("usdot", 0.4)}
 

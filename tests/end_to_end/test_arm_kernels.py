@@ -111,6 +111,23 @@ def test_float32(guest, core, tmp_path):
 
 
 @pytest.mark.parametrize("core", CORES)
+def test_float16(guest, core, tmp_path):
+    """Of -1, 0 and 1, whose sums float16 holds exactly; cortex-a72 has no arithmetic for it and converts."""
+    rng = random()
+    cases = {f"{i} {layer}": layer for i, layer in enumerate(layers(rng))}
+    networks = {name: network(layer, "float16", i, signs=True) for i, (name, layer) in enumerate(cases.items())}
+    target = arm_target(core)
+    built = guest.Guest.build({name: program(mod, target) for name, mod in networks.items()}, target, tmp_path)
+    data = {name: [rng.integers(-1, 2, layer.input_shape).astype("float16")] for name, layer in cases.items()}
+    results = built.run(core, data)
+    for name, layer in cases.items():
+        weight, bias = (each.astype("int64") for each in constants(networks[name]))
+        exact = sums(layer, data[name][0].astype("int64"), weight) + bias
+        assert abs(exact).max() < 2048
+        np.testing.assert_array_equal(results[name][0], np.clip(exact, 0, 6) if layer.window else exact, err_msg=name)
+
+
+@pytest.mark.parametrize("core", CORES)
 def test_uint8_by_int8(guest, core, tmp_path):
     """Every sum exact, with data of both extremes and a channel of weights of -128."""
     rng = random()

@@ -81,12 +81,19 @@ LISTED = (
 )
 
 
-def network(layer: Layer, dtype: str = "float32", seed: int = 0) -> tvm.IRModule:
-    """A network of the layer alone, with random weights and a bias. A convolution ends in clip to [0, 6]."""
+def network(layer: Layer, dtype: str = "float32", seed: int = 0, signs: bool = False) -> tvm.IRModule:
+    """A network of the layer alone, with random weights and a bias. A convolution ends in clip to [0, 6].
+
+    With `signs` all of them are -1, 0 or 1, so that the sums of such data are exact in every dtype.
+    """
     rng = np.random.default_rng(seed)
+
+    def random(shape: tuple[int, ...]) -> relax.Expr:
+        values = rng.integers(-1, 2, shape) if signs else rng.standard_normal(shape) / 4
+        return relax.const(values.astype(dtype))
+
     x = relax.Var("x", relax.TensorType(layer.input_shape, dtype))
-    weight = relax.const((rng.standard_normal(layer.weight_shape) / 8).astype(dtype))
-    bias = relax.const(rng.standard_normal((1, layer.outer, 1, 1) if layer.window else (layer.outer,)).astype(dtype))
+    weight, bias = random(layer.weight_shape), random((1, layer.outer, 1, 1) if layer.window else (layer.outer,))
     builder = relax.BlockBuilder()
     with builder.function("main", [x]):
         with builder.dataflow():
