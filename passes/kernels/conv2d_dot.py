@@ -27,6 +27,8 @@ Index = tirx.Expr
 
 #: annotation of the block that sums products: the kind of dot product
 DOT = "tvm_split.dot"
+#: annotation of a block that pads: its rows do not end with the data's
+RAGGED = "tvm_split.ragged"
 
 
 def joins(dot: Dot, kernel_w: int, inner: int, step_w: int, groups: int) -> bool:
@@ -117,6 +119,10 @@ def within(index: tirx.Expr, before: int, extent: int, length: int) -> list[tirx
     return ([index >= before] if before else []) + ([index < before + extent] if length > before + extent else [])
 
 
+def pad_attrs(ragged: bool) -> dict[str, object]:
+    return {KERNEL: PAD} | ({RAGGED: tirx.IntImm("int32", 1)} if ragged else {})
+
+
 def _filled(
     data: te.Tensor, extents: tuple[int, int], groups: int, filled: int, padding: Sequence[int], pad_value: int,
     dot: Dot,
@@ -130,12 +136,15 @@ def _filled(
 
     def element(n: Index, h: Index, w: Index, c: Index) -> tirx.Expr:
         inside = within(h, top, height, extents[0]) + within(w, left, width, extents[1])
-        if filled > inner:
+        if filled > inner and groups == 1:
+            inside += [c < inner]
+        elif filled > inner:
             inside += [te.indexmod(c, filled) < inner]
             c = te.indexdiv(c, filled) * inner + te.indexmod(c, filled)
         return guarded(inside, data[n, h - top, w - left, c], pad_value, dot)
 
-    return te.compute(int64(batch, *extents, groups * filled), element, name="pad", attrs={KERNEL: PAD})
+    attrs = pad_attrs(filled > inner)
+    return te.compute(int64(batch, *extents, groups * filled), element, name="pad", attrs=attrs)
 
 
 def _joined(data: te.Tensor, rows: int, length: int, padding: Sequence[int], pad_value: int, dot: Dot) -> te.Tensor:
@@ -148,4 +157,4 @@ def _joined(data: te.Tensor, rows: int, length: int, padding: Sequence[int], pad
         pixel, channel = te.indexdiv(x - left, channels), te.indexmod(x - left, channels)
         return guarded(inside, data[n, h - top, pixel, channel], pad_value, dot)
 
-    return te.compute(int64(batch, rows, length), element, name="pad", attrs={KERNEL: PAD})
+    return te.compute(int64(batch, rows, length), element, name="pad", attrs=pad_attrs(True))

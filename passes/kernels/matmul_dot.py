@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import KERNEL, PAD, int64, round_up, sums_attrs, term
-from tvm_split.passes.kernels.conv2d_dot import DOT, guarded, within
+from tvm_split.passes.kernels.conv2d import int64, round_up, sums_attrs, term
+from tvm_split.passes.kernels.conv2d_dot import DOT, guarded, pad_attrs, within
 from tvm_split.passes.kernels.matmul import rows_of, unpacked
 
 if TYPE_CHECKING:  # its package imports the rules, and they import this
@@ -49,7 +49,7 @@ def matmul_dot(
     if (filled, whole, dot.data) == (rows, terms, "uint8"):
         read = row
     else:
-        read = te.compute(int64(filled, whole), element, name="pad", attrs={KERNEL: PAD})
+        read = te.compute(int64(filled, whole), element, name="pad", attrs=pad_attrs(whole > terms))
     outer, inner = int64(steps, dot.terms)
     ko, ki = te.reduce_axis((0, outer), "ko"), te.reduce_axis((0, inner), "ki")
     sums = te.compute(

@@ -13,6 +13,7 @@ The order of summation is the unscheduled kernel's. Functions that are built oth
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from math import prod
@@ -23,7 +24,7 @@ from tvm import s_tir, tirx
 from tvm.s_tir import dlight
 
 from tvm_split.passes.kernels.conv2d import KERNEL, LANES, PAD, PIXELS, SUMS, UNPACK
-from tvm_split.passes.kernels.conv2d_dot import DOT
+from tvm_split.passes.kernels.conv2d_dot import DOT, RAGGED
 from tvm_split.passes.schedule.dot import DOTS, Dot
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tiles import Tile
@@ -226,21 +227,24 @@ def _write_back(sch: s_tir.Schedule, blocks: Blocks, channel: Loop) -> None:
 def _schedule_pad(sch: s_tir.Schedule, pad: Block, task: Loop, max_lanes: int) -> None:
     """Rows of whole vectors are padded by whoever reads them, which is less work than fetching them from memory.
 
-    Others, a network's first layer, are padded in a pass of their own: zeros, then the data.
+    Others, a network's first layer, are padded in a pass of their own: the border's value, then the data.
     """
-    channels = int(sch.get(pad).iter_vars[-1].dom.extent)
-    lanes = _dividing(max_lanes, channels)
-    if lanes >= MIN_LANES:
+    ragged = RAGGED in sch.get(pad).annotations
+    lanes = _dividing(max_lanes, int(sch.get(pad).iter_vars[-1].dom.extent))
+    if lanes >= MIN_LANES and not ragged:
         sch.compute_at(pad, task, preserve_unit_loops=True)
         sch.vectorize(sch.split(sch.get_loops(pad)[-1], [None, lanes])[1])
         return
-    zero = sch.decompose_padding(pad, sch.get_loops(pad)[0])
-    for block in (zero, pad):
-        *rows, width, channel = sch.get_loops(block)
-        sch.parallel(sch.fuse(*rows))
-        fused = sch.fuse(width, channel)
-        lanes = _dividing(max_lanes, int(sch.get(fused).extent))
-        sch.vectorize(sch.split(fused, [None, lanes])[1])
+    blocks = [pad]
+    with contextlib.suppress(s_tir.ScheduleError):  # what is no box of data in a border stays one block
+        blocks.append(sch.decompose_padding(pad, sch.get_loops(pad)[0]))
+    for block in blocks:
+        loops = sch.get_loops(block)
+        rows = max(len(loops) - (1 if ragged else 2), 1)
+        sch.parallel(sch.fuse(*loops[:rows]))
+        inner = sch.fuse(*loops[rows:])
+        if len(blocks) > 1:  # else conditions differ within a vector
+            sch.vectorize(sch.split(inner, [None, _dividing(max_lanes, int(sch.get(inner).extent))])[1])
 
 
 def _schedule_copy(sch: s_tir.Schedule, block: Block) -> None:
