@@ -23,9 +23,7 @@ class Network:
     what the network returns. A carried binding that something else than an operator reads is also `alone`: a layer.
     """
 
-    def __init__(
-        self, function: relax.Function, bindings: list[relax.VarBinding], done: Collection[relax.Var]
-    ) -> None:
+    def __init__(self, function: relax.Function, bindings: list[relax.VarBinding], done: Collection[relax.Var]) -> None:
         self.bindings = bindings
         self.escapes = set(free_vars(function.body.body))
         self._carried = {binding.var: i for i, binding in enumerate(bindings) if _carries(binding.value)}

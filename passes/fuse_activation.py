@@ -154,6 +154,8 @@ class FuseActivation:
 def _starts(value: relax.Call) -> bool:
     """Whether a layer without a convolution or product may begin with the call and grow."""
     name = operator(value)
-    return name in ELEMENTWISE or name in ("relax.quantize", "relax.dequantize") or (
-        name == "relax.astype" and is_recoding(value)
+    return (
+        name in ELEMENTWISE
+        or name in ("relax.quantize", "relax.dequantize")
+        or (name == "relax.astype" and is_recoding(value))
     )

@@ -1,13 +1,14 @@
 """Compute quantised networks on integers: convolutions and matrix products of codes, moves of codes.
 
-    Given:   d = dequantize(x int8, sx, zx);  w = dequantize(const int8, sw, 0);  b = dequantize(const int32, sx * sw, 0)
+    Given:   d = dequantize(x int8, sx, zx);  w = dequantize(const int8, sw, 0)
+             b = dequantize(const int32, sx * sw, 0)
              c = conv2d(d, w, padding=1);  a = add(c, b);  r = relu(a);  q = quantize(r, sy, zy)
     Result:  p = nn.pad(x uint8, zx);  c = conv2d(p, const int8) int32;  s = add(c, const int32: bias - zx * sum(w))
              q = astype(clip(round(astype(s, float32) * (sx * sw / sy)) + zy, 0, 255), uint8)
 
- - Codes inside the network are uint8: an int8 tensor has 128 added to codes and zero point, except at the network's own
-   inputs and outputs. Weights are int8 with zero point 0, scaled for each output channel or all; others stay in float32,
-   and so does a layer whose sums may leave int32.
+ - Codes inside the network are uint8: an int8 tensor has 128 added to codes and zero point, except at the network's
+   own inputs and outputs. Weights are int8 with zero point 0, scaled for each output channel or all; others stay in
+   float32, and so does a layer whose sums may leave int32.
  - A relu or clip before a quantize becomes the bounds of its clip. One that cuts off nothing disappears.
  - Sums that are not quantised again are multiplied by sx * sw, and the rest stays as it is.
  - What only moves or selects (reshape, max_pool2d, concat of tensors with one scale and zero point ...) works on codes.
@@ -22,7 +23,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import tvm
 import tvm_ffi
 from tvm import relax
@@ -33,7 +33,7 @@ from tvm_split.passes.layering import free_vars, main_bindings, replace_main, su
 from tvm_split.passes.qdq_arithmetic import fits, integer_bias
 from tvm_split.passes.qdq_layers import CONVOLUTIONS, codes, reals, sums
 from tvm_split.passes.qdq_moves import changes_nothing, joined, moved, moves, padded
-from tvm_split.passes.qdq_values import SHIFT, TOP, Fixed, Real, Recoded, Steps, Sums, Value, fixed_of, steps_of
+from tvm_split.passes.qdq_values import SHIFT, TOP, Fixed, Real, Recoded, Sums, Value, fixed_of, steps_of
 
 Values = Value | list["Values"]  # a tuple's parts
 
@@ -128,7 +128,9 @@ class _Main:
     def visit(self, binding: relax.VarBinding) -> None:
         var, value = binding.var, binding.value
         if not isinstance(value, relax.Call):
-            self.values[var] = self.value(value)
+            made = self.value(value)
+            is_part = isinstance(made, relax.TupleGetItem)
+            self.values[var] = self.emit(self.plain(value), var.name) if is_part else made
             return
         rule = RULES.get(operator(value), _Main.move)
         made = rule(self, binding)
@@ -200,7 +202,10 @@ class _Main:
                 continue
             whole = integer_bias(bias.reshape((math.prod(shape),)), made.scale)
             if whole is None or not fits(made.reached, made.offset + whole):
-                log.info("LowerQDQ: the bias of '%s' stays in float32: as a whole number of the sums' steps it is none, or too large", binding.var.name)
+                log.info(
+                    "LowerQDQ: the bias of '%s' stays in float32: it is no int32 in steps of the sums",
+                    binding.var.name,
+                )
                 continue
             return Sums(made.raw, made.offset + whole, made.scale, made.axis, made.reached)
         return None

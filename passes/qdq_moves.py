@@ -1,7 +1,7 @@
 """Operators that move or select elements, which work on codes as on the real numbers that they stand for.
 
-No pass by itself. `moved(call, args)` is the call with codes in place of what the codes stand for. Selecting the largest
-is among them because scales are positive.
+No pass by itself. `moved(call, args)` is the call with codes in place of what the codes stand for. Selecting the
+largest is among them because scales are positive.
 """
 
 from __future__ import annotations

@@ -55,8 +55,9 @@ class Real:
 class Sums:
     """A float32 tensor that is (raw + offset) * scale, kept between low and high.
 
-    `raw` is int32; `offset` (int64) and `scale` (float32) have one element for each channel of axis `axis`, counted
-    from the end, or one for all. `reached` is the range of `raw` (qdq_arithmetic.reach). `origin` is the binding that clips it, None where nothing does.
+    `raw` is int32, in the range `reached` (qdq_arithmetic.reach). `offset` (int64) and `scale` (float32) have one
+    element for each channel of axis `axis`, counted from the end, or one for all. `origin` is the binding that clips
+    it, None where nothing does.
     """
 
     raw: relax.Var
