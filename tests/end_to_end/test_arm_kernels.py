@@ -79,8 +79,7 @@ def sums(layer: Layer, x: np.ndarray, weight: np.ndarray, padded: int = 0) -> np
 
 def constants(mod) -> tuple[np.ndarray, np.ndarray]:
     """The weight and the bias of a network of one layer, in the order of its bindings."""
-    function = mod["layer" if "layer" in {gvar.name_hint for gvar in mod.get_global_vars()} else "main"]
-    calls = [each.value for each in function.body.blocks[0].bindings if isinstance(each.value, relax.Call)]
+    calls = [each.value for each in mod["main"].body.blocks[0].bindings if isinstance(each.value, relax.Call)]
     weight, bias = (call.args[1] for call in calls if len(call.args) == 2 and is_constant(call.args[1]))
     return weight.value.numpy(), bias.value.numpy()
 

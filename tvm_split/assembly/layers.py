@@ -11,7 +11,6 @@ import tvm
 from tvm import relax
 
 from tvm_split.layer_kernels import Program, lower_layers
-from tvm_split.passes.layering import Group, canonical, layer_calls, main_bindings, outline
 from tvm_split.pipeline import layers
 
 #: cores that code is shown for; the third is no core but what the emulator's `max` has beyond them
@@ -114,7 +113,7 @@ ZERO_POINT = 7
 
 
 def integer_network(layer: Layer, seed: int = 0) -> tvm.IRModule:
-    """A module of the layer alone, as lower-qdq leaves one: uint8 data, int8 weights, int32 sums, a bias.
+    """A network of the layer alone, as lower-qdq leaves one: uint8 data, int8 weights, int32 sums, a bias.
 
     The weights hold both extremes; the first output channel's are all -128.
     """
@@ -138,9 +137,7 @@ def integer_network(layer: Layer, seed: int = 0) -> tvm.IRModule:
             out = builder.emit(relax.op.add(builder.emit(sums), relax.const(bias)))
             result = builder.emit_output(out)
         builder.emit_func_output(result)
-    mod = canonical(builder.get())
-    _, bindings = main_bindings(mod)
-    return outline(mod, [Group("layer", "layer", tuple(bindings))])
+    return builder.get()
 
 
 def arm_target(core: str) -> tvm.target.Target:
@@ -150,7 +147,7 @@ def arm_target(core: str) -> tvm.target.Target:
 
 def program(network: tvm.IRModule, target: tvm.target.Target) -> Program:
     """The kernels that a half has for a network of one layer. ValueError when it is anything else."""
-    lowered = lower_layers(network if layer_calls(network) else layers()(network), target)
+    lowered = lower_layers(layers()(network), target)
     if lowered.modules or len(lowered.programs) != 1:
         raise ValueError(f"not one layer of kernels: {list(lowered.modules) or list(lowered.programs)}")
     (found,) = lowered.programs.values()
