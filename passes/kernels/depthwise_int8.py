@@ -80,12 +80,12 @@ def depthwise_words(
     bits = 32 // values
     blocks = -(-out_h // cut.rows)
     columns = (out_w - 1) * stride_w + reach_w
-    # rows of the data that some sum reads; words hold others, too, with weights of 0
-    read_h = min(height + top, (out_h - 1) * stride_h + (kernel_h - 1) * step_h + 1)
+    taps = (cut.rows - 1) * cut.shift + kernel_h  # values of all groups that have weights
 
-    def value(n: tirx.Var, row: tirx.Expr, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
+    def value(n: tirx.Var, tap: tirx.Expr, row: tirx.Expr, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
         """The element of the padded data."""
-        inside = [row >= top, row < read_h]
+        inside = [tap < taps] if cut.groups * values > taps else []
+        inside += [row >= top, row < height + top]
         inside += [w >= left] if left else []
         inside += [w < width + left] if columns > width + left else []
         loaded = data[n, row - top, w - left, c]
@@ -94,8 +94,9 @@ def depthwise_words(
     def word(n: tirx.Var, block: tirx.Var, group: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
         total = None
         for i in range(values):
-            row = block * (cut.rows * stride_h) + (group * values + i) * step_h
-            part = value(n, row, w, c) << (bits * i)
+            tap = group * values + i
+            row = block * (cut.rows * stride_h) + tap * step_h
+            part = value(n, tap, row, w, c) << (bits * i)
             total = part if total is None else total | part
         return total
 
