@@ -25,8 +25,9 @@ from tvm import relax, te
 from tvm_split.passes.bindings import constant, operator, static_shape
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
+from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
-from tvm_split.passes.schedule.machine import Machine, machine_of
+from tvm_split.passes.schedule.machine import machine_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
 log = logging.getLogger("tvm_split.passes")
@@ -42,7 +43,7 @@ class PackWeights:
     target: Any  # a tvm.target.Target, or what makes one
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        packer = _Packer(mod, machine_of(tvm.target.Target(self.target)))
+        packer = _Packer(mod, tvm.target.Target(self.target))
         for gvar, function in mod.functions_items():
             if isinstance(function, relax.Function) and not (function.attrs or {}).get("Primitive"):
                 packed = packer.visit_expr(function)
@@ -59,9 +60,10 @@ class PackWeights:
 class _Packer(relax.PyExprMutator):
     """Rewrites functions; `packed` holds what weights became, so that each is packed once."""
 
-    def __init__(self, mod: tvm.IRModule, machine: Machine) -> None:
+    def __init__(self, mod: tvm.IRModule, target: tvm.target.Target) -> None:
         super().__init__(mod)
-        self.machine = machine
+        self.target = target
+        self.machine = machine_of(target)
         self.packed: dict[object, relax.Expr] = {}
         self.count = 0
         self.changed = False
@@ -112,8 +114,13 @@ class _Packer(relax.PyExprMutator):
 
     def depthwise(
         self, data: relax.Expr, weight: np.ndarray, strides: Sequence[int], padding: Sequence[int],
-        dilation: Sequence[int],
+        dilation: Sequence[int], pad_value: int = 0,
     ) -> relax.Expr:  # fmt: skip
+        if weight.dtype == "int8":
+            window = weight[:, :, 0, :]
+            packed, kernel = depthwise_int8(window, self.target, strides, padding, dilation, pad_value)
+            layout = ("depthwise_int8", *strides, *dilation)
+            return self.builder_.call_te(kernel, data, self.literal(window, layout, lambda: packed))
         literal = self.literal(weight, ("depthwise",), lambda: np.ascontiguousarray(weight[:, :, 0, :]))
 
         def depthwise(x: te.Tensor, w: te.Tensor) -> te.Tensor:
@@ -153,7 +160,7 @@ class _Packer(relax.PyExprMutator):
     def literal(self, weight: np.ndarray, layout: tuple[object, ...], pack: Callable[[], np.ndarray]) -> relax.Expr:
         key = (layout, weight.shape, hashlib.sha256(np.ascontiguousarray(weight).data).digest())
         if key not in self.packed:
-            self.packed[key] = relax.const(pack(), str(weight.dtype))
+            self.packed[key] = relax.const(pack())
         return self.packed[key]
 
 

@@ -83,19 +83,19 @@ def conv2d_packed(
     )  # fmt: skip
 
 
-def padded(data: te.Tensor, extents: tuple[int, int], before: tuple[int, int]) -> te.Tensor:
-    """The data with zeros around it, `before` of them first, up to the extents; itself when it covers them."""
+def padded(data: te.Tensor, extents: tuple[int, int], before: tuple[int, int], value: int = 0) -> te.Tensor:
+    """The data with `value` around it, `before` of them first, up to the extents; itself when it covers them."""
     batch, height, width, channels = (int(extent) for extent in data.shape)
     top, left = before
     if not (top or left) and extents[0] <= height and extents[1] <= width:
         return data
 
-    def element(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
+    def at(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
         inside = [h >= top] if top else []
         inside += [h < height + top] if extents[0] > height + top else []
         inside += [w >= left] if left else []
         inside += [w < width + left] if extents[1] > width + left else []
-        value = data[n, h - top, w - left, c]
-        return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, data.dtype)) if inside else value
+        element = data[n, h - top, w - left, c]
+        return tirx.if_then_else(tirx.all(*inside), element, tirx.const(value, data.dtype)) if inside else element
 
-    return te.compute(int64(batch, *extents, channels), element, name="pad", attrs={KERNEL: PAD})
+    return te.compute(int64(batch, *extents, channels), at, name="pad", attrs={KERNEL: PAD})

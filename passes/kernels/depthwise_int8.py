@@ -14,14 +14,16 @@ sums in registers. It finds the blocks by their annotations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import tvm
 from tvm import te, tirx
 
 from tvm_split.passes.kernels.conv2d import KERNEL, int64
-from tvm_split.passes.kernels.word_dot import VALUES, dot, pack_words
+from tvm_split.passes.kernels.depthwise import depthwise_conv2d
+from tvm_split.passes.kernels.word_dot import VALUES, dot, dot_of, pack_words
 
 #: values of KERNEL
 WORDS, WORD_SUMS, WORD_ROWS = "depthwise_words", "depthwise_word_sums", "depthwise_word_rows"
@@ -65,6 +67,25 @@ def pack_depthwise(weight: np.ndarray, cut: Words) -> np.ndarray:
     return pack_words(split.transpose(0, 1, 3, 4, 2), cut.dot)
 
 
+def depthwise_int8(
+    weight: np.ndarray, target: tvm.target.Target, strides: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], pad_value: int = 0,
+) -> tuple[np.ndarray, Callable[[te.Tensor, te.Tensor], te.Tensor]]:  # fmt: skip
+    """For int8 weights [KH][KW][C], their packed form, and what makes the int32 result of uint8 data and that.
+
+    `padding` is top, left, bottom, right, of `pad_value`, the code of zero.
+    """
+    name = dot_of(target)
+    cut = words_of(name, weight.shape[:2], strides[0], dilation[0]) if name else None
+
+    def kernel(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+        if cut is None:
+            return depthwise_conv2d(x, w, strides, padding, dilation, pad_value)
+        return depthwise_words(x, w, cut, weight.shape[0], strides, padding, dilation, pad_value)
+
+    return weight.astype("int16") if cut is None else pack_depthwise(weight, cut), kernel
+
+
 def depthwise_words(
     data: te.Tensor, weight: te.Tensor, cut: Words, kernel_h: int, strides: Sequence[int], padding: Sequence[int],
     dilation: Sequence[int], pad_value: int = 0,
@@ -82,27 +103,29 @@ def depthwise_words(
     columns = (out_w - 1) * stride_w + reach_w
     taps = (cut.rows - 1) * cut.shift + kernel_h  # values of all groups that have weights
 
-    def value(n: tirx.Var, tap: tirx.Expr, row: tirx.Expr, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
-        """The element of the padded data."""
+    def value(
+        dtype: str, n: tirx.Var, tap: tirx.Expr, row: tirx.Expr, w: tirx.Var, c: tirx.Var
+    ) -> tirx.Expr:  # fmt: skip
+        """The element of the padded data, whose 8 bits are read as uint8 or int8."""
         inside = [tap < taps] if cut.groups * values > taps else []
         inside += [row >= top, row < height + top]
         inside += [w >= left] if left else []
         inside += [w < width + left] if columns > width + left else []
-        loaded = data[n, row - top, w - left, c]
-        return tirx.if_then_else(tirx.all(*inside), loaded, tirx.const(pad_value, "uint8")).astype("int32")
+        loaded = data[n, row - top, w - left, c].astype(dtype)
+        around = tirx.const(np.uint8(pad_value).astype(dtype).item(), dtype)
+        return tirx.if_then_else(tirx.all(*inside), loaded, around).astype("int32")
 
     def word(n: tirx.Var, block: tirx.Var, group: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
         total = None
         for i in range(values):
             tap = group * values + i
             row = block * (cut.rows * stride_h) + tap * step_h
-            part = value(n, tap, row, w, c) << (bits * i)
+            # the highest byte is read as signed: TVM would not shift 255 into the sign
+            part = value("int8" if bits * i == 24 else "uint8", n, tap, row, w, c) << (bits * i)
             total = part if total is None else total | part
         return total
 
-    words = te.compute(
-        int64(batch, blocks, cut.groups, columns, channels), word, name="words", attrs={KERNEL: WORDS}
-    )
+    words = te.compute(int64(batch, blocks, cut.groups, columns, channels), word, name="words", attrs={KERNEL: WORDS})
 
     def total(n: tirx.Var, block: tirx.Var, row: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
         sums: tirx.Expr = tirx.const(0, "int32")
