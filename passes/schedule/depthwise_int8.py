@@ -20,7 +20,6 @@ from tvm_split.passes.kernels.depthwise_int8 import WORD_SUMS, WORDS
 from tvm_split.passes.schedule.blocks import (
     PARALLEL_STEPS,
     PARTITION,
-    block_of,
     dividing_lanes,
     inline_spatial,
     kernel_of,

@@ -10,7 +10,7 @@ from tvm import te, tirx
 from tvm_split.passes.kernels.conv2d import int64
 from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8, words_of
 from tvm_split.passes.kernels.word_dot import VPDPBUSD, VPMADDWD, dot_of
-from tvm_split.passes.schedule import RULES, RULE, schedule
+from tvm_split.passes.schedule import RULE, RULES, schedule
 
 
 def cpu(name):
