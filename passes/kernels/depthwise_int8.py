@@ -23,7 +23,7 @@ from tvm import te, tirx
 
 from tvm_split.passes.kernels.conv2d import KERNEL, int64
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
-from tvm_split.passes.kernels.word_dot import VALUES, dot, dot_of, pack_words
+from tvm_split.passes.kernels.word_dot import VALUES, dot, dot_of, pack_words, word
 
 #: values of KERNEL
 WORDS, WORD_SUMS, WORD_ROWS = "depthwise_words", "depthwise_word_sums", "depthwise_word_rows"
@@ -98,34 +98,30 @@ def depthwise_words(
     reach_w = (cut.width - 1) * step_w + 1
     out_w = (width + left + right - reach_w) // stride_w + 1
     values = VALUES[cut.dot]
-    bits = 32 // values
     blocks = -(-out_h // cut.rows)
     columns = (out_w - 1) * stride_w + reach_w
     taps = (cut.rows - 1) * cut.shift + kernel_h  # values of all groups that have weights
 
-    def value(
-        dtype: str, n: tirx.Var, tap: tirx.Expr, row: tirx.Expr, w: tirx.Var, c: tirx.Var
-    ) -> tirx.Expr:  # fmt: skip
-        """The element of the padded data, whose 8 bits are read as uint8 or int8."""
+    def value(n: tirx.Var, tap: tirx.Expr, row: tirx.Expr, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
+        """The element of the padded data."""
         inside = [tap < taps] if cut.groups * values > taps else []
         inside += [row >= top, row < height + top]
         inside += [w >= left] if left else []
         inside += [w < width + left] if columns > width + left else []
-        loaded = data[n, row - top, w - left, c].astype(dtype)
-        around = tirx.const(np.uint8(pad_value).astype(dtype).item(), dtype)
-        return tirx.if_then_else(tirx.all(*inside), loaded, around).astype("int32")
+        loaded = data[n, row - top, w - left, c]
+        return tirx.if_then_else(tirx.all(*inside), loaded, tirx.const(pad_value, "uint8"))
 
-    def word(n: tirx.Var, block: tirx.Var, group: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
-        total = None
+    def words_at(n: tirx.Var, block: tirx.Var, group: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
+        parts = [tirx.const(0, "uint8")] * 4
         for i in range(values):
             tap = group * values + i
             row = block * (cut.rows * stride_h) + tap * step_h
-            # the highest byte is read as signed: TVM would not shift 255 into the sign
-            part = value("int8" if bits * i == 24 else "uint8", n, tap, row, w, c) << (bits * i)
-            total = part if total is None else total | part
-        return total
+            parts[i * (4 // values)] = value(n, tap, row, w, c)
+        return word(parts)
 
-    words = te.compute(int64(batch, blocks, cut.groups, columns, channels), word, name="words", attrs={KERNEL: WORDS})
+    words = te.compute(
+        int64(batch, blocks, cut.groups, columns, channels), words_at, name="words", attrs={KERNEL: WORDS}
+    )
 
     def total(n: tirx.Var, block: tirx.Var, row: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
         sums: tirx.Expr = tirx.const(0, "int32")

@@ -9,7 +9,7 @@ lies in the lowest bits of its word. A kernel made with one of them is for a tar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tvm
@@ -19,6 +19,8 @@ from tvm.target import codegen
 
 #: 4 x uint8 times 4 x int8; 2 x int16 times 2 x int16
 VPDPBUSD, VPMADDWD = "tvm_split.vpdpbusd", "tvm_split.vpmaddwd"
+#: a word of four bytes
+WORD = "tvm_split.word"
 #: values in a word
 VALUES = {VPDPBUSD: 4, VPMADDWD: 2}
 _PURE = 1
@@ -50,6 +52,22 @@ def dot(name: str, total: tirx.Expr, data: tirx.Expr, weight: tirx.Expr) -> tirx
 def pack_words(values: np.ndarray, name: str) -> np.ndarray:
     """int8 [..., VALUES[name]] -> int32 words [...]."""
     return np.ascontiguousarray(values.astype("int8" if name == VPDPBUSD else "<i2")).view("<i4")[..., 0]
+
+
+def word(parts: Sequence[tirx.Expr]) -> tirx.Expr:
+    """The int32 word of four uint8, the lowest bits first."""
+    return tirx.call_intrin("int32", WORD, *parts)
+
+
+def _lower_word(call: Call) -> tirx.Expr:
+    lanes, number = _vector(call)
+    if lanes == 1:
+        total = number(0)
+        for i, part in enumerate(call.args):
+            total = total | (part.astype("int32") << number(8 * i))
+        return total
+    order = [part * lanes + lane for lane in range(lanes) for part in range(4)]
+    return tirx.reinterpret(str(call.ty), tirx.Shuffle(list(call.args), order))
 
 
 def _lower_vpdpbusd(call: Call) -> tirx.Expr:
@@ -87,7 +105,7 @@ def _vector(call: Call) -> tuple[int, Callable[[int], tirx.Expr]]:
     return lanes, number
 
 
-for _name, _rule in ((VPDPBUSD, _lower_vpdpbusd), (VPMADDWD, _lower_vpmaddwd)):
+for _name, _rule in ((WORD, _lower_word), (VPDPBUSD, _lower_vpdpbusd), (VPMADDWD, _lower_vpmaddwd)):
     tvm.ir.register_op_attr(_name, "TCallEffectKind", _PURE)
     tvm.ir.register_op_attr(_name, "TVectorizable", True)
     tvm.ir.register_op_attr(_name, "TScriptPrinterName", _name, 20)

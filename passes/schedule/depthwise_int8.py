@@ -46,20 +46,26 @@ class DepthwiseInt8(ScheduleRule):
             return None
         rows = sums.extents[2]
         lanes = dividing_lanes(machine_of(target), "int32", last.extents[3])
+        _, blocks_, groups, columns, _ = words.extents
+        taken = _blocks(
+            blocks_, groups * columns * lanes * 4, last.extents[0] * last.extents[3] // lanes, machine_of(target)
+        )
         n, h, w, c = sch.get_loops(last.rv)
-        block, row = sch.split(h, [None, rows])
+        chunk, block, row = sch.split(h, [None, taken, rows])
         tile, pixel = sch.split(w, [None, _pixels(last.extents[2])])
         vector, lane = sch.split(c, [None, lanes])
-        sch.reorder(n, block, vector, row, tile, pixel, lane)
-        task = sch.fuse(n, block, vector)
+        sch.reorder(n, chunk, vector, block, row, tile, pixel, lane)
+        task = sch.fuse(n, chunk, vector)
         if sums.steps * 9 >= PARALLEL_STEPS:
             sch.parallel(task)
         sch.compute_at(sums.rv, tile, preserve_unit_loops=True)
         sch.compute_at(words.rv, task, preserve_unit_loops=True)
         _written_out(sch, list(sch.get_loops(sums.rv))[-5:])
         _written_out(sch, [pixel, lane])
-        *_, group, column, channel = sch.get_loops(words.rv)
+        *_, block, group, column, channel = sch.get_loops(words.rv)
         sch.annotate(column, PARTITION, 1)
+        if taken == blocks_:
+            sch.annotate(block, PARTITION, 1)
         sch.vectorize(channel)
         sch.unroll(group)
         return sch
@@ -69,6 +75,11 @@ def _written_out(sch: s_tir.Schedule, loops: list[LoopRV]) -> None:
     for loop in loops[:-1]:
         sch.unroll(loop)
     sch.vectorize(loops[-1])
+
+
+def _blocks(blocks: int, block_bytes: int, tasks: int, machine) -> int:
+    fits = (n for n in range(blocks, 1, -1) if blocks % n == 0 and n * block_bytes <= machine.l1_bytes * 3 // 4)
+    return next((n for n in fits if tasks * (blocks // n) >= 4 * machine.cores), 1)
 
 
 def _pixels(width: int) -> int:
