@@ -21,6 +21,7 @@ from tvm_split.passes.schedule.lookup import Lookup
 from tvm_split.passes.schedule.packed import Packed
 from tvm_split.passes.schedule.pool import Pool
 from tvm_split.passes.schedule.reduction import Reduction
+from tvm_split.passes.schedule.rounding import round_by_addition
 from tvm_split.passes.schedule.softmax import Softmax
 from tvm_split.passes.schedule.transpose import Transpose
 
@@ -79,6 +80,6 @@ def schedule(name: str, func: tirx.PrimFunc, target: tvm.target.Target, rules: S
         if found is not None:
             if isinstance(rule, Default):
                 log.info("%s: no rule but the default one knows it", name)
-            return found.mod["main"].with_attrs({SCHEDULED: True, RULE: type(rule).__name__})
+            return round_by_addition(found.mod["main"]).with_attrs({SCHEDULED: True, RULE: type(rule).__name__})
     log.info("%s: no rule knows it; it stays as it is", name)
     return func

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tvm import te, tirx
 
 from tvm_split.passes.kernels.conv2d import int64
-from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8, words_of
+from tvm_split.passes.kernels.depthwise_int8 import cut_of, depthwise_int8
 from tvm_split.passes.kernels.word_dot import VPDPBUSD, VPMADDWD, dot_of
 from tvm_split.passes.schedule import RULE, RULES, schedule
 
@@ -118,7 +118,7 @@ def test_any_shape_is_exact(data):
 
 
 def test_windows_too_large_to_write_out_are_exact():
-    assert words_of(VPMADDWD, (13, 13), 1, 1) is None
+    assert cut_of(VPMADDWD, (13, 13), (1, 1)) is None
     assert check(cpu(RUN[0]), (1, 16, 16, 16), (13, 13)) == "Depthwise"
 
 
@@ -151,10 +151,12 @@ def test_arm_multiplies_words_that_it_widens():
     assert "\tsmlal\t" in assembly and "\tsmlal2\t" in assembly and "\tscvtf\t" in assembly
 
 
-def test_rows_of_the_result_share_words():
-    assert (words_of(VPDPBUSD, (3, 3), 1, 1).rows, words_of(VPDPBUSD, (3, 3), 2, 1).rows) == (2, 1)
-    assert (words_of(VPDPBUSD, (5, 5), 1, 1).rows, words_of(VPMADDWD, (5, 5), 1, 1).rows) == (4, 2)
-    assert words_of(VPDPBUSD, (3, 3), 1, 2).rows == 1  # rows between those that a dilated window reads
+def test_results_share_words():
+    three, five = cut_of(VPDPBUSD, (3, 3), (1, 1)), cut_of(VPDPBUSD, (5, 5), (2, 2))
+    assert (three.results, three.words, three.step) == ((2, 2), (2, 2), (1, 1))
+    assert (five.results, five.words, five.step) == ((1, 1), (3, 3), (1, 1))
+    pairs = cut_of(VPMADDWD, (3, 3), (1, 2))
+    assert (pairs.results, pairs.words, pairs.step) == ((2, 1), (2, 3), (1, 2))
 
 
 def assembly_of(library):
