@@ -28,6 +28,7 @@ from tvm.target import codegen
 from tvm_split.passes.bindings import constant, operator, static_shape
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
+from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
 from tvm_split.passes.pack_int8 import Kernel, conv2d_int8, matmul_int8
 from tvm_split.passes.schedule.machine import Machine, machine_of
@@ -147,6 +148,11 @@ class _Packer(relax.PyExprMutator):
         self, data: relax.Expr, weight: np.ndarray, strides: Sequence[int], padding: Sequence[int],
         dilation: Sequence[int], pad_value: int = 0,
     ) -> relax.Expr:  # fmt: skip
+        if weight.dtype == "int8":
+            window = weight[:, :, 0, :]
+            packed, kernel = depthwise_int8(window, self.target, strides, padding, dilation, pad_value)
+            layout = ("depthwise_int8", *strides, *dilation)
+            return self.builder_.call_te(kernel, data, self.literal(window, layout, lambda: packed))
         literal = self.literal(weight, ("depthwise",), lambda: np.ascontiguousarray(weight[:, :, 0, :]))
 
         def depthwise(x: te.Tensor, w: te.Tensor) -> te.Tensor:
