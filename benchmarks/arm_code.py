@@ -1,6 +1,6 @@
 """Machine code of the hot loops on ARM cores: instructions by kind, estimated cycles, executed instructions.
 
-    python benchmarks/arm_code.py [--core cortex-a72 ...] [--no-run] [--code KIND] [--write docs/arm.md]
+    python benchmarks/arm_code.py [--core CORE] [--dtype int8] [--no-run] [--code KIND] [--write docs/arm.md]
 
 Cycles are llvm-mca's (`apt-get install llvm-22`), of one turn of the loop with every branch of it taken in. Executed
 instructions are counted by qemu-user (`python tests/board/emulated_board.py up` fetches it) on the smaller layers of
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ import tvm
 from tvm import relax
 
 from tvm_split.assembly.aarch64 import Counts, hot
-from tvm_split.assembly.layers import LISTED, Layer, arm_target, assembly, network, program
+from tvm_split.assembly.layers import LISTED, Layer, arm_target, assembly, integer_network, network, program
 from tvm_split.assembly.loops import Loop
 from tvm_split.layer_kernels import Kernel, Program
 
@@ -31,8 +32,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "board"))
 from guest import Guest, GuestError, qemu  # noqa: E402
 
-#: LLVM's scheduling model for the core; vectors that it multiplies in a cycle; instructions that it decodes in one
+#: LLVM's scheduling model for the core; FMA or dot products of vectors that it does in a cycle; instructions that it
+#: decodes in one. Of widening multiplications, smull, each does one.
 MODELS = {"cortex-a72": ("cortex-a72", 1, None), "cortex-a76": ("neoverse-n1", 2, 4)}
+NETWORKS: dict[str, Callable[[Layer], tvm.IRModule]] = {"float32": network, "int8": integer_network}
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 #: layers that the emulator runs in seconds, TVM's default code too
 SMALL = (
@@ -71,24 +74,35 @@ def cycles(loop: Loop, core: str, width: int | None) -> float | None:
 def static_row(layer: Layer, core: str, loop: Loop, counts: Counts) -> str:
     """One line of the first table."""
     _, limit, width = MODELS[core]
+    least = (counts.fma + counts.dot) / limit + counts.widening
     said = []
     for each in dict.fromkeys((None, width)):
         spent = cycles(loop, core, each)
-        said.append("-" if spent is None else f"{spent:.1f} ({counts.vector_multiplies / limit / spent:.0%})")
+        said.append("-" if spent is None else f"{spent:.1f} ({least / spent:.0%})")
     return (
         f"| {layer.kind} | {layer.network} | {layer.name} | {counts.instructions} | {counts.vector_multiplies} | "
         f"{counts.loads} | {counts.stores} | {counts.spills} | {counts.scalar_multiplies} | {' | '.join(said)} |"
     )
 
 
-def static_table(core: str) -> list[str]:
-    model, limit, width = MODELS[core]
-    columns = ["kernel", "network", "layer", "instructions", "FMA", "loads", "stores", "spills", "scalar multiplies"]
+def static_table(core: str, dtype: str) -> list[str]:
+    model, _, width = MODELS[core]
+    columns = [
+        "kernel",
+        "network",
+        "layer",
+        "instructions",
+        "multiplying",
+        "loads",
+        "stores",
+        "spills",
+        "scalar multiplies",
+    ]
     columns += ["cycles (share of limit)", *([f"at {width} a cycle"] if width else [])]
-    lines = [f"### {core}: model `{model}`, {limit} vector FMA a cycle", "", f"| {' | '.join(columns)} |"]
+    lines = [f"### {core}, {dtype}: model `{model}`", "", f"| {' | '.join(columns)} |"]
     lines.append("|" + "---|" * 3 + "---:|" * (len(columns) - 3))
     for layer in LISTED:
-        found = hot(assembly(network(layer), arm_target(core)))
+        found = hot(assembly(NETWORKS[dtype](layer), arm_target(core)))
         lines.append(f"| {layer.kind} | none |" if found is None else static_row(layer, core, *found))
     return [*lines, ""]
 
@@ -117,36 +131,38 @@ def default_program(mod: tvm.IRModule, target: tvm.target.Target, symbol: str) -
     return Program(tuple(kernels), (values[main.body.body],))
 
 
-def executed_table(core: str, folder: Path) -> list[str]:
+def executed_table(core: str, dtype: str, folder: Path) -> list[str]:
     """Instructions that the emulated core executes for whole layers: ours NHWC, as in a half, TVM's NCHW."""
     target = arm_target(core)
-    lines = [f"### {core}", "", "| kernel | layer | multiply-adds | ours | TVM default | ratio | ours a vector FMA |"]
+    lines = [f"### {core}, {dtype}", "", "| kernel | layer | multiply-adds | ours | TVM default | ratio | ours each |"]
     lines.append("|---|---|---:|---:|---:|---:|---:|")
     for i, layer in enumerate(SMALL):
-        mod = network(layer)
-        data = np.random.default_rng(1).standard_normal(layer.input_shape).astype("float32")
+        mod = NETWORKS[dtype](layer)
+        random = np.random.default_rng(1)
+        data = (random.integers(0, 256, layer.input_shape, "uint8") if dtype == "int8" else
+                random.standard_normal(layer.input_shape).astype("float32"))  # fmt: skip
         ours, theirs = (
-            Guest.build({"layer": made}, target, folder / f"{core}{i}").instructions(core, {"layer": [data]})
+            Guest.build({"layer": made}, target, folder / f"{core}{dtype}{i}").instructions(core, {"layer": [data]})
             for made in (program(mod, target), default_program(mod, target, f"default{i}"))
         )
-        lines.append(
-            f"| {layer.kind} | {layer.name} | {layer.multiply_adds} | {ours} | {theirs} | {ours / theirs:.3f} | "
-            f"{ours / (layer.multiply_adds / 4):.2f} |"
-        )
+        each = ours / layer.multiply_adds
+        figures = f"{layer.multiply_adds} | {ours} | {theirs} | {ours / theirs:.3f} | {each:.3f}"
+        lines.append(f"| {layer.kind} | {layer.name} | {figures} |")
     return [*lines, ""]
 
 
-def listing(core: str, kind: str) -> list[str]:
+def listing(core: str, dtype: str, kind: str) -> list[str]:
     """The hot loop of the first listed layer of a kind."""
     layer = next(layer for layer in LISTED if layer.kind == kind)
-    found = hot(assembly(network(layer), arm_target(core)))
+    found = hot(assembly(NETWORKS[dtype](layer), arm_target(core)))
     body = [] if found is None else [f"    {i.name:8}{i.operands}" for i in found[0].body]
-    return [f"### {layer.kind}, {layer.network}, {layer.name}, {core}", "", *body, ""]
+    return [f"### {layer.kind}, {layer.network}, {layer.name}, {core}, {dtype}", "", *body, ""]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--core", choices=MODELS, action="append", help="both by default")
+    parser.add_argument("--dtype", choices=NETWORKS, action="append", help="both by default")
     parser.add_argument("--no-run", action="store_true", help="leave out what the emulator counts")
     parser.add_argument(
         "--code", action="append", default=[], choices=sorted({layer.kind for layer in LISTED}), metavar="KIND",
@@ -154,18 +170,17 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--write", type=Path, metavar="FILE")
     asked = parser.parse_args()
-    cores = asked.core or list(MODELS)
-    lines = [
-        line for core in cores for line in ["## Hot loops", "", *static_table(core)][0 if core == cores[0] else 2 :]
-    ]
+    both = [(core, dtype) for core in asked.core or MODELS for dtype in asked.dtype or NETWORKS]
+    lines = ["## Hot loops", "", *(line for core, dtype in both for line in static_table(core, dtype))]
     if not asked.no_run:
         if qemu() is None:
             raise GuestError("no emulator: `python tests/board/emulated_board.py up` fetches it, or give --no-run")
         with tempfile.TemporaryDirectory() as folder:
             lines += ["## Executed instructions", ""]
-            lines += [line for core in cores for line in executed_table(core, Path(folder))]
+            lines += [line for core, dtype in both for line in executed_table(core, dtype, Path(folder))]
     if asked.code:
-        lines += ["## Code", "", *(line for kind in asked.code for core in cores for line in listing(core, kind))]
+        loops = (listing(core, dtype, kind) for kind in asked.code for core, dtype in both)
+        lines += ["## Code", "", *(line for each in loops for line in each)]
     print("\n".join(lines))
     if asked.write:
         before, rest = asked.write.read_text().split(BEGIN)

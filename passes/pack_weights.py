@@ -16,26 +16,31 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relax, te
+from tvm.target import codegen
 
 from tvm_split.passes.bindings import constant, operator, static_shape
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
+from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
 from tvm_split.passes.pack_int8 import Kernel, conv2d_int8, matmul_int8
-from tvm_split.passes.schedule.machine import machine_of
+from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
 log = logging.getLogger("tvm_split.passes")
 
 #: types of data, weights and result that there are kernels for
 FLOATS, INTEGERS = ("float32", "float32", "float32"), ("uint8", "int8", "int32")
+#: likewise, where the target multiplies vectors of them; elsewhere a conversion stands between any two operations
+HALVES = ("float16", "float16", "float16")
+HALVES_SPARE = 2
 
 
 @tvm.transform.module_pass(opt_level=0, name="PackWeights")
@@ -67,6 +72,8 @@ class _Packer(relax.PyExprMutator):
     def __init__(self, mod: tvm.IRModule, target: tvm.target.Target) -> None:
         super().__init__(mod)
         self.target, self.machine = target, machine_of(target)
+        halves = codegen.target_has_features("fullfp16", target)
+        self.types = (FLOATS, INTEGERS, HALVES) if halves else (FLOATS, INTEGERS)
         self.packed: dict[object, relax.Expr] = {}
         self.readers: dict[relax.Var, int] = {}
         self.count = 0
@@ -99,7 +106,7 @@ class _Packer(relax.PyExprMutator):
         layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
         if layouts != ("NHWC", "HWIO", "NHWC"):
             return f"its layouts are {', '.join(layouts)}, expected NHWC, HWIO, NHWC"
-        if shape is None or weight is None or _types(data, weight, call) not in (FLOATS, INTEGERS):
+        if shape is None or weight is None or _types(data, weight, call) not in self.types:
             return "it has no constant weights of float32, or of int8 for uint8 data, or a symbolic shape"
         kernel_h, kernel_w, inner, channels = weight.shape
         strides, padding, dilation = ([int(n) for n in each] for each in (attrs.strides, attrs.padding, attrs.dilation))
@@ -117,7 +124,7 @@ class _Packer(relax.PyExprMutator):
             return self.integers(data, weight, conv2d_int8(weight, self.target, row, *window, groups, pad_value))
         if groups > 1 and channels // groups % MIN_LANES:
             return f"its groups have {channels // groups} output channels, no multiple of {MIN_LANES}"
-        tile = tile_of(self.machine, row, channels // groups, terms, "float32", exact=groups > 1)
+        tile = tile_of(self.fitting(weight), row, channels // groups, terms, str(weight.dtype), exact=groups > 1)
         literal = self.literal(weight, ("conv2d", tile.channels), lambda: pack_conv2d(weight, tile.channels))
 
         def conv2d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
@@ -141,6 +148,11 @@ class _Packer(relax.PyExprMutator):
         self, data: relax.Expr, weight: np.ndarray, strides: Sequence[int], padding: Sequence[int],
         dilation: Sequence[int], pad_value: int = 0,
     ) -> relax.Expr:  # fmt: skip
+        if weight.dtype == "int8":
+            window = weight[:, :, 0, :]
+            packed, kernel = depthwise_int8(window, self.target, strides, padding, dilation, pad_value)
+            layout = ("depthwise_int8", *strides, *dilation)
+            return self.builder_.call_te(kernel, data, self.literal(window, layout, lambda: packed))
         literal = self.literal(weight, ("depthwise",), lambda: np.ascontiguousarray(weight[:, :, 0, :]))
 
         def depthwise(x: te.Tensor, w: te.Tensor) -> te.Tensor:
@@ -153,7 +165,7 @@ class _Packer(relax.PyExprMutator):
         shape = static_shape(data)
         if weight is None or weight.ndim != 2:
             return "its second argument is no constant matrix"
-        if shape is None or len(shape) < 2 or _types(data, weight, call) not in (FLOATS, INTEGERS):
+        if shape is None or len(shape) < 2 or _types(data, weight, call) not in self.types:
             return f"its data are {data.ty}, expected float32 or uint8 of two or more known dimensions"
         return self.product(data, weight)
 
@@ -162,7 +174,7 @@ class _Packer(relax.PyExprMutator):
         rows, (terms, channels) = prod((static_shape(data) or ())[:-1]), weight.shape
         if weight.dtype == "int8":
             return self.integers(data, weight, matmul_int8(weight, self.target, rows))
-        tile = tile_of(self.machine, rows, channels, terms, "float32", copies=True)
+        tile = tile_of(self.fitting(weight), rows, channels, terms, str(weight.dtype), copies=True)
         literal = self.literal(weight, ("matmul", tile.channels), lambda: pack_matmul(weight, tile.channels))
 
         def matmul(x: te.Tensor, w: te.Tensor) -> te.Tensor:
@@ -174,6 +186,11 @@ class _Packer(relax.PyExprMutator):
         layouts = ((*kernel.layout, i) for i in range(len(kernel.constants)))
         literals = [self.literal(weight, *each) for each in zip(layouts, kernel.constants, strict=True)]
         return self.builder_.call_te(kernel.compute, data, *literals, primfunc_name_hint=kernel.name)
+
+    def fitting(self, weight: np.ndarray) -> Machine:
+        """The machine, less the registers that LLVM needs beside a tile of halves."""
+        spare = HALVES_SPARE if weight.dtype == "float16" else 0
+        return replace(self.machine, registers=self.machine.registers - spare)
 
     def weight(self, expr: relax.Expr) -> np.ndarray | None:
         """The array of a constant, or of one behind a permute_dims."""

@@ -97,7 +97,7 @@ def term(value: tirx.Expr, weight: tirx.Expr, offset: int = 0) -> tirx.Expr:
 
 def times(data: te.Tensor) -> Callable[[tirx.Expr, tirx.Expr], tirx.Expr]:
     """What makes a product of the data and weights."""
-    return operator.mul if data.dtype == "float32" else term
+    return operator.mul if str(data.dtype).startswith("float") else term
 
 
 def padded(data: te.Tensor, extents: tuple[int, int], before: tuple[int, int], value: int = 0) -> te.Tensor:

@@ -33,7 +33,7 @@ def depthwise_conv2d(
     out_h = (height + top + bottom - reach_h) // stride_h + 1
     out_w = (width + left + right - reach_w) // stride_w + 1
     data = padded(data, ((out_h - 1) * stride_h + reach_h, (out_w - 1) * stride_w + reach_w), (top, left), pad_value)
-    result = "float32" if data.dtype == "float32" else "int32"
+    result = data.dtype if str(data.dtype).startswith("float") else "int32"
     kh, kw = te.reduce_axis((0, *int64(kernel_h)), "kh"), te.reduce_axis((0, *int64(kernel_w)), "kw")
     return te.compute(
         int64(batch, out_h, out_w, channels),

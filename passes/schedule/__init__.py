@@ -15,11 +15,14 @@ from tvm.s_tir.dlight.base import ScheduleRule
 
 from tvm_split.errors import last_line
 from tvm_split.passes.schedule.depthwise import Depthwise
+from tvm_split.passes.schedule.depthwise_int8 import DepthwiseInt8
 from tvm_split.passes.schedule.elementwise import Default, Elementwise
 from tvm_split.passes.schedule.exponential import expand
+from tvm_split.passes.schedule.lookup import Lookup
 from tvm_split.passes.schedule.packed import Packed
 from tvm_split.passes.schedule.pool import Pool
 from tvm_split.passes.schedule.reduction import Reduction
+from tvm_split.passes.schedule.rounding import round_by_addition
 from tvm_split.passes.schedule.softmax import Softmax
 from tvm_split.passes.schedule.transpose import Transpose
 
@@ -32,10 +35,12 @@ SCHEDULED, RULE = "tirx.is_scheduled", "tvm_split.rule"
 RULES: tuple[ScheduleRule, ...] = (
     Packed(),  # by annotation: before all that go by shape
     Depthwise(),  # likewise
+    DepthwiseInt8(),  # likewise
     Pool(),  # a reduction in windows, before any reduction
     Softmax(),  # several reductions on a row, before one
     Reduction(),
     Transpose(),  # what is contiguous changes, before any copy
+    Lookup(),  # before the arithmetic is done for each element
     Elementwise(),
     Default(),  # takes what is left, and says so
 )
@@ -75,6 +80,6 @@ def schedule(name: str, func: tirx.PrimFunc, target: tvm.target.Target, rules: S
         if found is not None:
             if isinstance(rule, Default):
                 log.info("%s: no rule but the default one knows it", name)
-            return found.mod["main"].with_attrs({SCHEDULED: True, RULE: type(rule).__name__})
+            return round_by_addition(found.mod["main"]).with_attrs({SCHEDULED: True, RULE: type(rule).__name__})
     log.info("%s: no rule knows it; it stays as it is", name)
     return func

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tvm
@@ -102,14 +103,15 @@ def blocks_of(sch: s_tir.Schedule) -> list[Block] | None:
     return None if not found or None in found else found  # type: ignore[return-value]
 
 
-def inline_spatial(sch: s_tir.Schedule) -> list[Block] | None:
+def inline_spatial(sch: s_tir.Schedule, kept: Sequence[str] = ()) -> list[Block] | None:
     """Inline each spatial block into what reads it, as long as nothing is computed twice; the blocks that are left.
 
-    Padding counts as nothing. A block that many elements of a reader share (a broadcast) or that two blocks read stays.
+    Padding counts as nothing. A block that many elements of a reader share (a broadcast) or that two blocks read stays,
+    and so does one whose annotation KERNEL is in `kept`.
     """
     for rv in sch.get_child_blocks(sch.get_sblock("root")):
         block, readers = block_of(sch, rv), sch.get_consumers(rv)
-        if block is None or not block.is_spatial or not readers:
+        if block is None or not block.is_spatial or not readers or kernel_of(sch, rv) in kept:
             continue
         reading = [block_of(sch, reader) for reader in readers]
         if all(reader is not None and reader.is_spatial for reader in reading):
@@ -117,6 +119,11 @@ def inline_spatial(sch: s_tir.Schedule) -> list[Block] | None:
             if steps <= 2 * block.elements or (is_copy(sch, rv) and len(reading) == 1):
                 _try(sch.compute_inline, rv)
     return blocks_of(sch)
+
+
+def kernel_of(sch: s_tir.Schedule, rv: SBlockRV) -> str:
+    """The annotation KERNEL of a block; empty without one."""
+    return str(sch.get(rv).annotations.get(KERNEL, ""))
 
 
 def is_copy(sch: s_tir.Schedule, rv: SBlockRV) -> bool:

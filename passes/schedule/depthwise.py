@@ -59,7 +59,7 @@ def slide(sch: s_tir.Schedule, blocks: list[Block], machine: Machine) -> bool:
     pads, window, after = blocks[:at], blocks[at], blocks[at + 1 :]
     if len(pads) > 1 or len(after) > 1 or not _slides(window):
         return False
-    lanes = dividing_lanes(machine, window.dtype, window.extents[3])
+    lanes = _lanes(sch, window, machine)
     if lanes < 4 or (after and (not after[0].is_spatial or after[0].extents != window.extents[:4])):
         return False
     if pads:
@@ -108,6 +108,14 @@ def _slides(block: Block) -> bool:
     if block.kinds[:4] != "SSSS" or "S" in block.kinds[4:] or len(block.kinds) < 5:
         return False
     return all(walk[3] == 1 or block.extents[3] == 1 for walk in block.strides)
+
+
+def _lanes(sch: s_tir.Schedule, window: Block, machine: Machine) -> int:
+    """A vector of sums; two of them where they are of narrower integers, which are loaded and widened together."""
+    lanes = dividing_lanes(machine, window.dtype, window.extents[3])
+    widest = max(tvm.DataType(str(read.source.dtype)).bits for read in sch.get(window.rv).reads)
+    whole = lanes == machine.lanes(window.dtype) and window.extents[3] % (2 * lanes) == 0
+    return 2 * lanes if window.dtype == "int32" and widest < 32 and whole else lanes
 
 
 def _pixels(width: int) -> int:

@@ -8,7 +8,8 @@
                        no smlal stands between.
 
 All are exact for every byte. The data are the operand that is repeated: LLVM makes of a value that all lanes share an
-operand by element, which needs no instruction of its own.
+operand by element, which needs no instruction of its own. `scratch` is as small as it can be with nothing on the stack
+in the hot loops of docs/arm.md.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 from tvm.target import codegen
 
-from tvm_split.passes.schedule.dot import Dot, register
+from tvm_split.passes.schedule.dot import Body, Dot, register
 
 #: channels of a register of int32 sums
 LANES = 4
@@ -31,7 +32,7 @@ def _repeated(dot: Dot, lanes: int, a: tirx.Buffer) -> tirx.Expr:
     return T.reinterpret(f"int8x{lanes * dot.terms}", T.broadcast(terms, lanes))
 
 
-def _by_element(name: str, data_first: bool):  # type: ignore[no-untyped-def]
+def _by_element(name: str, data_first: bool) -> Body:
     def body(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer) -> None:
         total = f"int32x{lanes}"
         weights = b.vload([0, 0], f"int8x{lanes * dot.terms}")
@@ -53,13 +54,14 @@ def _pairs(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer)
 
 
 USDOT = register(
-    Dot("usdot", terms=4, lanes=(LANES,)), _by_element("llvm.aarch64.neon.usdot.v4i32.v16i8", data_first=True)
+    Dot("usdot", terms=4, lanes=(LANES,), scratch=4),
+    _by_element("llvm.aarch64.neon.usdot.v4i32.v16i8", data_first=True),
 )
 SDOT = register(
-    Dot("sdot", terms=4, lanes=(LANES,), data="int8"),
+    Dot("sdot", terms=4, lanes=(LANES,), data="int8", scratch=4),
     _by_element("llvm.aarch64.neon.sdot.v4i32.v16i8", data_first=False),
 )
-SMULL = register(Dot("smull", terms=2, lanes=(LANES,), data="int8"), _pairs)
+SMULL = register(Dot("smull", terms=2, lanes=(LANES,), data="int8", scratch=6), _pairs)
 
 #: what a target must have for each, the fastest first
 NEEDS = {USDOT: ("i8mm", "neon"), SDOT: ("dotprod", "neon"), SMULL: ("neon",)}

@@ -3,7 +3,7 @@
 import pytest
 
 from tvm_split.assembly.aarch64 import hot
-from tvm_split.assembly.layers import LISTED, arm_target, assembly, network
+from tvm_split.assembly.layers import LISTED, arm_target, assembly, integer_network, network
 
 #: least part of the instructions that multiplies vectors; a depthwise window reads each value for few products, and its
 #: loop holds the code of the border
@@ -18,3 +18,30 @@ def test_float32(layer, core):
     assert counts.spills == 0
     assert counts.fma == counts.vector_multiplies
     assert counts.share >= LEAST.get(layer.kind, 0.55)
+
+
+@pytest.mark.parametrize("layer", LISTED, ids=lambda layer: f"{layer.kind}-{layer.name}")
+def test_float16_where_the_core_has_it(layer):
+    _, counts = hot(assembly(network(layer, "float16"), arm_target("cortex-a76")))
+    assert counts.scalar_multiplies == 0
+    assert counts.spills == 0
+    assert counts.multiply_adds == 8 * counts.fma
+    assert counts.share >= LEAST.get(layer.kind, 0.5)
+
+
+#: instruction of each core's dot product, and the least part of all that it is
+DOTS = {"cortex-a72": ("smull", 0.3), "cortex-a76": ("sdot", 0.4), "max": ("usdot", 0.4)}
+
+
+@pytest.mark.parametrize("core", DOTS)
+@pytest.mark.parametrize(
+    "layer", [each for each in LISTED if each.groups == 1], ids=lambda each: f"{each.kind}-{each.name}"
+)
+def test_uint8_by_int8(layer, core):
+    name, least = DOTS[core]
+    loop, counts = hot(assembly(integer_network(layer), arm_target(core)))
+    made = sum(instruction.name.startswith(name) or instruction.name == "sudot" for instruction in loop.body)
+    assert made == counts.vector_multiplies > 0
+    assert counts.scalar_multiplies == 0
+    assert counts.spills == 0
+    assert counts.share >= least

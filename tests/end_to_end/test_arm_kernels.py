@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tvm import relax
 
-from tvm_split.assembly.layers import Layer, arm_target, network, program
+from tvm_split.assembly.layers import ZERO_POINT, Layer, arm_target, integer_network, network, program
+from tvm_split.passes.layering import is_constant
 
 UNIT = 2.0**-24  # what rounding to float32 loses of a number, relative
 CORES = ("cortex-a72", "cortex-a76", "max")
@@ -62,12 +64,12 @@ def layers(rng: np.random.Generator) -> list[Layer]:
     ]
 
 
-def sums(layer: Layer, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The layer's sums of products, in the arithmetic of the arrays."""
+def sums(layer: Layer, x: np.ndarray, weight: np.ndarray, padded: int = 0) -> np.ndarray:
+    """The layer's sums of products, in the arithmetic of the arrays; around the data there is `padded`."""
     if not layer.window:
         return x @ weight
     pad = layer.padding
-    x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)), constant_values=padded)
     windows = np.lib.stride_tricks.sliding_window_view(x, (layer.window, layer.window), (2, 3))
     windows = windows[:, :, :: layer.stride, :: layer.stride]
     if layer.groups > 1:
@@ -76,14 +78,19 @@ def sums(layer: Layer, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def constants(mod) -> tuple[np.ndarray, np.ndarray]:
-    """The weight and the bias of a network of one layer, as its bindings name them."""
-    first, second, *_ = mod["main"].body.blocks[0].bindings
-    return first.value.args[1].value.numpy(), second.value.args[1].value.numpy()
+    """The weight and the bias of a network of one layer, in the order of its bindings."""
+    calls = [each.value for each in mod["main"].body.blocks[0].bindings if isinstance(each.value, relax.Call)]
+    weight, bias = (call.args[1] for call in calls if len(call.args) == 2 and is_constant(call.args[1]))
+    return weight.value.numpy(), bias.value.numpy()
+
+
+def random() -> np.random.Generator:
+    return np.random.default_rng(int(os.environ.get("TVM_SPLIT_SEED", "20")))
 
 
 @pytest.mark.parametrize("core", CORES)
 def test_float32(guest, core, tmp_path):
-    rng = np.random.default_rng(int(os.environ.get("TVM_SPLIT_SEED", "20")))
+    rng = random()
     cases = {f"{i} {layer}": layer for i, layer in enumerate(layers(rng))}
     networks = {name: network(layer, seed=i) for i, (name, layer) in enumerate(cases.items())}
     target = arm_target(core)
@@ -100,3 +107,39 @@ def test_float32(guest, core, tmp_path):
         terms = weight.size // layer.outer + 2
         (found,) = results[name]
         assert (abs(found - exact) <= terms * UNIT * 1.01 * magnitude).all(), name
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_float16(guest, core, tmp_path):
+    """Of -1, 0 and 1, whose sums float16 holds exactly; cortex-a72 has no arithmetic for it and converts."""
+    rng = random()
+    cases = {f"{i} {layer}": layer for i, layer in enumerate(layers(rng))}
+    networks = {name: network(layer, "float16", i, signs=True) for i, (name, layer) in enumerate(cases.items())}
+    target = arm_target(core)
+    built = guest.Guest.build({name: program(mod, target) for name, mod in networks.items()}, target, tmp_path)
+    data = {name: [rng.integers(-1, 2, layer.input_shape).astype("float16")] for name, layer in cases.items()}
+    results = built.run(core, data)
+    for name, layer in cases.items():
+        weight, bias = (each.astype("int64") for each in constants(networks[name]))
+        exact = sums(layer, data[name][0].astype("int64"), weight) + bias
+        assert abs(exact).max() < 2048
+        np.testing.assert_array_equal(results[name][0], np.clip(exact, 0, 6) if layer.window else exact, err_msg=name)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_uint8_by_int8(guest, core, tmp_path):
+    """Every sum exact, with data of both extremes and a channel of weights of -128."""
+    rng = random()
+    cases = {f"{i} {layer}": layer for i, layer in enumerate(layers(rng))}
+    networks = {name: integer_network(layer, seed=i) for i, (name, layer) in enumerate(cases.items())}
+    target = arm_target(core)
+    built = guest.Guest.build({name: program(mod, target) for name, mod in networks.items()}, target, tmp_path)
+    extremes = np.array([0, 255], "uint8")
+    for draw in (lambda shape: rng.integers(0, 256, shape, "uint8"), lambda shape: rng.choice(extremes, shape),
+                 lambda shape: np.zeros(shape, "uint8"), lambda shape: np.full(shape, 255, "uint8")):  # fmt: skip
+        data = {name: [draw(layer.input_shape)] for name, layer in cases.items()}
+        results = built.run(core, data)
+        for name, layer in cases.items():
+            weight, bias = (each.astype("int64") for each in constants(networks[name]))
+            exact = sums(layer, data[name][0].astype("int64"), weight, ZERO_POINT) + bias
+            np.testing.assert_array_equal(results[name][0], exact, err_msg=name)

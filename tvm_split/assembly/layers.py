@@ -11,7 +11,6 @@ import tvm
 from tvm import relax
 
 from tvm_split.layer_kernels import Program, lower_layers
-from tvm_split.passes.layering import Group, canonical, layer_calls, main_bindings, outline
 from tvm_split.pipeline import layers
 
 #: cores that code is shown for; the third is no core but what the emulator's `max` has beyond them
@@ -81,12 +80,19 @@ LISTED = (
 )
 
 
-def network(layer: Layer, dtype: str = "float32", seed: int = 0) -> tvm.IRModule:
-    """A network of the layer alone, with random weights and a bias. A convolution ends in clip to [0, 6]."""
+def network(layer: Layer, dtype: str = "float32", seed: int = 0, signs: bool = False) -> tvm.IRModule:
+    """A network of the layer alone, with random weights and a bias. A convolution ends in clip to [0, 6].
+
+    With `signs` all of them are -1, 0 or 1, so that the sums of such data are exact in every dtype.
+    """
     rng = np.random.default_rng(seed)
+
+    def random(shape: tuple[int, ...]) -> relax.Expr:
+        values = rng.integers(-1, 2, shape) if signs else rng.standard_normal(shape) / 4
+        return relax.const(values.astype(dtype))
+
     x = relax.Var("x", relax.TensorType(layer.input_shape, dtype))
-    weight = relax.const((rng.standard_normal(layer.weight_shape) / 8).astype(dtype))
-    bias = relax.const(rng.standard_normal((1, layer.outer, 1, 1) if layer.window else (layer.outer,)).astype(dtype))
+    weight, bias = random(layer.weight_shape), random((1, layer.outer, 1, 1) if layer.window else (layer.outer,))
     builder = relax.BlockBuilder()
     with builder.function("main", [x]):
         with builder.dataflow():
@@ -107,7 +113,7 @@ ZERO_POINT = 7
 
 
 def integer_network(layer: Layer, seed: int = 0) -> tvm.IRModule:
-    """A module of the layer alone, as lower-qdq leaves one: uint8 data, int8 weights, int32 sums, a bias.
+    """A network of the layer alone, as lower-qdq leaves one: uint8 data, int8 weights, int32 sums, a bias.
 
     The weights hold both extremes; the first output channel's are all -128.
     """
@@ -131,9 +137,7 @@ def integer_network(layer: Layer, seed: int = 0) -> tvm.IRModule:
             out = builder.emit(relax.op.add(builder.emit(sums), relax.const(bias)))
             result = builder.emit_output(out)
         builder.emit_func_output(result)
-    mod = canonical(builder.get())
-    _, bindings = main_bindings(mod)
-    return outline(mod, [Group("layer", "layer", tuple(bindings))])
+    return builder.get()
 
 
 def arm_target(core: str) -> tvm.target.Target:
@@ -143,7 +147,7 @@ def arm_target(core: str) -> tvm.target.Target:
 
 def program(network: tvm.IRModule, target: tvm.target.Target) -> Program:
     """The kernels that a half has for a network of one layer. ValueError when it is anything else."""
-    lowered = lower_layers(network if layer_calls(network) else layers()(network), target)
+    lowered = lower_layers(layers()(network), target)
     if lowered.modules or len(lowered.programs) != 1:
         raise ValueError(f"not one layer of kernels: {list(lowered.modules) or list(lowered.programs)}")
     (found,) = lowered.programs.values()

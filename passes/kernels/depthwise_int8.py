@@ -1,0 +1,153 @@
+"""Depthwise 2-D convolution of uint8 data with int8 weights, exact in int32, for x86's dot products.
+
+    data     [N][H][W][C] uint8
+    weight   [R][Q][GH][GW][C] int32 words of weights, one for each word that a window touches
+    words    [N][WH][WW][C] int32 words of the padded data: 2 x 2 bytes, or two values, one below the other
+    sums     [N][OH / R][R][OW / Q][Q][C] int32
+    result   [N][OH][OW][C] int32
+
+Each element of the data is in one word. A window begins anywhere in a word: R x Q results in a block begin in the same
+words, at other places, so each has weights of its own, moved, with zeros around them. The padding is in the words, so
+that no product has a condition. The schedule (schedule/depthwise_int8.py) keeps the words in the first cache and the
+sums in registers. It finds the blocks by their annotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+import tvm
+from tvm import te, tirx
+
+from tvm_split.passes.kernels.conv2d import KERNEL, int64
+from tvm_split.passes.kernels.depthwise import depthwise_conv2d
+from tvm_split.passes.kernels.word_dot import VPDPBUSD, VPMADDWD, dot, dot_of, pack_words, word
+
+#: values of KERNEL
+WORDS, WORD_SUMS, WORD_ROWS = "depthwise_words", "depthwise_word_sums", "depthwise_word_rows"
+#: height and width of what is in a word
+BLOCKS = {VPDPBUSD: (2, 2), VPMADDWD: (2, 1)}
+#: dot products that are written out for one sum; larger windows are left to other kernels
+MOST_DOTS = 64
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How windows are cut into words, each field for height and width.
+
+    `block` is what a word holds; `results` is R, Q; `words` is GH, GW; `step` is how many words further the next R or
+    Q results begin.
+    """
+
+    dot: str
+    kernel: Pair
+    strides: Pair
+    block: Pair
+    results: Pair
+    words: Pair
+    step: Pair
+
+
+def cut_of(name: str, kernel: Sequence[int], strides: Sequence[int]) -> Cut | None:
+    """The cut of windows of [KH, KW]; None when their dot products are too many to be written out."""
+    along = []
+    for block, size, stride in zip(BLOCKS[name], kernel, strides, strict=True):
+        results = block // gcd(block, stride)
+        along.append(
+            (size, stride, block, results, -(-((results - 1) * stride + size) // block), results * stride // block)
+        )
+    cut = Cut(name, *zip(*along, strict=True))
+    return cut if cut.words[0] * cut.words[1] <= MOST_DOTS else None
+
+
+def pack_depthwise(weight: np.ndarray, cut: Cut) -> np.ndarray:
+    """int8 [KH][KW][C] -> int32 [R][Q][GH][GW][C]."""
+    (rows, columns), (high, wide), channels = cut.results, cut.block, weight.shape[2]
+    filled = np.zeros((rows, columns, cut.words[0] * high, cut.words[1] * wide, channels), "int8")
+    for row in range(rows):
+        for column in range(columns):
+            top, left = row * cut.strides[0], column * cut.strides[1]
+            filled[row, column, top : top + cut.kernel[0], left : left + cut.kernel[1]] = weight
+    split = filled.reshape(rows, columns, cut.words[0], high, cut.words[1], wide, channels)
+    return pack_words(split.transpose(0, 1, 2, 4, 6, 3, 5).reshape(rows, columns, *cut.words, channels, -1), cut.dot)
+
+
+def depthwise_int8(
+    weight: np.ndarray, target: tvm.target.Target, strides: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], pad_value: int = 0,
+) -> tuple[np.ndarray, Callable[[te.Tensor, te.Tensor], te.Tensor]]:  # fmt: skip
+    """For int8 weights [KH][KW][C], their packed form, and what makes the int32 result of uint8 data and that.
+
+    `padding` is top, left, bottom, right, of `pad_value`, the code of zero.
+    """
+    name, whole = dot_of(target), dilated(weight, dilation)
+    cut = cut_of(name, whole.shape[:2], strides) if name else None
+
+    def kernel(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+        if cut is None:
+            return depthwise_conv2d(x, w, strides, padding, dilation, pad_value)
+        return depthwise_words(x, w, cut, padding, pad_value)
+
+    return weight.astype("int16") if cut is None else pack_depthwise(whole, cut), kernel
+
+
+def dilated(weight: np.ndarray, dilation: Sequence[int]) -> np.ndarray:
+    """The window with its zeros."""
+    height, width = ((size - 1) * step + 1 for size, step in zip(weight.shape, dilation, strict=False))
+    whole = np.zeros((height, width, weight.shape[2]), weight.dtype)
+    whole[:: dilation[0], :: dilation[1]] = weight
+    return whole
+
+
+def depthwise_words(
+    data: te.Tensor, weight: te.Tensor, cut: Cut, padding: Sequence[int], pad_value: int = 0
+) -> te.Tensor:
+    """`padding` is top, left, bottom, right, of `pad_value`."""
+    batch, height, width, channels = (int(extent) for extent in data.shape)
+    top, left, bottom, right = map(int, padding)
+    out_h = (height + top + bottom - cut.kernel[0]) // cut.strides[0] + 1
+    out_w = (width + left + right - cut.kernel[1]) // cut.strides[1] + 1
+    (rows, columns), (high, wide) = cut.results, cut.block
+    blocks = (-(-out_h // rows), -(-out_w // columns))
+    extents = [(n - 1) * step + words for n, step, words in zip(blocks, cut.step, cut.words, strict=True)]
+
+    def value(n: tirx.Var, row: tirx.Expr, column: tirx.Expr, c: tirx.Var) -> tirx.Expr:
+        """The element of the padded data."""
+        inside = [row >= top] if top else []
+        inside += [row < height + top] if extents[0] * high > height + top else []
+        inside += [column >= left] if left else []
+        inside += [column < width + left] if extents[1] * wide > width + left else []
+        loaded = data[n, row - top, column - left, c]
+        return tirx.if_then_else(tirx.all(*inside), loaded, tirx.const(pad_value, "uint8")) if inside else loaded
+
+    def word_at(n: tirx.Var, row: tirx.Var, column: tirx.Var, c: tirx.Var) -> tirx.Expr:
+        values = [value(n, row * high + i, column * wide + j, c) for i in range(high) for j in range(wide)]
+        parts = [tirx.const(0, "uint8")] * 4
+        parts[:: 4 // len(values)] = values
+        return word(parts)
+
+    words = te.compute(int64(batch, *extents, channels), word_at, name="words", attrs={KERNEL: WORDS})
+
+    def total(
+        n: tirx.Var, block: tirx.Var, row: tirx.Var, across: tirx.Var, column: tirx.Var, c: tirx.Var
+    ) -> tirx.Expr:  # fmt: skip
+        sums: tirx.Expr = tirx.const(0, "int32")
+        for i in range(cut.words[0]):
+            for j in range(cut.words[1]):
+                read = words[n, block * cut.step[0] + i, across * cut.step[1] + j, c]
+                sums = dot(cut.dot, sums, read, weight[row, column, i, j, c])
+        return sums
+
+    sums = te.compute(
+        int64(batch, blocks[0], rows, blocks[1], columns, channels), total, name="word_sums", attrs={KERNEL: WORD_SUMS}
+    )
+    r, q = int64(rows, columns)
+    return te.compute(
+        int64(batch, out_h, out_w, channels),
+        lambda n, h, w, c: sums[n, te.indexdiv(h, r), te.indexmod(h, r), te.indexdiv(w, q), te.indexmod(w, q), c],
+        name="word_rows", attrs={KERNEL: WORD_ROWS},
+    )  # fmt: skip
