@@ -24,9 +24,11 @@ from tvm import relax, te
 
 from tvm_split.passes.bindings import constant, operator, static_shape
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
+from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
 from tvm_split.passes.schedule.machine import Machine, machine_of
+from tvm_split.passes.schedule.tasks import conv_tile_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
 log = logging.getLogger("tvm_split.passes")
@@ -101,11 +103,17 @@ class _Packer(relax.PyExprMutator):
             return self.product(data, weight[0, 0])
         if groups > 1 and channels // groups % MIN_LANES:
             return f"its groups have {channels // groups} output channels, no multiple of {MIN_LANES}"
-        row, terms = (static_shape(call) or ())[2], kernel_h * kernel_w * inner
-        tile = tile_of(self.machine, row, channels // groups, terms, DTYPE, exact=groups > 1)
+        (_, *space, _), window = static_shape(call) or (), (kernel_h, kernel_w, inner)
+        if groups > 1:
+            tile = tile_of(self.machine, space[1], channels // groups, prod(window), DTYPE, exact=True)
+        else:
+            padded = any(padding)
+            tile = conv_tile_of(self.machine, (space[0], space[1]), channels, window, strides[0], DTYPE, padded=padded)
         literal = self.literal(weight, ("conv2d", tile.channels), lambda: pack_conv2d(weight, tile.channels))
 
         def conv2d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+            if tile.merged:
+                return conv2d_merged(x, w, channels, tile, strides, padding, dilation)
             return conv2d_packed(x, w, channels, tile, strides, padding, dilation, groups)
 
         return self.builder_.call_te(conv2d, data, literal)

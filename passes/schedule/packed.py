@@ -24,7 +24,9 @@ from tvm.s_tir import dlight
 
 from tvm_split.passes.kernels.conv2d import KERNEL, LANES, PAD, PIXELS, SUMS, UNPACK
 from tvm_split.passes.schedule.machine import Machine, machine_of
+from tvm_split.passes.schedule.tasks import task_of
 from tvm_split.passes.schedule.tiles import Tile
+from tvm_split.passes.schedule.work import work_of
 
 log = logging.getLogger("tvm_split.passes")
 
@@ -33,12 +35,10 @@ Loop = Any
 
 #: loops of a matrix product's sums: tile of columns, row, column, term
 MATMUL_ITERS = 4
+#: of a convolution over merged rows: image, tile of channels, position, channel, three of the window
+MERGED_ITERS = 7
 #: vectors shorter than this are not worth their instructions
 MIN_LANES = 4
-#: a task of this many tiles hides its own cost
-MAX_RUN = 16
-#: with this many tasks a core, what the last ones leave idle does not count
-TASKS_A_CORE = 16
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _scheduled(func: tirx.PrimFunc, machine: Machine) -> s_tir.Schedule | None:
     if sch is None:
         return None
     blocks = _blocks(sch)
-    task = _tiled(sch, blocks, machine.cores)
+    task = _tiled(sch, blocks, machine)
     if task is None:
         return None
     if blocks.pad is not None:
@@ -107,25 +107,26 @@ def _inlined(func: tirx.PrimFunc) -> s_tir.Schedule | None:
     for i, block in enumerate(after[:-1]):
         if i != host:
             sch.compute_inline(block)
-    if len(sch.get(roles[SUMS]).iter_vars) == MATMUL_ITERS:
-        _merge_rows(sch, after[host])
+    iterators = len(sch.get(roles[SUMS]).iter_vars)
+    if iterators in (MATMUL_ITERS, MERGED_ITERS):
+        _merge_rows(sch, after[host], keep=iterators == MERGED_ITERS)
         # Only in simple form do the indices tell compute_at which rows a tile needs.
         sch = s_tir.Schedule(tirx.transform.StmtSimplify()(sch.mod))
     return sch
 
 
-def _merge_rows(sch: s_tir.Schedule, host: Block) -> None:
-    """Of a matrix product: one dimension of rows."""
-    *extents, _ = _extents(sch, host) or ()
+def _merge_rows(sch: s_tir.Schedule, host: Block, keep: int) -> None:
+    """One dimension of rows, behind the first `keep` dimensions: 0 of a matrix product, 1 of a merged convolution."""
+    *extents, _ = (_extents(sch, host) or ())[keep:]
 
     def merged(*index: tirx.Var) -> list[tirx.Expr]:
-        row = index[0]
-        for extent, i in zip(extents[1:], index[1:-1], strict=True):
+        row = index[keep]
+        for extent, i in zip(extents[1:], index[keep + 1 : -1], strict=True):
             row = row * extent + i
-        return [row, index[-1]]
+        return [*index[:keep], row, index[-1]]
 
     if len(extents) > 1:
-        sch.transform_block_layout(host, tirx.IndexMap.from_func(merged, ndim=len(extents) + 1))
+        sch.transform_block_layout(host, tirx.IndexMap.from_func(merged, ndim=keep + len(extents) + 1))
 
 
 def _blocks(sch: s_tir.Schedule) -> Blocks:
@@ -148,17 +149,21 @@ def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
     return tuple(extents)
 
 
-def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> Loop | None:
+def _tiled(sch: s_tir.Schedule, blocks: Blocks, machine: Machine) -> Loop | None:
     """Tile the host and make the sums in it; the parallel loop. None when the sums are not a tile there."""
     tile = blocks.tile
     reductions = sum(var.iter_type == tirx.IterVar.CommReduce for var in sch.get(blocks.sums).iter_vars)
     spatial = len(sch.get(blocks.sums).iter_vars) - reductions
     *outer, pixel, channel = sch.get_loops(blocks.host)
-    pixel_tile, pixel = sch.split(pixel, [None, tile.pixels])
+    positions = int(sch.get(blocks.sums).writes[0].source.shape[-2])  # tiles may go beyond what the host needs
+    pixel_tile, pixel = sch.split(pixel, [positions // tile.pixels, tile.pixels])
     channel_tile, channel = sch.split(channel, [None, tile.channels])
-    sch.reorder(*outer[:1], channel_tile, *outer[1:], pixel_tile, pixel, channel)
-    run, pixel_tile = _runs(sch, [*outer, channel_tile], pixel_tile, cores)
-    task = sch.fuse(*outer[:1], channel_tile, *outer[1:], run)
+    others = prod(int(sch.get(loop).extent) for loop in outer)
+    run, group = task_of(machine, work_of(sch, blocks.sums, tile, others, copies=blocks.pad is not None))
+    runs, pixel_tile = sch.split(pixel_tile, [None, run])
+    groups, channel_tile = sch.split(channel_tile, [None, group])
+    sch.reorder(*outer[:1], groups, *outer[1:], runs, channel_tile, pixel_tile, pixel, channel)
+    task = sch.fuse(*outer[:1], groups, *outer[1:], runs)
     sch.parallel(task)
     sch.compute_at(blocks.sums, pixel_tile, preserve_unit_loops=True)
     inner = sch.get_loops(blocks.sums)[-(spatial + reductions) :]
@@ -172,14 +177,6 @@ def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> Loop | None:
     _as_vectors(sch, pixels, channels, lanes)
     _write_back(sch, blocks, channel)
     return task
-
-
-def _runs(sch: s_tir.Schedule, others: list[Loop], pixel_tile: Loop, cores: int) -> list[Loop]:
-    """Tiles of pixels that one core takes one after the other: a task costs, but too few of them share out badly."""
-    tiles, outer = int(sch.get(pixel_tile).extent), prod(int(sch.get(loop).extent) for loop in others)
-    runs = [n for n in range(1, min(tiles, MAX_RUN) + 1) if tiles % n == 0]
-    fair = [n for n in runs if tiles // n * outer >= TASKS_A_CORE * cores or tiles // n * outer % cores == 0]
-    return list(sch.split(pixel_tile, [None, max(fair, default=1)]))
 
 
 def _as_vectors(sch: s_tir.Schedule, pixels: Loop, channels: Loop, lanes: int) -> None:

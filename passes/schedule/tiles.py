@@ -27,11 +27,19 @@ MIN_LANES = 4
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """pixels x channels accumulators, in vectors of `lanes` channels (a power of two that divides `channels`)."""
+    """pixels x channels accumulators, in vectors of `lanes` channels (a power of two that divides `channels`).
+
+    merged: of a convolution, the pixels go on in the next row where a row ends.
+    """
 
     pixels: int
     channels: int
     lanes: int
+    merged: bool = False
+
+    @property
+    def vectors(self) -> int:
+        return self.channels // self.lanes
 
 
 def tile_of(
@@ -56,21 +64,23 @@ def tile_of(
     if not tiles:
         raise ValueError(f"no vector of {MIN_LANES} lanes or more divides {channels} output channels")
     whole = machine.lanes(dtype)
-    return min(tiles, key=lambda tile: _time(tile, whole, machine.half_vector, row, channels, terms, copies))
+
+    def row_time(tile: Tile) -> float:
+        copy = COPY * row * terms / whole if copies and row % tile.pixels else 0.0
+        return -(-channels // tile.channels) * (-(-row // tile.pixels) * tile_time(machine, tile, terms, dtype) + copy)
+
+    return min(tiles, key=row_time)
+
+
+def tile_time(machine: Machine, tile: Tile, terms: int, dtype: str) -> float:
+    """Time of one tile of sums of `terms` products."""
+    held = tile.pixels * tile.vectors
+    unit = 1.0 if tile.lanes == machine.lanes(dtype) else machine.half_vector
+    step = max(held * unit, IN_FLIGHT) + WEIGHTS * tile.vectors + VALUE * machine.half_vector * tile.pixels
+    return BEGIN + terms * step + WRITE * held
 
 
 def _lanes(machine: Machine, channels: int, dtype: str) -> list[int]:
     """Whole vectors and shorter ones; longer than the channels only when nothing else is there."""
     lanes = [n for n in (64, 32, 16, 8, 4) if n <= machine.lanes(dtype)]
     return [n for n in lanes if n < 2 * channels] or lanes[-1:]
-
-
-def _time(tile: Tile, whole: int, half_vector: float, row: int, channels: int, terms: int, copies: bool) -> float:
-    """Time of one row of all channels."""
-    across = -(-row // tile.pixels)
-    vectors = tile.channels // tile.lanes
-    held = tile.pixels * vectors
-    unit = 1.0 if tile.lanes == whole else half_vector
-    step = max(held * unit, IN_FLIGHT) + WEIGHTS * vectors + VALUE * half_vector * tile.pixels
-    copy = COPY * row * terms / whole if copies and row % tile.pixels else 0.0
-    return -(-channels // tile.channels) * (across * (BEGIN + terms * step + WRITE * held) + copy)
