@@ -1,7 +1,7 @@
 """2-D convolution as conv2d.py's, for short rows: register tiles run on from one row of the result to the next.
 
     data     [N][H][W][I]
-    weight   [tiles][KH][KW][I][T], as conv2d.py packs it
+    weight   [tiles][KH][KW][I][T], as conv2d.py packs it; the schedule asks that 4 divides I
     result   [N][OH][OW][O]
 
 `panels` [N][views][KW][positions][I] holds, for each column of the window, what it meets, position by position of the
