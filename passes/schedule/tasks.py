@@ -13,15 +13,15 @@ import tvm
 
 from tvm_split.passes.kernels.conv2d_merged import divisors, even
 from tvm_split.passes.schedule.machine import Machine
-from tvm_split.passes.schedule.tiles import COPY, MIN_LANES, Tile, tile_of, tile_time
+from tvm_split.passes.schedule.tiles import COPY, FAR, LINE_BYTES, MIN_LANES, Tile, tile_time, tiles_of
 
 # In multiply-adds of a whole vector, as the times of tiles.py.
 #: to begin a task
 TASK = 200.0
-#: to fetch a line from beyond the second cache
-FAR, LINE_BYTES = 8.0, 64
 #: what to count of a task's time for threads that are fewer than the cores, or not equally fast
 UNEQUAL = 0.02
+#: so many tiles, the best ones by themselves, are tried with their tasks
+LIKELY = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def work_time(machine: Machine, work: Work, run: int, group: int) -> float:
     reads = group if read * item_bytes + weights > machine.l2_bytes else 1
     lines = (group * weights / weights_for + read * item_bytes * reads) / LINE_BYTES
     copied = COPY * read / machine.lanes(work.dtype) if work.copies else 0.0
-    tiles = run * group * tile_time(machine, work.tile, work.terms, work.dtype)
+    tiles = run * group * tile_time(machine, work.tile, work.terms, work.dtype, work.pixel_tiles * work.others)
     tasks = runs * (work.channel_tiles // group)
     task: float = TASK + copied + tiles + FAR * lines
     return (-(-tasks // machine.cores) + UNEQUAL) * task
@@ -76,18 +76,22 @@ def conv_tile_of(
     """
     (height, width), (kernel_h, kernel_w, inner) = shape, window
     terms = kernel_h * kernel_w * inner
-    apart = tile_of(machine, width, channels, terms, dtype)
-    if inner % MIN_LANES or height == 1:
-        return apart
-    joined = replace(tile_of(machine, height * width, channels, terms, dtype), merged=True)
     views, below = (kernel_w, (kernel_h - 1) * width) if stride == 1 else (kernel_w * kernel_h, 0)
-    rows = Work(
-        apart, -(-width // apart.pixels), -(-channels // apart.channels), height, terms,
-        kernel_h * (kernel_w - 1) * inner, kernel_h * apart.pixels * stride * inner, padded, dtype,
-    )  # fmt: skip
-    merged = Work(
-        joined, even(-(-height * width // joined.pixels)), -(-channels // joined.channels), 1, terms,
-        views * below * inner, views * joined.pixels * inner, True, dtype,
-    )  # fmt: skip
-    least = [work_time(machine, work, *task_of(machine, work)) for work in (rows, merged)]
-    return joined if least[1] < least[0] else apart
+
+    def apart(tile: Tile) -> Work:
+        ahead, each = max(kernel_w - stride, 0), tile.pixels * (stride if padded else min(kernel_w, stride))
+        return Work(
+            tile, -(-width // tile.pixels), -(-channels // tile.channels), height, terms,
+            kernel_h * ahead * inner, kernel_h * each * inner, padded, dtype,
+        )  # fmt: skip
+
+    def merged(tile: Tile) -> Work:
+        return Work(
+            replace(tile, merged=True), even(-(-height * width // tile.pixels)), -(-channels // tile.channels), 1,
+            terms, views * below * inner, views * tile.pixels * inner, True, dtype,
+        )  # fmt: skip
+
+    works = [apart(tile) for tile in tiles_of(machine, width, channels, terms, dtype)[:LIKELY]]
+    if inner % MIN_LANES == 0 and height > 1:
+        works += [merged(tile) for tile in tiles_of(machine, height * width, channels, terms, dtype)[:LIKELY]]
+    return min(works, key=lambda work: work_time(machine, work, *task_of(machine, work))).tile

@@ -19,11 +19,11 @@ def work_of(sch: s_tir.Schedule, sums: Block, tile: Tile, others: int, *, copies
     data, weight = (read.source for read in block.reads)
     tiles, positions = int(weight.shape[0]), int(block.writes[0].source.shape[-2])
     terms = prod(int(var.dom.extent) for var in block.iter_vars if var.iter_type == tirx.IterVar.CommReduce)
-    ahead, each = span(sch, sums, data, tile.pixels)
+    ahead, each = span(sch, sums, data, tile.pixels, copies=copies)
     return Work(tile, positions // tile.pixels, tiles, others, terms, ahead, each, copies, str(weight.dtype))
 
 
-def span(sch: s_tir.Schedule, sums: Block, source: tirx.Buffer, pixels: int) -> tuple[int, int]:
+def span(sch: s_tir.Schedule, sums: Block, source: tirx.Buffer, pixels: int, *, copies: bool) -> tuple[int, int]:
     """(a, b): for n times `pixels`, the last but one kept iterator, `sums` reads a + n * b elements of `source`.
 
     Of one image, one tile of channels and all terms. Where an index is no sum of multiples of iterators, each pixel
@@ -44,7 +44,13 @@ def span(sch: s_tir.Schedule, sums: Block, source: tirx.Buffer, pixels: int) -> 
 
     def elements(count: int) -> int:
         taken = [count * pixels if i == pixel else extent for i, extent in enumerate(terms)]
-        return prod(1 + sum(step * (n - 1) for step, n in zip(axis, taken, strict=True)) for axis in steps)
+        return prod(reach(axis, taken) for axis in steps)
+
+    def reach(axis: list[int], taken: list[int]) -> int:
+        """Elements from the first to the last one; if they are not copied, as many as there are when that is fewer."""
+        counts = [(step, n) for step, n in zip(axis, taken, strict=True) if step]
+        whole = 1 + sum(step * (n - 1) for step, n in counts)
+        return whole if copies else min(whole, prod(n for _, n in counts))
 
     each = elements(2) - elements(1)
     return elements(1) - each, each
