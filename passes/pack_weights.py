@@ -5,14 +5,16 @@
 
 It stands after channels-last and before LegalizeOps. T, the output channels to a tile, is the target's; see
 schedule/tiles.py. Weights that several layers share are packed once. The constant of a matmul may stand behind a
-permute_dims. What is not float32, has symbolic shapes or is laid out otherwise stays, and the log says why. The
-arithmetic is that of the operator; sums run in the order of kh, kw, ic.
+permute_dims. float32 stays float32, with the operator's arithmetic and sums in the order of kh, kw, ic. Sums of uint8
+data and int8 weights are exact, in int32, and an nn.pad of their data by one value that nobody else reads becomes
+part of the kernel. What is of other types, has symbolic shapes or is laid out otherwise stays; the log says why.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -27,13 +29,15 @@ from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
-from tvm_split.passes.schedule.machine import Machine, machine_of
+from tvm_split.passes.pack_int8 import Kernel, conv2d_int8, matmul_int8
+from tvm_split.passes.schedule.machine import machine_of
 from tvm_split.passes.schedule.tasks import conv_tile_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
 log = logging.getLogger("tvm_split.passes")
 
-DTYPE = "float32"
+#: types of data, weights and result that there are kernels for
+FLOATS, INTEGERS = ("float32", "float32", "float32"), ("uint8", "int8", "int32")
 
 
 @tvm.transform.module_pass(opt_level=0, name="PackWeights")
@@ -44,14 +48,15 @@ class PackWeights:
     target: Any  # a tvm.target.Target, or what makes one
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        packer = _Packer(mod, machine_of(tvm.target.Target(self.target)))
+        packer = _Packer(mod, tvm.target.Target(self.target))
         for gvar, function in mod.functions_items():
             if isinstance(function, relax.Function) and not (function.attrs or {}).get("Primitive"):
+                packer.readers = readers(function)
                 packed = packer.visit_expr(function)
                 if packer.take_changed():
                     packer.builder_.update_func(gvar, relax.analysis.remove_all_unused(packed))
         if not packer.count:
-            log.info("PackWeights: nothing to do: no conv2d on NHWC and no matmul has constant float32 weights")
+            log.info("PackWeights: nothing to do: no conv2d on NHWC and no matmul has constant weights")
             return mod
         log.info("PackWeights: %d operators, %d weights packed", packer.count, len(packer.packed))
         return packer.builder_.get()
@@ -61,10 +66,11 @@ class PackWeights:
 class _Packer(relax.PyExprMutator):
     """Rewrites functions; `packed` holds what weights became, so that each is packed once."""
 
-    def __init__(self, mod: tvm.IRModule, machine: Machine) -> None:
+    def __init__(self, mod: tvm.IRModule, target: tvm.target.Target) -> None:
         super().__init__(mod)
-        self.machine = machine
+        self.target, self.machine = target, machine_of(target)
         self.packed: dict[object, relax.Expr] = {}
+        self.readers: dict[relax.Var, int] = {}
         self.count = 0
         self.changed = False
 
@@ -73,10 +79,13 @@ class _Packer(relax.PyExprMutator):
         return changed
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
+        read = call.args[0] if call.args else None
         call = super().visit_call_(call)
-        rules = {"relax.nn.conv2d": self.conv2d, "relax.matmul": self.matmul}
-        rule = rules.get(operator(call))
-        replaced = rule(call) if rule is not None else None
+        replaced: relax.Expr | str | None = None
+        if operator(call) == "relax.nn.conv2d":
+            replaced = self.conv2d(call, only_reader=self.readers.get(read) == 1)
+        elif operator(call) == "relax.matmul":
+            replaced = self.matmul(call)
         if isinstance(replaced, str):
             log.info("PackWeights: %s of %s stays: %s", operator(call), static_shape(call.args[0]), replaced)
             return call
@@ -86,29 +95,44 @@ class _Packer(relax.PyExprMutator):
         self.changed = True
         return replaced
 
-    def conv2d(self, call: relax.Call) -> relax.Expr | str:
+    def conv2d(self, call: relax.Call, only_reader: bool) -> relax.Expr | str:
         attrs, data, weight = call.attrs, call.args[0], self.weight(call.args[1])
         shape = static_shape(data)
         layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
         if layouts != ("NHWC", "HWIO", "NHWC"):
             return f"its layouts are {', '.join(layouts)}, expected NHWC, HWIO, NHWC"
-        if shape is None or weight is None or not _is_float32(data, weight, call):
-            return "it has no constant float32 weights, or a symbolic shape"
+        if shape is None or weight is None or _types(data, weight, call) not in (FLOATS, INTEGERS):
+            return "it has no constant weights of float32, or of int8 for uint8 data, or a symbolic shape"
         kernel_h, kernel_w, inner, channels = weight.shape
         strides, padding, dilation = ([int(n) for n in each] for each in (attrs.strides, attrs.padding, attrs.dilation))
-        groups = int(attrs.groups)
+        groups, pad_value = int(attrs.groups), 0
+        integers = weight.dtype == "int8"
+        if integers and only_reader:
+            data, padding, pad_value = self.unpadded(data, padding)
         if groups == shape[-1] == channels and groups > 1:
-            return self.depthwise(data, weight, strides, padding, dilation)
+            return self.depthwise(data, weight, strides, padding, dilation, pad_value)
         if (kernel_h, kernel_w, groups, *strides, *padding) == (1, 1, 1, 1, 1, 0, 0, 0, 0):
             return self.product(data, weight[0, 0])
+        (_, *shape_out, _), terms = static_shape(call) or (), kernel_h * kernel_w * inner
+        if integers:
+            window = strides, padding, dilation
+            return self.integers(
+                data, weight, conv2d_int8(weight, self.target, shape_out[1], *window, groups, pad_value)
+            )
         if groups > 1 and channels // groups % MIN_LANES:
             return f"its groups have {channels // groups} output channels, no multiple of {MIN_LANES}"
-        (_, *space, _), window = static_shape(call) or (), (kernel_h, kernel_w, inner)
         if groups > 1:
-            tile = tile_of(self.machine, space[1], channels // groups, prod(window), DTYPE, exact=True)
+            tile = tile_of(self.machine, shape_out[1], channels // groups, terms, "float32", exact=True)
         else:
-            padded = any(padding)
-            tile = conv_tile_of(self.machine, (space[0], space[1]), channels, window, strides[0], DTYPE, padded=padded)
+            tile = conv_tile_of(
+                self.machine,
+                (shape_out[0], shape_out[1]),
+                channels,
+                (kernel_h, kernel_w, inner),
+                strides[0],
+                "float32",
+                padded=any(padding),
+            )
         literal = self.literal(weight, ("conv2d", tile.channels), lambda: pack_conv2d(weight, tile.channels))
 
         def conv2d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
@@ -118,14 +142,26 @@ class _Packer(relax.PyExprMutator):
 
         return self.builder_.call_te(conv2d, data, literal)
 
+    def unpadded(self, data: relax.Expr, padding: list[int]) -> tuple[relax.Expr, list[int], int]:
+        """The data of an nn.pad of rows and columns, and the padding with that of the nn.pad added; its value."""
+        pad = self.lookup_binding(data) if isinstance(data, relax.Var) else None
+        if operator(pad) != "relax.nn.pad" or str(pad.attrs.pad_mode) != "constant":
+            return data, padding, 0
+        widths, value = [int(n) for n in pad.attrs.pad_width], float(pad.attrs.pad_value)
+        outer, (top, bottom, left, right) = (*widths[:2], *widths[6:]), widths[2:6]
+        if any(outer) or min(widths) < 0 or (any(padding) and value) or value not in range(256):
+            return data, padding, 0
+        added = zip(padding, (top, left, bottom, right), strict=True)
+        return pad.args[0], [own + other for own, other in added], int(value)
+
     def depthwise(
         self, data: relax.Expr, weight: np.ndarray, strides: Sequence[int], padding: Sequence[int],
-        dilation: Sequence[int],
+        dilation: Sequence[int], pad_value: int = 0,
     ) -> relax.Expr:  # fmt: skip
         literal = self.literal(weight, ("depthwise",), lambda: np.ascontiguousarray(weight[:, :, 0, :]))
 
         def depthwise(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-            return depthwise_conv2d(x, w, strides, padding, dilation)
+            return depthwise_conv2d(x, w, strides, padding, dilation, pad_value)
 
         return self.builder_.call_te(depthwise, data, literal)
 
@@ -134,20 +170,27 @@ class _Packer(relax.PyExprMutator):
         shape = static_shape(data)
         if weight is None or weight.ndim != 2:
             return "its second argument is no constant matrix"
-        if shape is None or len(shape) < 2 or not _is_float32(data, weight, call):
-            return f"its data are {data.ty}, expected float32 of two or more known dimensions"
+        if shape is None or len(shape) < 2 or _types(data, weight, call) not in (FLOATS, INTEGERS):
+            return f"its data are {data.ty}, expected float32 or uint8 of two or more known dimensions"
         return self.product(data, weight)
 
     def product(self, data: relax.Expr, weight: np.ndarray) -> relax.Expr:
         """Rows of all leading dimensions times the weights [K][N]."""
         rows, (terms, channels) = prod((static_shape(data) or ())[:-1]), weight.shape
-        tile = tile_of(self.machine, rows, channels, terms, DTYPE, copies=True)
+        if weight.dtype == "int8":
+            return self.integers(data, weight, matmul_int8(weight, self.target, rows))
+        tile = tile_of(self.machine, rows, channels, terms, "float32", copies=True)
         literal = self.literal(weight, ("matmul", tile.channels), lambda: pack_matmul(weight, tile.channels))
 
         def matmul(x: te.Tensor, w: te.Tensor) -> te.Tensor:
             return matmul_packed(x, w, channels, tile)
 
         return self.builder_.call_te(matmul, data, literal)
+
+    def integers(self, data: relax.Expr, weight: np.ndarray, kernel: Kernel) -> relax.Expr:
+        layouts = ((*kernel.layout, i) for i in range(len(kernel.constants)))
+        literals = [self.literal(weight, *each) for each in zip(layouts, kernel.constants, strict=True)]
+        return self.builder_.call_te(kernel.compute, data, *literals, primfunc_name_hint=kernel.name)
 
     def weight(self, expr: relax.Expr) -> np.ndarray | None:
         """The array of a constant, or of one behind a permute_dims."""
@@ -161,9 +204,15 @@ class _Packer(relax.PyExprMutator):
     def literal(self, weight: np.ndarray, layout: tuple[object, ...], pack: Callable[[], np.ndarray]) -> relax.Expr:
         key = (layout, weight.shape, hashlib.sha256(np.ascontiguousarray(weight).data).digest())
         if key not in self.packed:
-            self.packed[key] = relax.const(pack(), str(weight.dtype))
+            self.packed[key] = relax.const(pack())
         return self.packed[key]
 
 
-def _is_float32(data: relax.Expr, weight: np.ndarray, call: relax.Call) -> bool:
-    return {str(data.ty.dtype), str(weight.dtype), str(call.ty.dtype)} == {DTYPE}
+def _types(data: relax.Expr, weight: np.ndarray, call: relax.Call) -> tuple[str, str, str]:
+    return str(data.ty.dtype), str(weight.dtype), str(call.ty.dtype)
+
+
+def readers(function: relax.Function) -> dict[relax.Var, int]:
+    """How many bindings read each variable; the result counts as one."""
+    values = [binding.value for block in function.body.blocks for binding in block.bindings]
+    return Counter(var for value in (*values, function.body.body) for var in relax.analysis.free_vars(value))

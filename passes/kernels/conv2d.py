@@ -1,17 +1,20 @@
 """2-D convolution of channels-last data with packed weights.
 
-    data     [N][H][W][I]
-    weight   [tiles][KH][KW][I / groups][T], T output channels to a tile; the last tile is filled up with zeros
-    result   [N][OH][OW][O]
+    data     [N][H][W][I] float32, or uint8
+    weight   [tiles][KH][KW][I / groups][T] float32, or int8; T output channels to a tile; the last one is filled up
+             with zeros
+    result   [N][OH][OW][O] float32, or int32
 
 The sum is made tile by tile in `sums` [N][tiles][OH][pixels][T], whose rows are rounded up to whole register tiles;
 `unpack` drops what lies beyond the result. The schedule (schedule/packed.py) fuses the two, so neither the tiles nor
 the rounded rows are ever in memory. It finds the blocks by these annotations.
+For integers this is the form for processors without a dot product instruction; the others have conv2d_dot.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,9 +52,9 @@ def sums_attrs(tile: Tile) -> dict[str, object]:
 
 def conv2d_packed(
     data: te.Tensor, weight: te.Tensor, out_channels: int, tile: Tile, strides: Sequence[int], padding: Sequence[int],
-    dilation: Sequence[int], groups: int = 1,
+    dilation: Sequence[int], groups: int = 1, pad_value: int = 0,
 ) -> te.Tensor:  # fmt: skip
-    """`padding` is top, left, bottom, right. With groups, each group's channels are whole tiles."""
+    """`padding` is top, left, bottom, right, of `pad_value`. With groups, each group's channels are whole tiles."""
     batch, height, width, _ = (int(extent) for extent in data.shape)
     tiles, kernel_h, kernel_w, inner, channels = (int(extent) for extent in weight.shape)
     (stride_h, stride_w), (step_h, step_w) = strides, dilation
@@ -60,18 +63,21 @@ def conv2d_packed(
     out_w = (width + padding[1] + padding[3] - reach_w) // stride_w + 1
     row = round_up(out_w, tile.pixels)
     extents = ((out_h - 1) * stride_h + reach_h, (row - 1) * stride_w + reach_w)
-    data = padded(data, extents, (padding[0], padding[1]))
-    in_group = tirx.IntImm("int64", tiles // groups)
+    data = padded(data, extents, (padding[0], padding[1]), pad_value)
+    multiply, in_group = times(data), tirx.IntImm("int64", tiles // groups)
 
     window = zip(("kh", "kw", "ic"), int64(kernel_h, kernel_w, inner), strict=True)
     kh, kw, ic = (te.reduce_axis((0, extent), name) for name, extent in window)
     sums = te.compute(
         int64(batch, tiles, out_h, row, channels),
         lambda n, oo, h, w, oi: te.sum(
-            data[
-                n, h * stride_h + kh * step_h, w * stride_w + kw * step_w,
-                ic if groups == 1 else te.indexdiv(oo, in_group) * inner + ic,
-            ] * weight[oo, kh, kw, ic, oi],
+            multiply(
+                data[
+                    n, h * stride_h + kh * step_h, w * stride_w + kw * step_w,
+                    ic if groups == 1 else te.indexdiv(oo, in_group) * inner + ic,
+                ],
+                weight[oo, kh, kw, ic, oi],
+            ),
             axis=[kh, kw, ic],
         ),
         name="sums", attrs=sums_attrs(tile),
@@ -83,19 +89,30 @@ def conv2d_packed(
     )  # fmt: skip
 
 
-def padded(data: te.Tensor, extents: tuple[int, int], before: tuple[int, int]) -> te.Tensor:
-    """The data with zeros around it, `before` of them first, up to the extents; itself when it covers them."""
+def term(value: tirx.Expr, weight: tirx.Expr, offset: int = 0) -> tirx.Expr:
+    """One product of integers, in int32, as dot product instructions are described; see schedule/dot.py."""
+    wide = value.astype("int32")
+    return (wide - tirx.IntImm("int32", offset) if offset else wide) * weight.astype("int32")
+
+
+def times(data: te.Tensor) -> Callable[[tirx.Expr, tirx.Expr], tirx.Expr]:
+    """What makes a product of the data and weights."""
+    return operator.mul if data.dtype == "float32" else term
+
+
+def padded(data: te.Tensor, extents: tuple[int, int], before: tuple[int, int], value: int = 0) -> te.Tensor:
+    """The data with `value` around it, `before` of them first, up to the extents; itself when it covers them."""
     batch, height, width, channels = (int(extent) for extent in data.shape)
     top, left = before
     if not (top or left) and extents[0] <= height and extents[1] <= width:
         return data
 
-    def element(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
+    def at(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
         inside = [h >= top] if top else []
         inside += [h < height + top] if extents[0] > height + top else []
         inside += [w >= left] if left else []
         inside += [w < width + left] if extents[1] > width + left else []
-        value = data[n, h - top, w - left, c]
-        return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, data.dtype)) if inside else value
+        element = data[n, h - top, w - left, c]
+        return tirx.if_then_else(tirx.all(*inside), element, tirx.const(value, data.dtype)) if inside else element
 
-    return te.compute(int64(batch, *extents, channels), element, name="pad", attrs={KERNEL: PAD})
+    return te.compute(int64(batch, *extents, channels), at, name="pad", attrs={KERNEL: PAD})

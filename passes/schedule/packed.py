@@ -5,7 +5,7 @@
                pad of the rows that are read
                for tile of pixels:
                  pixels x channels sums to zero            vectors, unrolled
-                 for kh, kw, ic: sums += data * weight     vectors, unrolled
+                 for kh, kw, ic: sums += data * weight     vectors or dot product instructions, unrolled
                  the rest, one vector after the other
 
 The order of summation is the unscheduled kernel's. Functions that are built otherwise are left alone.
@@ -13,6 +13,7 @@ The order of summation is the unscheduled kernel's. Functions that are built oth
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from math import prod
@@ -23,20 +24,20 @@ from tvm import s_tir, tirx
 from tvm.s_tir import dlight
 
 from tvm_split.passes.kernels.conv2d import KERNEL, LANES, PAD, PIXELS, SUMS, UNPACK
+from tvm_split.passes.kernels.conv2d_dot import DOT, RAGGED
+from tvm_split.passes.schedule.dot import DOTS, Dot
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tasks import task_of
 from tvm_split.passes.schedule.tiles import Tile
-from tvm_split.passes.schedule.work import work_of
+from tvm_split.passes.schedule.work import merge_rows, work_of
 
 log = logging.getLogger("tvm_split.passes")
 
 Block = Any  # what the schedule calls SBlockRV and LoopRV has no public type
 Loop = Any
 
-#: loops of a matrix product's sums: tile of columns, row, column, term
-MATMUL_ITERS = 4
-#: of a convolution over merged rows: image, tile of channels, position, channel, three of the window
-MERGED_ITERS = 7
+#: dimensions of a matrix product's sums: tile of columns, row, column; of a convolution over merged rows, and images
+MATMUL_DIMS, MERGED_DIMS = 3, 4
 #: vectors shorter than this are not worth their instructions
 MIN_LANES = 4
 
@@ -50,6 +51,7 @@ class Blocks:
     host: Block
     output: Block
     tile: Tile
+    dot: Dot | None
 
 
 class Packed(dlight.ScheduleRule):
@@ -72,13 +74,16 @@ def _scheduled(func: tirx.PrimFunc, machine: Machine) -> s_tir.Schedule | None:
     if sch is None:
         return None
     blocks = _blocks(sch)
-    task = _tiled(sch, blocks, machine)
-    if task is None:
+    loops = _tiled(sch, blocks, machine)
+    if loops is None:
         return None
+    task, lane = loops
     if blocks.pad is not None:
         _schedule_pad(sch, blocks.pad, task, machine.lanes(_dtype(sch, blocks.pad)))
     if sch.get(blocks.output) != sch.get(blocks.host):
         _schedule_copy(sch, blocks.output)
+    if blocks.dot:
+        sch.tensorize(lane, blocks.dot.intrin(blocks.tile.lanes))  # at last: no block can be moved past it
     return sch
 
 
@@ -107,26 +112,12 @@ def _inlined(func: tirx.PrimFunc) -> s_tir.Schedule | None:
     for i, block in enumerate(after[:-1]):
         if i != host:
             sch.compute_inline(block)
-    iterators = len(sch.get(roles[SUMS]).iter_vars)
-    if iterators in (MATMUL_ITERS, MERGED_ITERS):
-        _merge_rows(sch, after[host], keep=iterators == MERGED_ITERS)
+    dims = len(sch.get(roles[SUMS]).writes[0].source.shape)
+    if dims in (MATMUL_DIMS, MERGED_DIMS):
+        merge_rows(sch, after[host], keep=dims - MATMUL_DIMS)
         # Only in simple form do the indices tell compute_at which rows a tile needs.
         sch = s_tir.Schedule(tirx.transform.StmtSimplify()(sch.mod))
     return sch
-
-
-def _merge_rows(sch: s_tir.Schedule, host: Block, keep: int) -> None:
-    """One dimension of rows, behind the first `keep` dimensions: 0 of a matrix product, 1 of a merged convolution."""
-    *extents, _ = (_extents(sch, host) or ())[keep:]
-
-    def merged(*index: tirx.Var) -> list[tirx.Expr]:
-        row = index[keep]
-        for extent, i in zip(extents[1:], index[keep + 1 : -1], strict=True):
-            row = row * extent + i
-        return [*index[:keep], row, index[-1]]
-
-    if len(extents) > 1:
-        sch.transform_block_layout(host, tirx.IndexMap.from_func(merged, ndim=keep + len(extents) + 1))
 
 
 def _blocks(sch: s_tir.Schedule) -> Blocks:
@@ -136,7 +127,8 @@ def _blocks(sch: s_tir.Schedule) -> Blocks:
     (host,), (output,) = sch.get_consumers(sums), sch.get_output_blocks(root)
     annotations = sch.get(sums).annotations
     channels = int(sch.get(sums).writes[0].source.shape[-1])
-    return Blocks(sums, roles.get(PAD), host, output, Tile(int(annotations[PIXELS]), channels, int(annotations[LANES])))
+    tile = Tile(int(annotations[PIXELS]), channels, int(annotations[LANES]))
+    return Blocks(sums, roles.get(PAD), host, output, tile, DOTS.get(str(annotations.get(DOT))))
 
 
 def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
@@ -149,8 +141,11 @@ def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
     return tuple(extents)
 
 
-def _tiled(sch: s_tir.Schedule, blocks: Blocks, machine: Machine) -> Loop | None:
-    """Tile the host and make the sums in it; the parallel loop. None when the sums are not a tile there."""
+def _tiled(sch: s_tir.Schedule, blocks: Blocks, machine: Machine) -> tuple[Loop, Loop] | None:
+    """Tile the host and make the sums in it. The parallel loop and, for the dot product, that of one vector's sums.
+
+    None when the sums are not a tile there.
+    """
     tile = blocks.tile
     reductions = sum(var.iter_type == tirx.IterVar.CommReduce for var in sch.get(blocks.sums).iter_vars)
     spatial = len(sch.get(blocks.sums).iter_vars) - reductions
@@ -169,21 +164,26 @@ def _tiled(sch: s_tir.Schedule, blocks: Blocks, machine: Machine) -> Loop | None
     inner = sch.get_loops(blocks.sums)[-(spatial + reductions) :]
     made = [_extent(sch, loop) for loop in inner[:spatial]]
     lanes = tile.lanes if made[-1] == tile.channels else 1  # of a single output channel, only that one is made
-    if made[:-1] != [*[1] * (spatial - 2), tile.pixels] or made[-1] not in (tile.channels, 1):
+    fewest = tile.channels if blocks.dot else 1
+    if made[:-1] != [*[1] * (spatial - 2), tile.pixels] or made[-1] not in (tile.channels, fewest):
         return None
-    sch.reorder(*inner[spatial:], *inner[:spatial])
-    _as_vectors(sch, inner[spatial - 2], inner[spatial - 1], lanes)
+    *terms, call = inner[spatial:] if blocks.dot else (*inner[spatial:], None)
+    sch.reorder(*terms, *inner[:spatial], *([call] if call else []))
+    lane = _as_vectors(sch, inner[spatial - 2], inner[spatial - 1], lanes)
+    if not blocks.dot:
+        sch.vectorize(lane)
     *_, pixels, channels = sch.get_loops(sch.decompose_reduction(blocks.sums, inner[spatial]))
-    _as_vectors(sch, pixels, channels, lanes)
+    sch.vectorize(_as_vectors(sch, pixels, channels, lanes))
     _write_back(sch, blocks, channel)
-    return task
+    return task, lane
 
 
-def _as_vectors(sch: s_tir.Schedule, pixels: Loop, channels: Loop, lanes: int) -> None:
+def _as_vectors(sch: s_tir.Schedule, pixels: Loop, channels: Loop, lanes: int) -> Loop:
+    """Unroll the tile; the loop over what is to be one vector."""
     vectors, lane = sch.split(channels, [None, lanes])
-    sch.vectorize(lane)
     sch.unroll(vectors)
     sch.unroll(pixels)
+    return lane
 
 
 def _write_back(sch: s_tir.Schedule, blocks: Blocks, channel: Loop) -> None:
@@ -198,21 +198,24 @@ def _write_back(sch: s_tir.Schedule, blocks: Blocks, channel: Loop) -> None:
 def _schedule_pad(sch: s_tir.Schedule, pad: Block, task: Loop, max_lanes: int) -> None:
     """Rows of whole vectors are padded by whoever reads them, which is less work than fetching them from memory.
 
-    Others, a network's first layer, are padded in a pass of their own: zeros, then the data.
+    Others, a network's first layer, are padded in a pass of their own: the border's value, then the data.
     """
-    channels = int(sch.get(pad).iter_vars[-1].dom.extent)
-    lanes = _dividing(max_lanes, channels)
-    if lanes >= MIN_LANES:
+    ragged = RAGGED in sch.get(pad).annotations
+    lanes = _dividing(max_lanes, int(sch.get(pad).iter_vars[-1].dom.extent))
+    if lanes >= MIN_LANES and not ragged:
         sch.compute_at(pad, task, preserve_unit_loops=True)
         sch.vectorize(sch.split(sch.get_loops(pad)[-1], [None, lanes])[1])
         return
-    zero = sch.decompose_padding(pad, sch.get_loops(pad)[0])
-    for block in (zero, pad):
-        *rows, width, channel = sch.get_loops(block)
-        sch.parallel(sch.fuse(*rows))
-        fused = sch.fuse(width, channel)
-        lanes = _dividing(max_lanes, int(sch.get(fused).extent))
-        sch.vectorize(sch.split(fused, [None, lanes])[1])
+    blocks = [pad]
+    with contextlib.suppress(s_tir.ScheduleError):  # what is no box of data in a border stays one block
+        blocks.append(sch.decompose_padding(pad, sch.get_loops(pad)[0]))
+    for block in blocks:
+        loops = sch.get_loops(block)
+        rows = max(len(loops) - (1 if ragged else 2), 1)
+        sch.parallel(sch.fuse(*loops[:rows]))
+        inner = sch.fuse(*loops[rows:])
+        if len(blocks) > 1:  # else conditions differ within a vector
+            sch.vectorize(sch.split(inner, [None, _dividing(max_lanes, int(sch.get(inner).extent))])[1])
 
 
 def _schedule_copy(sch: s_tir.Schedule, block: Block) -> None:

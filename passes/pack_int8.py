@@ -1,0 +1,123 @@
+"""Packed kernels of uint8 data and constant int8 weights, for pack_weights.py: what to compute with which arrays.
+
+With a dot product instruction (schedule/dot.py) the kernels are conv2d_dot.py and matmul_dot.py, else the plain ones.
+All are exact, so they compute the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import te
+
+from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d, round_up
+from tvm_split.passes.kernels.conv2d_dot import conv2d_dot, joins, pack_conv2d_dot
+from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
+from tvm_split.passes.kernels.matmul_dot import matmul_dot, pack_matmul_dot
+from tvm_split.passes.schedule.dot import Dot, dot_of
+from tvm_split.passes.schedule.machine import machine_of
+from tvm_split.passes.schedule.tiles import MIN_LANES, Tile, tile_of
+
+SUM = "int32"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """`compute(data, *constants)` is the result; each constant is made by a function. `layout` names how."""
+
+    name: str
+    compute: Callable[..., te.Tensor]
+    constants: tuple[Callable[[], np.ndarray], ...]
+    layout: tuple[object, ...]
+
+
+def conv2d_int8(
+    weight: np.ndarray, target: tvm.target.Target, row: int, strides: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], groups: int, pad_value: int,
+) -> Kernel:  # fmt: skip
+    """Of HWIO weights, for results with rows of `row` pixels. `padding` is top, left, bottom, right."""
+    machine, dot = machine_of(target), _dot(target, weight.shape[-1], strides[1])
+    merged = _groups_to_merge(*weight.shape[2:], groups, machine.lanes(SUM), dot.terms if dot else 1)
+    weight, groups = _merged(weight, groups, merged), groups // merged
+    height, width, inner, channels = weight.shape
+    join = dot is not None and joins(dot, width, inner, dilation[1], groups)
+    run, terms = (width * inner if join else inner), dot.terms if dot else 1
+    steps = height * (1 if join else width) * (round_up(run, terms) // terms)
+    tile = tile_of(machine, row, channels // groups, steps, SUM, exact=groups > 1)
+    if dot is None:
+        return Kernel(
+            "conv2d",
+            lambda x, w: conv2d_packed(x, w, channels, tile, strides, padding, dilation, groups, pad_value),
+            (lambda: pack_conv2d(weight, tile.channels),),
+            ("conv2d", tile.channels, merged),
+        )  # fmt: skip
+    kind = _fitting(dot, tile)
+
+    def compute(x: te.Tensor, w: te.Tensor, missing: te.Tensor | None = None) -> te.Tensor:
+        return conv2d_dot(
+            x, w, missing, channels, tile, kind, width, strides, padding, dilation, groups, pad_value
+        )  # fmt: skip
+
+    pack = (lambda: pack_conv2d_dot(weight, tile.channels, kind, join), *_missing(weight, kind))
+    return Kernel("conv2d", compute, pack, ("conv2d", kind.name, tile.channels, merged, join))
+
+
+def matmul_int8(weight: np.ndarray, target: tvm.target.Target, rows: int) -> Kernel:
+    """Of weights [K][N], for `rows` rows of data."""
+    dot, (terms, channels) = _dot(target, weight.shape[-1]), weight.shape
+    steps = -(-terms // dot.terms) if dot else terms
+    tile = tile_of(machine_of(target), rows, channels, steps, SUM, copies=True)
+    if dot is None:
+        return Kernel(
+            "matmul",
+            lambda x, w: matmul_packed(x, w, channels, tile),
+            (lambda: pack_matmul(weight, tile.channels),),
+            ("matmul", tile.channels),
+        )
+    kind = _fitting(dot, tile)
+
+    def compute(x: te.Tensor, w: te.Tensor, missing: te.Tensor | None = None) -> te.Tensor:
+        return matmul_dot(x, w, missing, channels, tile, kind)
+
+    pack = (lambda: pack_matmul_dot(weight, tile.channels, kind), *_missing(weight, kind))
+    return Kernel("matmul", compute, pack, ("matmul", kind.name, tile.channels))
+
+
+def _dot(target: tvm.target.Target, channels: int, stride_w: int = 1) -> Dot | None:
+    """The instruction; none for a single output channel, of which there is no vector."""
+    dot = dot_of(target) if channels > 1 else None
+    return dot.single if dot and dot.pixels > 1 and stride_w > 1 else dot
+
+
+def _fitting(dot: Dot, tile: Tile) -> Dot:
+    return dot.single if dot.single and tile.pixels % dot.pixels else dot
+
+
+def _missing(weight: np.ndarray, dot: Dot) -> tuple[Callable[[], np.ndarray], ...]:
+    """What the instruction leaves out of each channel's sum."""
+    if not dot.shift:
+        return ()
+    return (lambda: dot.shift * weight.sum(axis=tuple(range(weight.ndim - 1)), dtype="int32"),)
+
+
+def _groups_to_merge(inner: int, channels: int, groups: int, lanes: int, terms: int) -> int:
+    """How many groups to compute as one with zeros between them, so that they fill vectors: fewest calls win.
+
+    `inner`: input channels of a group; `channels`: output channels of all. With all of them merged there is none.
+    """
+    outer = channels // groups
+    options = [n for n in range(1, groups + 1) if groups % n == 0 and (n == groups or n * outer % MIN_LANES == 0)]
+    return min(options, key=lambda n: (groups // n * -(-n * outer // lanes) * -(-n * inner // terms), -n))
+
+
+def _merged(weight: np.ndarray, groups: int, merged: int) -> np.ndarray:
+    """HWIO weights of groups // merged groups, `merged` of the former in each."""
+    height, width, inner, channels = weight.shape
+    wide = np.zeros((height, width, merged, inner, groups, channels // groups), weight.dtype)
+    each = weight.reshape(height, width, inner, groups, -1)
+    for group in range(groups):
+        wide[:, :, group % merged, :, group] = each[:, :, :, group]
+    return wide.reshape(height, width, merged * inner, channels)
