@@ -27,11 +27,13 @@ from tvm.target import codegen
 
 from tvm_split.passes.bindings import constant, operator, static_shape
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
+from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
 from tvm_split.passes.pack_int8 import Kernel, conv2d_int8, matmul_int8
 from tvm_split.passes.schedule.machine import Machine, machine_of
+from tvm_split.passes.schedule.tasks import conv_tile_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
 log = logging.getLogger("tvm_split.passes")
@@ -118,16 +120,27 @@ class _Packer(relax.PyExprMutator):
             return self.depthwise(data, weight, strides, padding, dilation, pad_value)
         if (kernel_h, kernel_w, groups, *strides, *padding) == (1, 1, 1, 1, 1, 0, 0, 0, 0):
             return self.product(data, weight[0, 0])
-        row, terms = (static_shape(call) or ())[2], kernel_h * kernel_w * inner
+        (_, *shape_out, _), terms = static_shape(call) or (), kernel_h * kernel_w * inner
         if integers:
             window = strides, padding, dilation
-            return self.integers(data, weight, conv2d_int8(weight, self.target, row, *window, groups, pad_value))
+            return self.integers(
+                data, weight, conv2d_int8(weight, self.target, shape_out[1], *window, groups, pad_value)
+            )
         if groups > 1 and channels // groups % MIN_LANES:
             return f"its groups have {channels // groups} output channels, no multiple of {MIN_LANES}"
-        tile = tile_of(self.fitting(weight), row, channels // groups, terms, str(weight.dtype), exact=groups > 1)
+        machine, dtype = self.fitting(weight), str(weight.dtype)
+        if groups > 1:
+            tile = tile_of(machine, shape_out[1], channels // groups, terms, dtype, exact=True)
+        else:
+            window = kernel_h, kernel_w, inner
+            tile = conv_tile_of(
+                machine, (shape_out[0], shape_out[1]), channels, window, strides[0], dtype, padded=any(padding)
+            )
         literal = self.literal(weight, ("conv2d", tile.channels), lambda: pack_conv2d(weight, tile.channels))
 
         def conv2d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+            if tile.merged:
+                return conv2d_merged(x, w, channels, tile, strides, padding, dilation)
             return conv2d_packed(x, w, channels, tile, strides, padding, dilation, groups)
 
         return self.builder_.call_te(conv2d, data, literal)

@@ -27,7 +27,9 @@ from tvm_split.passes.kernels.conv2d import KERNEL, LANES, PAD, PIXELS, SUMS, UN
 from tvm_split.passes.kernels.conv2d_dot import DOT, RAGGED
 from tvm_split.passes.schedule.dot import DOTS, Dot
 from tvm_split.passes.schedule.machine import Machine, machine_of
+from tvm_split.passes.schedule.tasks import task_of
 from tvm_split.passes.schedule.tiles import Tile
+from tvm_split.passes.schedule.work import merge_rows, work_of
 
 log = logging.getLogger("tvm_split.passes")
 
@@ -36,14 +38,10 @@ Loop = Any
 
 #: LLVM would write out fewer input channels, in registers that the sums need: they go into the loop over columns
 FEW_CHANNELS = 8
-#: dimensions of a matrix product's sums: tile of columns, row, column
-MATMUL_DIMS = 3
+#: dimensions of a matrix product's sums: tile of columns, row, column; of a convolution over merged rows, and images
+MATMUL_DIMS, MERGED_DIMS = 3, 4
 #: vectors shorter than this are not worth their instructions
 MIN_LANES = 4
-#: a task of this many tiles hides its own cost
-MAX_RUN = 16
-#: with this many tasks a core, what the last ones leave idle does not count
-TASKS_A_CORE = 16
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def _scheduled(func: tirx.PrimFunc, machine: Machine) -> s_tir.Schedule | None:
     if sch is None:
         return None
     blocks = _blocks(sch)
-    loops = _tiled(sch, blocks, machine.cores)
+    loops = _tiled(sch, blocks, machine)
     if loops is None:
         return None
     task, lane = loops
@@ -116,25 +114,12 @@ def _inlined(func: tirx.PrimFunc) -> s_tir.Schedule | None:
     for i, block in enumerate(after[:-1]):
         if i != host:
             sch.compute_inline(block)
-    if len(sch.get(roles[SUMS]).writes[0].source.shape) == MATMUL_DIMS:
-        _merge_rows(sch, after[host])
+    dims = len(sch.get(roles[SUMS]).writes[0].source.shape)
+    if dims in (MATMUL_DIMS, MERGED_DIMS):
+        merge_rows(sch, after[host], keep=dims - MATMUL_DIMS)
         # Only in simple form do the indices tell compute_at which rows a tile needs.
         sch = s_tir.Schedule(tirx.transform.StmtSimplify()(sch.mod))
     return sch
-
-
-def _merge_rows(sch: s_tir.Schedule, host: Block) -> None:
-    """Of a matrix product: one dimension of rows."""
-    *extents, _ = _extents(sch, host) or ()
-
-    def merged(*index: tirx.Var) -> list[tirx.Expr]:
-        row = index[0]
-        for extent, i in zip(extents[1:], index[1:-1], strict=True):
-            row = row * extent + i
-        return [row, index[-1]]
-
-    if len(extents) > 1:
-        sch.transform_block_layout(host, tirx.IndexMap.from_func(merged, ndim=len(extents) + 1))
 
 
 def _blocks(sch: s_tir.Schedule) -> Blocks:
@@ -158,7 +143,7 @@ def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
     return tuple(extents)
 
 
-def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> tuple[Loop, Loop] | None:
+def _tiled(sch: s_tir.Schedule, blocks: Blocks, machine: Machine) -> tuple[Loop, Loop] | None:
     """Tile the host and make the sums in it. The parallel loop and, for the dot product, that of one vector's sums.
 
     None when the sums are not a tile there.
@@ -167,11 +152,15 @@ def _tiled(sch: s_tir.Schedule, blocks: Blocks, cores: int) -> tuple[Loop, Loop]
     reductions = sum(var.iter_type == tirx.IterVar.CommReduce for var in sch.get(blocks.sums).iter_vars)
     spatial = len(sch.get(blocks.sums).iter_vars) - reductions
     *outer, pixel, channel = sch.get_loops(blocks.host)
-    pixel_tile, pixel = sch.split(pixel, [None, tile.pixels])
+    positions = int(sch.get(blocks.sums).writes[0].source.shape[-2])  # tiles may go beyond what the host needs
+    pixel_tile, pixel = sch.split(pixel, [positions // tile.pixels, tile.pixels])
     channel_tile, channel = sch.split(channel, [None, tile.channels])
-    sch.reorder(*outer[:1], channel_tile, *outer[1:], pixel_tile, pixel, channel)
-    run, pixel_tile = _runs(sch, [*outer, channel_tile], pixel_tile, cores)
-    task = sch.fuse(*outer[:1], channel_tile, *outer[1:], run)
+    others = prod(int(sch.get(loop).extent) for loop in outer)
+    run, group = task_of(machine, work_of(sch, blocks.sums, tile, others, copies=blocks.pad is not None))
+    runs, pixel_tile = sch.split(pixel_tile, [None, run])
+    groups, channel_tile = sch.split(channel_tile, [None, group])
+    sch.reorder(*outer[:1], groups, *outer[1:], runs, channel_tile, pixel_tile, pixel, channel)
+    task = sch.fuse(*outer[:1], groups, *outer[1:], runs)
     sch.parallel(task)
     sch.compute_at(blocks.sums, pixel_tile, preserve_unit_loops=True)
     inner = sch.get_loops(blocks.sums)[-(spatial + reductions) :]
@@ -197,14 +186,6 @@ def _in_a_row(sch: s_tir.Schedule, sums: Block, steps: int | None, dot: Dot | No
     """Whether a loop of a few steps over input channels takes all that the data have, so that columns follow on."""
     channels = {int(region.source.shape[-1]) for region in sch.get(sums).reads if len(region.source.shape) == 4}
     return steps is not None and steps < FEW_CHANNELS and channels == {steps * (dot.terms if dot else 1)}
-
-
-def _runs(sch: s_tir.Schedule, others: list[Loop], pixel_tile: Loop, cores: int) -> list[Loop]:
-    """Tiles of pixels that one core takes one after the other: a task costs, but too few of them share out badly."""
-    tiles, outer = int(sch.get(pixel_tile).extent), prod(int(sch.get(loop).extent) for loop in others)
-    runs = [n for n in range(1, min(tiles, MAX_RUN) + 1) if tiles % n == 0]
-    fair = [n for n in runs if tiles // n * outer >= TASKS_A_CORE * cores or tiles // n * outer % cores == 0]
-    return list(sch.split(pixel_tile, [None, max(fair, default=1)]))
 
 
 def _as_vectors(sch: s_tir.Schedule, pixels: Loop, channels: Loop, lanes: int) -> Loop:

@@ -1,0 +1,73 @@
+"""2-D convolution as conv2d.py's, for short rows: register tiles run on from one row of the result to the next.
+
+    data     [N][H][W][I]
+    weight   [tiles][KH][KW][I][T], as conv2d.py packs it; the schedule asks that 4 divides I
+    result   [N][OH][OW][O]
+
+`panels` [N][views][KW][positions][I] holds, for each column of the window, what it meets, position by position of the
+result, so that neighbours in the result are neighbours here even where a row ends. With a stride of 1 a row of the
+window is a shift by whole rows, and one view serves all of them; else each row has a view of its own. The sum is made
+in `sums` [N][tiles][positions][T]; `unpack` drops what lies beyond the result. The schedule is schedule/packed.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tvm import te, tirx
+
+from tvm_split.passes.kernels.conv2d import KERNEL, PAD, UNPACK, int64, sums_attrs
+
+if TYPE_CHECKING:  # its package imports the rules, and they import this
+    from tvm_split.passes.schedule.tiles import Tile
+
+#: so much more than the result may be computed for the sake of tasks of equal size
+SPARE = 1 / 64
+
+
+def conv2d_merged(
+    data: te.Tensor, weight: te.Tensor, out_channels: int, tile: Tile, strides: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int],
+) -> te.Tensor:  # fmt: skip
+    """`padding` is top, left, bottom, right."""
+    batch, height, width, _ = (int(extent) for extent in data.shape)
+    tiles, kernel_h, kernel_w, inner, channels = (int(extent) for extent in weight.shape)
+    (stride_h, _), (step_h, step_w) = strides, dilation
+    out_h = (height + padding[0] + padding[2] - (kernel_h - 1) * step_h - 1) // stride_h + 1
+    out_w = (width + padding[1] + padding[3] - (kernel_w - 1) * step_w - 1) // strides[1] + 1
+    positions = tile.pixels * even(-(-out_h * out_w // tile.pixels))
+    views, below = (1, (kernel_h - 1) * step_h * out_w) if stride_h == 1 else (kernel_h, 0)
+
+    def met(n: tirx.Var, view: tirx.Var, kw: tirx.Var, position: tirx.Var, c: tirx.Var) -> tirx.Expr:
+        h = te.indexdiv(position, out_w) * stride_h + view * step_h - padding[0]
+        w = te.indexmod(position, out_w) * strides[1] + kw * step_w - padding[1]
+        inside = tirx.all(h >= 0, h < height, w >= 0, w < width)
+        return tirx.if_then_else(inside, data[n, h, w, c], tirx.const(0, data.dtype))
+
+    panels = te.compute(
+        int64(batch, views, kernel_w, positions + below, inner), met, name="panels", attrs={KERNEL: PAD}
+    )
+    window = zip(("kh", "kw", "ic"), int64(kernel_h, kernel_w, inner), strict=True)
+    kh, kw, ic = (te.reduce_axis((0, extent), name) for name, extent in window)
+    view, shift = (0, kh * (step_h * out_w)) if views == 1 else (kh, 0)
+    sums = te.compute(
+        int64(batch, tiles, positions, channels),
+        lambda n, oo, m, oi: te.sum(panels[n, view, kw, m + shift, ic] * weight[oo, kh, kw, ic, oi], axis=[kh, kw, ic]),
+        name="sums", attrs=sums_attrs(tile),
+    )  # fmt: skip
+    return te.compute(
+        int64(batch, out_h, out_w, out_channels),
+        lambda n, h, w, o: sums[n, te.indexdiv(o, channels), h * out_w + w, te.indexmod(o, channels)],
+        name="unpack", attrs={KERNEL: UNPACK},
+    )  # fmt: skip
+
+
+def even(tiles: int) -> int:
+    """The number of tiles, or one up to SPARE larger, that has the most divisors: ways to share them out."""
+    return max(range(tiles, tiles + int(tiles * SPARE) + 1), key=lambda n: (len(divisors(n)), -n))
+
+
+def divisors(number: int) -> list[int]:
+    small = [n for n in range(1, int(number**0.5) + 1) if number % n == 0]
+    return sorted({*small, *(number // n for n in small)})

@@ -1,0 +1,70 @@
+"""What a packed kernel has to do in all, as its blocks and their indices say; and rows that it takes as one."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from tvm import s_tir, sym, tirx
+
+from tvm_split.passes.schedule.tasks import Work
+from tvm_split.passes.schedule.tiles import Tile
+
+Block = Any  # what the schedule calls SBlockRV has no public type
+
+
+def work_of(sch: s_tir.Schedule, sums: Block, tile: Tile, others: int, *, copies: bool) -> Work:
+    """The work of the block of sums: `others` loops stand outside of pixels and tiles of channels."""
+    block = sch.get(sums)
+    data, weight = (read.source for read in block.reads)
+    tiles, positions = int(weight.shape[0]), int(block.writes[0].source.shape[-2])
+    terms = prod(int(var.dom.extent) for var in block.iter_vars if var.iter_type == tirx.IterVar.CommReduce)
+    ahead, each = span(sch, sums, data, tile.pixels, copies=copies)
+    return Work(tile, positions // tile.pixels, tiles, others, terms, ahead, each, copies, str(weight.dtype))
+
+
+def span(sch: s_tir.Schedule, sums: Block, source: tirx.Buffer, pixels: int, *, copies: bool) -> tuple[int, int]:
+    """(a, b): for n times `pixels`, the last but one kept iterator, `sums` reads a + n * b elements of `source`.
+
+    Of one image, one tile of channels and all terms. Where an index is no sum of multiples of iterators, each pixel
+    reads its own terms: so it is in a product over merged rows.
+    """
+    block = sch.get(sums)
+    (region,) = (read for read in block.reads if read.source.same_as(source))
+    variables = [iterator.var for iterator in block.iter_vars]
+    kept = [iterator.iter_type == tirx.IterVar.DataPar for iterator in block.iter_vars]
+    pixel = sum(kept) - 2
+    terms = [1 if keep else int(var.dom.extent) for keep, var in zip(kept, block.iter_vars, strict=True)]
+    steps = []
+    for index in region.region:
+        found = sym.detect_linear_equation(index.min, variables)
+        if len(found) <= len(variables) or not all(isinstance(step, tirx.IntImm) for step in found[:-1]):
+            return 0, pixels * prod(terms)
+        steps.append([int(step) for step in found[:-1]])
+
+    def elements(count: int) -> int:
+        taken = [count * pixels if i == pixel else extent for i, extent in enumerate(terms)]
+        return prod(reach(axis, taken) for axis in steps)
+
+    def reach(axis: list[int], taken: list[int]) -> int:
+        """Elements from the first to the last one; if they are not copied, as many as there are when that is fewer."""
+        counts = [(step, n) for step, n in zip(axis, taken, strict=True) if step]
+        whole = 1 + sum(step * (n - 1) for step, n in counts)
+        return whole if copies else min(whole, prod(n for _, n in counts))
+
+    each = elements(2) - elements(1)
+    return elements(1) - each, each
+
+
+def merge_rows(sch: s_tir.Schedule, host: Block, keep: int) -> None:
+    """One dimension of rows, behind the first `keep` dimensions: 0 of a matrix product, 1 of a merged convolution."""
+    *extents, _ = (int(var.dom.extent) for var in sch.get(host).iter_vars[keep:])
+
+    def merged(*index: tirx.Var) -> list[tirx.Expr]:
+        row = index[keep]
+        for extent, i in zip(extents[1:], index[keep + 1 : -1], strict=True):
+            row = row * extent + i
+        return [*index[:keep], row, index[-1]]
+
+    if len(extents) > 1:
+        sch.transform_block_layout(host, tirx.IndexMap.from_func(merged, ndim=keep + len(extents) + 1))
