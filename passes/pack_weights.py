@@ -15,6 +15,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -26,6 +27,7 @@ from tvm_split.passes.bindings import constant, operator, static_shape
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
+from tvm_split.passes.pack_others import OTHERS
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
@@ -72,7 +74,8 @@ class _Packer(relax.PyExprMutator):
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = super().visit_call_(call)
-        rules = {"relax.nn.conv2d": self.conv2d, "relax.matmul": self.matmul}
+        others = {name: partial(rule, self) for name, rule in OTHERS.items()}
+        rules = {"relax.nn.conv2d": self.conv2d, "relax.matmul": self.matmul, **others}
         rule = rules.get(operator(call))
         replaced = rule(call) if rule is not None else None
         if isinstance(replaced, str):

@@ -13,6 +13,7 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 
+from tvm_split.passes.schedule.conv2d_transpose import TransposedConvolution
 from tvm_split.passes.schedule.depthwise import Depthwise
 from tvm_split.passes.schedule.elementwise import Default, Elementwise
 from tvm_split.passes.schedule.exponential import expand
@@ -31,6 +32,7 @@ SCHEDULED, RULE = "tirx.is_scheduled", "tvm_split.rule"
 RULES: tuple[ScheduleRule, ...] = (
     Packed(),  # by annotation: before all that go by shape
     Depthwise(),  # likewise
+    TransposedConvolution(),  # likewise
     Pool(),  # a reduction in windows, before any reduction
     Softmax(),  # several reductions on a row, before one
     Reduction(),

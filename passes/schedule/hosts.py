@@ -1,0 +1,97 @@
+"""What follows the sums of a kernel of ours: every operator in one block, the host, that sums are made for.
+
+    Given:   sums; unpack; bias add; activation; reshape
+    Result:  sums; host, which is all of unpack, bias and activation; reshape
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tvm import s_tir, tirx
+
+from tvm_split.passes.schedule.blocks import KERNEL, dividing_lanes, extent_of
+from tvm_split.passes.schedule.machine import Machine
+
+Block = Any  # what the schedule calls SBlockRV and LoopRV has no public type
+Loop = Any
+
+#: vectors shorter than this are not worth their instructions
+MIN_LANES = 4
+
+
+def hosted(sch: s_tir.Schedule, sums: str, unpack: str, others: tuple[str, ...] = ()) -> Mapping[str, Block] | None:
+    """The blocks by their role, with "host" and "output", what follows inlined; None for a function built otherwise.
+
+    `sums` and `unpack` must be there, each once; of `others`, any may. The host is the last block of the result's
+    extents that unpack makes; the output is it, or what moves its elements into another shape.
+    """
+    root = sch.get_sblock("root")
+    roles: dict[str, Block] = {}
+    after: list[Block] = []
+    for block in sch.get_child_blocks(root):
+        role = str(sch.get(block).annotations.get(KERNEL, ""))
+        if role in roles or role not in ("", sums, unpack, *others):
+            return None
+        if role:
+            roles[role] = block
+        if role in ("", unpack):
+            after.append(block)
+    extents = [_extents(sch, block) for block in after]
+    if not {sums, unpack} <= set(roles) or len(sch.get_output_blocks(root)) != 1 or None in extents:
+        return None
+    space = _extents(sch, roles[unpack])
+    host = max(i for i, other in enumerate(extents) if other == space)
+    for i, block in enumerate(after[:-1]):
+        if i != host:
+            sch.compute_inline(block)
+    return {**roles, "host": after[host], "output": after[-1]}
+
+
+def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
+    """Extents of an elementwise block; None of a reduction or of extents that are no numbers."""
+    variables = sch.get(block).iter_vars
+    plain = all(v.iter_type == tirx.IterVar.DataPar and isinstance(v.dom.extent, tirx.IntImm) for v in variables)
+    return tuple(int(v.dom.extent) for v in variables) if plain else None
+
+
+def as_vectors(sch: s_tir.Schedule, written_out: tuple[Loop, ...], channels: Loop, lanes: int) -> None:
+    """Vectors of `lanes` channels, all of them and the other loops written out."""
+    vectors, lane = sch.split(channels, [None, lanes])
+    sch.vectorize(lane)
+    for loop in (vectors, *written_out):
+        sch.unroll(loop)
+
+
+def write_back(sch: s_tir.Schedule, channel: Loop, channels: int, lanes: int) -> None:
+    """Vectors as long as divide the channels, so that none of them crosses the end; else LLVM does what it can."""
+    while channels % lanes:
+        lanes //= 2
+    if lanes >= MIN_LANES:
+        as_vectors(sch, (), channel, lanes)
+
+
+def pad_at(sch: s_tir.Schedule, pad: Block, task: Loop, machine: Machine) -> None:
+    """The padded data, made by whoever reads them where rows are whole vectors; else in a pass of their own."""
+    block = sch.get(pad)
+    lanes = dividing_lanes(machine, str(block.writes[0].source.dtype), int(block.iter_vars[-1].dom.extent))
+    if lanes >= MIN_LANES:
+        sch.compute_at(pad, task, preserve_unit_loops=True)
+        sch.vectorize(sch.split(sch.get_loops(pad)[-1], [None, lanes])[1])
+        return
+    *rows, _, _ = sch.get_loops(pad)
+    sch.parallel(sch.fuse(*rows) if len(rows) > 1 else rows[0])
+
+
+def copy_out(sch: s_tir.Schedule, roles: Mapping[str, Block]) -> None:
+    """What only moves elements behind the kernel, in parallel: LLVM makes the vectors."""
+    if sch.get(roles["output"]) != sch.get(roles["host"]):
+        loops = sch.get_loops(roles["output"])
+        sch.parallel(sch.fuse(*loops[:-1]) if len(loops) > 1 else loops[0])
+
+
+def extents_are(sch: s_tir.Schedule, loops: list[Loop], wanted: list[int]) -> bool:
+    """Whether the loops have those extents, which compute_at finds only where it understands what is read."""
+    known = all(isinstance(sch.get(loop).extent, tirx.IntImm) for loop in loops)
+    return known and [extent_of(sch, loop) for loop in loops] == wanted
