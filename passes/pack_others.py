@@ -12,6 +12,7 @@ import numpy as np
 from tvm import relax, te
 
 from tvm_split.passes.bindings import static_shape
+from tvm_split.passes.kernels.batch_matmul import batch_matmul
 from tvm_split.passes.kernels.conv1d import conv1d_packed, pack_conv1d
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.conv2d_transpose import pack_transposed, transposed_packed
@@ -19,6 +20,8 @@ from tvm_split.passes.schedule.machine import Machine
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
 DTYPE = "float32"
+#: rows of a product below which packing the other matrix costs more than it gains
+MIN_ROWS = 4
 #: data, kernel and result, as channels-last leaves them
 CONV1D = ("NWC", "WIO", "NWC")
 TRANSPOSED = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
@@ -87,6 +90,23 @@ def transposed(packer: Packer, call: relax.Call) -> relax.Expr | str:
         return transposed_packed(x, w, extents, channels, tile, kernel, strides, before, groups)
 
     return packer.builder_.call_te(conv_transpose, call.args[0], literal)
+
+
+def product_of_two(packer: Packer, call: relax.Call) -> relax.Expr | str:
+    """A product of activations."""
+    a, b = call.args
+    if {str(each.ty.dtype) for each in (a, b, call)} != {DTYPE}:
+        return f"it computes {call.ty}, expected {DTYPE}"
+    left, right = static_shape(a) or (), static_shape(b) or ()
+    if min(len(left), len(right)) < 2 or left[-2] < MIN_ROWS or right[-1] < MIN_LANES:
+        return f"it is {left} times {right}, too few rows or columns for tiles"
+    (rows, terms), columns = left[-2:], right[-1]
+    tile = tile_of(packer.machine, rows, columns, terms, DTYPE)
+
+    def matmul(x: te.Tensor, y: te.Tensor) -> te.Tensor:
+        return batch_matmul(x, y, tile)
+
+    return packer.builder_.call_te(matmul, a, b)
 
 
 def _turned(

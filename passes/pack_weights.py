@@ -27,7 +27,7 @@ from tvm_split.passes.bindings import constant, operator, static_shape
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
-from tvm_split.passes.pack_others import OTHERS
+from tvm_split.passes.pack_others import OTHERS, product_of_two
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
@@ -128,7 +128,7 @@ class _Packer(relax.PyExprMutator):
         data, weight = call.args[0], self.weight(call.args[1])
         shape = static_shape(data)
         if weight is None or weight.ndim != 2:
-            return "its second argument is no constant matrix"
+            return product_of_two(self, call)
         if shape is None or len(shape) < 2 or not _is_float32(data, weight, call):
             return f"its data are {data.ty}, expected float32 of two or more known dimensions"
         return self.product(data, weight)

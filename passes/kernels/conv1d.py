@@ -37,7 +37,9 @@ def conv1d_packed(
     row = round_up(out_w, tile.pixels)
     data = padded_row(data, (row - 1) * stride + reach, padding[0])
     in_group = tirx.IntImm("int64", tiles // groups)
-    kw, ic = (te.reduce_axis((0, extent), name) for extent, name in zip(int64(kernel, inner), ("kw", "ic"), strict=True))
+    kw, ic = (
+        te.reduce_axis((0, extent), name) for extent, name in zip(int64(kernel, inner), ("kw", "ic"), strict=True)
+    )
     sums = te.compute(
         int64(batch, tiles, row, channels),
         lambda n, oo, w, oi: te.sum(

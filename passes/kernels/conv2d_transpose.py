@@ -7,8 +7,8 @@
 With stride S, the elements S * m + q of the result are, for each phase q, a dense convolution of the data with every
 S-th element of the kernel: no product with a zero between the data is computed. Phases have K / S taps, rounded up or
 down; where it is down, the last tap is filled up with zeros, and the schedule (schedule/conv2d_transpose.py) leaves it
-out. `sums` is [N] [S]... [tiles] [m]... [T], `join` [N] [m, S]... [O], and `unpack` drops what lies beyond the end. The order of a sum is by tap, from
-the first element of the kernel on, then by channel.
+out. `sums` is [N] [S]... [tiles] [m]... [T], `join` [N] [m, S]... [O], and `unpack` drops what lies beyond the end.
+The order of a sum is by tap, from the first element of the kernel on, then by channel.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def transposed_packed(
     data = _padded(data, [max(b, n) + a for a, b, n in zip(lead, last, space, strict=True)], lead)
     in_group = tirx.IntImm("int64", tiles // groups)
 
-    reduced = [te.reduce_axis((0, extent), name) for extent, name in zip(int64(*taps), ("th", "tw")[-rank:], strict=True)]
+    reduced = [
+        te.reduce_axis((0, extent), name) for extent, name in zip(int64(*taps), ("th", "tw")[-rank:], strict=True)
+    ]
     ic = te.reduce_axis((0, *int64(inner)), "ic")
 
     def term(*index: tirx.Var) -> tirx.Expr:

@@ -13,6 +13,7 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 
+from tvm_split.passes.schedule.batch_matmul import BatchMatmul
 from tvm_split.passes.schedule.conv2d_transpose import TransposedConvolution
 from tvm_split.passes.schedule.depthwise import Depthwise
 from tvm_split.passes.schedule.elementwise import Default, Elementwise
@@ -33,6 +34,7 @@ RULES: tuple[ScheduleRule, ...] = (
     Packed(),  # by annotation: before all that go by shape
     Depthwise(),  # likewise
     TransposedConvolution(),  # likewise
+    BatchMatmul(),  # likewise
     Pool(),  # a reduction in windows, before any reduction
     Softmax(),  # several reductions on a row, before one
     Reduction(),

@@ -1,17 +1,19 @@
 """What follows the sums of a kernel of ours: every operator in one block, the host, that sums are made for.
 
-    Given:   sums; unpack; bias add; activation; reshape
-    Result:  sums; host, which is all of unpack, bias and activation; reshape
+Given:   sums; unpack; bias add; activation; reshape
+Result:  sums; host, which is all of unpack, bias and activation; reshape
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+import tvm_ffi
 from tvm import s_tir, tirx
 
-from tvm_split.passes.schedule.blocks import KERNEL, dividing_lanes, extent_of
+from tvm_split.passes.schedule.blocks import KERNEL, dividing_lanes, extent_of, variables_of
 from tvm_split.passes.schedule.machine import Machine
 
 Block = Any  # what the schedule calls SBlockRV and LoopRV has no public type
@@ -70,6 +72,57 @@ def write_back(sch: s_tir.Schedule, channel: Loop, channels: int, lanes: int) ->
         lanes //= 2
     if lanes >= MIN_LANES:
         as_vectors(sch, (), channel, lanes)
+
+
+def whole_tiles(func: tirx.PrimFunc, channel: tirx.Var, channels: int, lanes: int) -> tirx.PrimFunc:
+    """Write in vectors where a tile of `channels` is whole, one by one where it crosses the end.
+
+    Given:   for channel in 32: where 32 * tile + channel < 197: out[...] = sums[...]
+    Result:  if 32 * tile + 31 < 197: for vector: for lane: out[...] = sums[...]    vectors, unrolled
+             else: as it was
+    """
+
+    def write(loop: tirx.For) -> tirx.Stmt:
+        if not loop.loop_var.same_as(channel) or not isinstance(loop.body, s_tir.SBlockRealize):
+            return loop
+        realize = loop.body
+        conditions = _conjunction(realize.predicate)
+        ends = [each for each in conditions if channel in variables_of(each)]
+        if not ends:
+            return loop
+        others = [each for each in conditions if channel not in variables_of(each)]
+        vector, lane = tirx.Var("vector", channel.ty), tirx.Var("lane", channel.ty)
+        values = [_replaced(value, channel, vector * lanes + lane) for value in realize.iter_values]
+        inner = s_tir.SBlockRealize(values, tirx.all(*others) if others else tirx.const(True), _copied(realize.block))
+        number = partial(tirx.const, dtype=str(channel.ty))
+        body = tirx.For(lane, number(0), number(lanes), tirx.ForKind.VECTORIZED, inner)
+        body = tirx.For(vector, number(0), number(channels // lanes), tirx.ForKind.UNROLLED, body)
+        whole = tirx.all(*(_replaced(each, channel, number(channels - 1)) for each in ends))
+        return tirx.IfThenElse(whole, body, loop)
+
+    return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.For, write)]))
+
+
+def _replaced(expr: tirx.Expr, var: tirx.Var, value: tirx.Expr) -> tirx.Expr:
+    return tvm_ffi.structural_map(expr, [(tirx.Var, lambda each: value if each.same_as(var) else each)])
+
+
+def _copied(block: s_tir.SBlock) -> s_tir.SBlock:
+    """The block with iterators of its own: a function defines each variable once."""
+    fresh = {each.var: tirx.Var(each.var.name, each.var.ty) for each in block.iter_vars}
+    copy = [(tirx.Var, lambda var: fresh.get(var, var))]
+    iterators = [tirx.IterVar(each.dom, fresh[each.var], each.iter_type) for each in block.iter_vars]
+    reads, writes = (
+        [tvm_ffi.structural_map(each, copy) for each in regions] for regions in (block.reads, block.writes)
+    )
+    body = tvm_ffi.structural_map(block.body, copy)
+    return s_tir.SBlock(iterators, reads, writes, f"{block.name_hint}_whole", body, annotations=block.annotations)
+
+
+def _conjunction(condition: tirx.Expr) -> list[tirx.Expr]:
+    if isinstance(condition, tirx.And):
+        return [*_conjunction(condition.a), *_conjunction(condition.b)]
+    return [condition]
 
 
 def pad_at(sch: s_tir.Schedule, pad: Block, task: Loop, machine: Machine) -> None:

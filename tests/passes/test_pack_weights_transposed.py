@@ -50,7 +50,9 @@ def compute(mod, x, target):
     class Rules:
         def run_after_pass(self, mod, info):
             if info.name == "ScheduleKernels":
-                rules.extend(str(f.attrs["tvm_split.rule"]) for f in mod.functions.values() if "tvm_split.rule" in f.attrs)
+                rules.extend(
+                    str(f.attrs["tvm_split.rule"]) for f in mod.functions.values() if "tvm_split.rule" in f.attrs
+                )
 
     with tvm.transform.PassContext(instruments=[Rules()]):
         built = tvm.compile(mod, target, relax_pipeline=pipeline.cpu(target))
@@ -64,7 +66,9 @@ def defined(x, w, shape, strides, padding, dilation, groups):
     found = np.zeros((2, *shape))
     rank, inner, outer = x.ndim - 2, x.shape[1] // groups, w.shape[1]
     for place, tap in product(product(*map(range, x.shape[2:])), product(*map(range, w.shape[2:]))):
-        to = tuple(i * s + k * d - p for i, s, k, d, p in zip(place, strides, tap, dilation, padding[:rank], strict=True))
+        to = tuple(
+            i * s + k * d - p for i, s, k, d, p in zip(place, strides, tap, dilation, padding[:rank], strict=True)
+        )
         if any(t < 0 or t >= extent for t, extent in zip(to, shape[2:], strict=True)):
             continue
         for g in range(groups):
@@ -154,7 +158,8 @@ def test_each_phase_has_its_elements_of_the_kernel():
 
 
 @pytest.mark.parametrize(
-    "weight, reason", [(None, "no constant weights"), (np.ones((2, 2, 6, 8), "float16"), "computes in float32, expected")]
+    "weight, reason",
+    [(None, "no constant weights"), (np.ones((2, 2, 6, 8), "float16"), "computes in float32, expected")],
 )
 def test_others_stay_and_the_log_says_why(build, caplog, weight, reason):
     attrs = {"strides": 2, "data_layout": "NHWC", "kernel_layout": "HWIO", "out_dtype": "float32"}
