@@ -21,6 +21,7 @@ from tvm_split.passes.schedule.exponential import expand
 from tvm_split.passes.schedule.packed import Packed
 from tvm_split.passes.schedule.pool import Pool
 from tvm_split.passes.schedule.reduction import Reduction
+from tvm_split.passes.schedule.several import Several
 from tvm_split.passes.schedule.softmax import Softmax
 from tvm_split.passes.schedule.transpose import Transpose
 
@@ -40,6 +41,7 @@ RULES: tuple[ScheduleRule, ...] = (
     Reduction(),
     Transpose(),  # what is contiguous changes, before any copy
     Elementwise(),
+    Several(),  # what no rule takes as a whole, block by block
     Default(),  # takes what is left, and says so
 )
 
