@@ -61,6 +61,23 @@ def conv1d(packer: Packer, call: relax.Call) -> relax.Expr | str:
     return packer.builder_.call_te(conv1d, call.args[0], literal)
 
 
+def column(packer: Packer, call: relax.Call, weight: np.ndarray) -> relax.Expr | None:
+    """A 2-D convolution, NHWC and HWIO, of images that are one column; None of any other."""
+    attrs, groups, (kernel, kernel_w, inner, channels) = call.attrs, int(call.attrs.groups), weight.shape
+    top, left, bottom, right = map(int, attrs.padding)
+    height, width = (static_shape(call) or ())[1:3]
+    if (kernel_w, width, left, right) != (1, 1, 0, 0) or height == 1 or (static_shape(call.args[0]) or ())[2] != 1:
+        return None
+    stride, dilation = int(attrs.strides[0]), int(attrs.dilation[0])
+    tile = tile_of(packer.machine, height, channels // groups, kernel * inner, DTYPE, exact=groups > 1)
+    literal = packer.literal(weight, ("column", tile.channels), lambda: pack_conv1d(weight[:, 0], tile.channels))
+
+    def conv2d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+        return conv1d_packed(x, w, channels, tile, stride, (top, bottom), dilation, groups)
+
+    return packer.builder_.call_te(conv2d, call.args[0], literal)
+
+
 def transposed(packer: Packer, call: relax.Call) -> relax.Expr | str:
     """A transposed convolution of one or two axes, its kernel (W)HWIO with the channels of all groups in I and O."""
     weight, rank = packer.weight(call.args[1]), len(call.attrs.strides)

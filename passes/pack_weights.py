@@ -27,7 +27,7 @@ from tvm_split.passes.bindings import constant, operator, static_shape
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
-from tvm_split.passes.pack_others import OTHERS, product_of_two
+from tvm_split.passes.pack_others import OTHERS, column, product_of_two
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
@@ -104,6 +104,9 @@ class _Packer(relax.PyExprMutator):
             return self.product(data, weight[0, 0])
         if groups > 1 and channels // groups % MIN_LANES:
             return f"its groups have {channels // groups} output channels, no multiple of {MIN_LANES}"
+        found = column(self, call, weight)
+        if found is not None:
+            return found
         row, terms = (static_shape(call) or ())[2], kernel_h * kernel_w * inner
         tile = tile_of(self.machine, row, channels // groups, terms, DTYPE, exact=groups > 1)
         literal = self.literal(weight, ("conv2d", tile.channels), lambda: pack_conv2d(weight, tile.channels))

@@ -4,7 +4,9 @@
     weight   [tiles][K][I / groups][T], T output channels to a tile; the last tile is filled up with zeros
     result   [N][OW][O]
 
-Built as conv2d.py is, with one spatial axis: `sums` [N][tiles][pixels][T], then `unpack`.
+Built as conv2d.py is, with one spatial axis: `sums` [N][tiles][pixels][T], then `unpack`. So is the convolution of one
+column of pixels, [N][H][1][I] -> [N][OH][1][O]: its `sums` are [N][tiles][1][pixels][T], and its schedule takes the
+column for a row.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ def conv1d_packed(
     dilation: int, groups: int = 1,
 ) -> te.Tensor:  # fmt: skip
     """`padding` is left, right. With groups, each group's channels are whole tiles."""
-    batch, width, _ = (int(extent) for extent in data.shape)
+    batch, width, *column, _ = (int(extent) for extent in data.shape)
     tiles, kernel, inner, channels = (int(extent) for extent in weight.shape)
     reach = (kernel - 1) * dilation + 1
     out_w = (width + sum(padding) - reach) // stride + 1
@@ -41,30 +43,37 @@ def conv1d_packed(
         te.reduce_axis((0, extent), name) for extent, name in zip(int64(kernel, inner), ("kw", "ic"), strict=True)
     )
     sums = te.compute(
-        int64(batch, tiles, row, channels),
-        lambda n, oo, w, oi: te.sum(
-            data[n, w * stride + kw * dilation, ic if groups == 1 else te.indexdiv(oo, in_group) * inner + ic]
-            * weight[oo, kw, ic, oi],
+        int64(batch, tiles, *column, row, channels),
+        lambda n, oo, *index: te.sum(
+            data(
+                n,
+                index[-2] * stride + kw * dilation,
+                *index[:-2],
+                ic if groups == 1 else te.indexdiv(oo, in_group) * inner + ic,
+            )
+            * weight[oo, kw, ic, index[-1]],
             axis=[kw, ic],
         ),
         name="sums", attrs=sums_attrs(tile),
     )  # fmt: skip
     return te.compute(
-        int64(batch, out_w, out_channels),
-        lambda n, w, o: sums[n, te.indexdiv(o, channels), w, te.indexmod(o, channels)],
+        int64(batch, out_w, *column, out_channels),
+        lambda n, w, *index: sums(
+            n, te.indexdiv(index[-1], channels), *index[:-1], w, te.indexmod(index[-1], channels)
+        ),
         name="unpack", attrs={KERNEL: UNPACK},
     )  # fmt: skip
 
 
 def padded_row(data: te.Tensor, extent: int, left: int) -> te.Tensor:
     """The data with zeros around each row, `left` of them first, up to the extent; itself when it covers that."""
-    batch, width, channels = (int(each) for each in data.shape)
+    batch, width, *rest = (int(each) for each in data.shape)
     if not left and extent <= width:
         return data
 
-    def element(n: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
+    def element(n: tirx.Var, w: tirx.Var, *index: tirx.Var) -> tirx.Expr:
         inside = [w >= left] if left else []
         inside += [w < width + left] if extent > width + left else []
-        return tirx.if_then_else(tirx.all(*inside), data[n, w - left, c], tirx.const(0, data.dtype))
+        return tirx.if_then_else(tirx.all(*inside), data(n, w - left, *index), tirx.const(0, data.dtype))
 
-    return te.compute(int64(batch, extent, channels), element, name="pad", attrs={KERNEL: PAD})
+    return te.compute(int64(batch, extent, *rest), element, name="pad", attrs={KERNEL: PAD})
