@@ -11,17 +11,20 @@ from typing import Any, Protocol
 import numpy as np
 from tvm import relax, te
 
-from tvm_split.passes.bindings import static_shape
+from tvm_split.passes.bindings import operator, static_shape
 from tvm_split.passes.kernels.batch_matmul import batch_matmul
 from tvm_split.passes.kernels.conv1d import conv1d_packed, pack_conv1d
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.conv2d_transpose import pack_transposed, transposed_packed
+from tvm_split.passes.kernels.row_softmax import row_softmax
 from tvm_split.passes.schedule.machine import Machine
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
 DTYPE = "float32"
 #: rows of a product below which packing the other matrix costs more than it gains
 MIN_ROWS = 4
+#: elements of a row from which softmax is worth lanes of its own
+MIN_SOFTMAX = 32
 #: data, kernel and result, as channels-last leaves them
 CONV1D = ("NWC", "WIO", "NWC")
 TRANSPOSED = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
@@ -126,6 +129,21 @@ def product_of_two(packer: Packer, call: relax.Call) -> relax.Expr | str:
     return packer.builder_.call_te(matmul, a, b)
 
 
+def softmax(packer: Packer, call: relax.Call) -> relax.Expr | str:
+    """Softmax, or its logarithm, over the last axis."""
+    (data,), shape = call.args, static_shape(call)
+    if shape is None or str(data.ty.dtype) != DTYPE:
+        return f"it computes {call.ty}, expected {DTYPE} of known dimensions"
+    if int(call.attrs.axis) not in (-1, len(shape) - 1) or len(shape) < 2 or shape[-1] < MIN_SOFTMAX:
+        return f"it is over axis {call.attrs.axis} of {shape}, expected the last one, of {MIN_SOFTMAX} elements or more"
+    logarithm = operator(call) == "relax.nn.log_softmax"
+
+    def softmax(x: te.Tensor) -> te.Tensor:
+        return row_softmax(x, logarithm)
+
+    return packer.builder_.call_te(softmax, data)
+
+
 def _turned(
     packer: Packer, call: relax.Call, weight: np.ndarray, padding: Sequence[int], dilation: Sequence[int]
 ) -> relax.Expr:
@@ -185,5 +203,7 @@ def _reason(call: relax.Call, weight: np.ndarray | None, expected: tuple[str, ..
 OTHERS: dict[str, Callable[[Packer, relax.Call], relax.Expr | str]] = {
     "relax.nn.conv1d": conv1d,
     "relax.nn.conv1d_transpose": transposed,
+    "relax.nn.softmax": softmax,
+    "relax.nn.log_softmax": softmax,
     "relax.nn.conv2d_transpose": transposed,
 }

@@ -21,6 +21,7 @@ from tvm_split.passes.schedule.exponential import expand
 from tvm_split.passes.schedule.packed import Packed
 from tvm_split.passes.schedule.pool import Pool
 from tvm_split.passes.schedule.reduction import Reduction
+from tvm_split.passes.schedule.row_softmax import RowSoftmax
 from tvm_split.passes.schedule.several import Several
 from tvm_split.passes.schedule.softmax import Softmax
 from tvm_split.passes.schedule.transpose import Transpose
@@ -36,6 +37,7 @@ RULES: tuple[ScheduleRule, ...] = (
     Depthwise(),  # likewise
     TransposedConvolution(),  # likewise
     BatchMatmul(),  # likewise
+    RowSoftmax(),  # likewise
     Pool(),  # a reduction in windows, before any reduction
     Softmax(),  # several reductions on a row, before one
     Reduction(),

@@ -58,6 +58,21 @@ def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
     return tuple(int(v.dom.extent) for v in variables) if plain else None
 
 
+def merge_rows(sch: s_tir.Schedule, block: Block) -> s_tir.Schedule:
+    """The block of an elementwise kernel with one dimension before the last; in simple form, which compute_at needs."""
+    *extents, _ = _extents(sch, block) or ()
+
+    def merged(*index: tirx.Var) -> list[tirx.Var]:
+        row = index[0]
+        for extent, i in zip(extents[1:], index[1:-1], strict=True):
+            row = row * extent + i
+        return [row, index[-1]]
+
+    if len(extents) > 1:
+        sch.transform_block_layout(block, tirx.IndexMap.from_func(merged, ndim=len(extents) + 1))
+    return s_tir.Schedule(tirx.transform.StmtSimplify()(sch.mod))
+
+
 def as_vectors(sch: s_tir.Schedule, written_out: tuple[Loop, ...], channels: Loop, lanes: int) -> None:
     """Vectors of `lanes` channels, all of them and the other loops written out."""
     vectors, lane = sch.split(channels, [None, lanes])
