@@ -97,7 +97,7 @@ def transposed(packer: Packer, call: relax.Call) -> relax.Expr | str:
     if set(strides) == {1} and min(around) >= 0:
         return _turned(packer, call, weight, around, dilation)
     weight = dilated(weight, dilation)
-    kernel, before, extents = weight.shape[:rank], padding[:rank], (static_shape(call) or ())[1:-1]
+    kernel, before, extents = list(weight.shape[:rank]), padding[:rank], (static_shape(call) or ())[1:-1]
     taps = [-(-k // s) for k, s in zip(kernel, strides, strict=True)]
     row, terms = -(-extents[-1] // strides[-1]), int(np.prod(taps)) * inner
     tile = tile_of(packer.machine, row, channels // groups, terms, DTYPE, exact=groups > 1)
@@ -152,7 +152,7 @@ def _turned(
     rank, groups, row = len(kernel), int(call.attrs.groups), (static_shape(call) or ())[-2]
     terms = int(np.prod(kernel)) * inner
     tile = tile_of(packer.machine, row, channels // groups, terms, DTYPE, exact=groups > 1)
-    turned = np.flip(weight, range(rank))
+    turned = np.flip(weight, tuple(range(rank)))
     pack = pack_conv2d if rank == 2 else pack_conv1d
     literal = packer.literal(turned, (f"conv{rank}d", tile.channels), lambda: pack(turned, tile.channels))
 

@@ -74,8 +74,10 @@ class _Packer(relax.PyExprMutator):
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = super().visit_call_(call)
-        others = {name: partial(rule, self) for name, rule in OTHERS.items()}
-        rules = {"relax.nn.conv2d": self.conv2d, "relax.matmul": self.matmul, **others}
+        rules: dict[str, Callable[[relax.Call], relax.Expr | str]] = {
+            "relax.nn.conv2d": self.conv2d, "relax.matmul": self.matmul,
+            **{name: partial(rule, self) for name, rule in OTHERS.items()},
+        }  # fmt: skip
         rule = rules.get(operator(call))
         replaced = rule(call) if rule is not None else None
         if isinstance(replaced, str):

@@ -21,13 +21,12 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 
+from tvm_split.passes.kernels.conv2d import LANES, PIXELS
 from tvm_split.passes.kernels.conv2d_transpose import (
     BEFORE,
     JOIN,
     KERNELS,
-    LANES,
     PAD,
-    PIXELS,
     STRIDES,
     SUMS,
     UNPACK,
