@@ -8,7 +8,7 @@ Layers that convolve, pool, resize or take the mean or sum of H and W are always
 so that a half computes the bits of the whole; others (elementwise, concat, softmax...) when at least half of their
 inputs are NHWC by then; what has no rule in channels_last_ops stays. `main` is the same from outside. Kernels are laid
 out at compile time. Nothing is computed differently, but sums may run in another order. conv1d and its pooling become
-NWC. Transposed convolutions and 3-D ones stay: TOPI has the former for NCHW alone.
+NWC. 3-D convolutions stay, and so do transposed ones that pack-weights, which alone computes NHWC ones, cannot take.
 
 A conversion is a plain binding of `main`, no layer: it belongs to nobody's kernel, LegalizeOps makes it a kernel of its
 own, and a reshape (where all axes but one have extent 1, none is moved) stays the view that the VM makes of it. Each

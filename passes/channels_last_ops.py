@@ -29,6 +29,7 @@ from tvm_split.passes.axis_order import (
 )
 from tvm_split.passes.bindings import constant, operator, static_shape
 from tvm_split.passes.fuse_activation import ELEMENTWISE
+from tvm_split.passes.pack_others import whole_groups
 
 
 def _last(layout: str) -> str:
@@ -45,6 +46,24 @@ def _convolution(layout: str, kernel_layout: str, call: relax.Call, args: list[A
     return _make(call)(
         data.expr, relax.const(weight, str(kernel.dtype)), strides=attrs.strides, padding=attrs.padding,
         dilation=attrs.dilation, groups=attrs.groups, data_layout=_last(layout),
+        kernel_layout=kernel_layout[2:] + "IO", out_layout=_last(layout), out_dtype=attrs.out_dtype,
+    ), order  # fmt: skip
+
+
+def _transposed(layout: str, kernel_layout: str, call: relax.Call, args: list[Any]) -> Answer:
+    """Only what pack-weights takes: nothing else computes a transposed convolution channels last."""
+    data, attrs, kernel = args[0], call.attrs, constant(call.args[1])
+    order = channels_last(len(layout))
+    layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
+    if kernel is None or data.order != order or layouts != (layout, kernel_layout, layout):
+        return None
+    groups, channels = int(attrs.groups), kernel.shape[1] * int(attrs.groups)
+    if {str(kernel.dtype), str(call.ty.dtype)} != {"float32"} or not whole_groups(channels, groups):
+        return None
+    weight = np.ascontiguousarray(kernel.transpose(*range(2, kernel.ndim), 0, 1))  # IOHW -> HWIO, O a group's
+    return _make(call)(
+        data.expr, relax.const(weight, str(kernel.dtype)), strides=attrs.strides, padding=attrs.padding,
+        output_padding=attrs.output_padding, dilation=attrs.dilation, groups=groups, data_layout=_last(layout),
         kernel_layout=kernel_layout[2:] + "IO", out_layout=_last(layout), out_dtype=attrs.out_dtype,
     ), order  # fmt: skip
 
@@ -210,6 +229,8 @@ def _make(call: relax.Call) -> Callable[..., relax.Expr]:
 ANCHORS: dict[str, Rule] = {
     "relax.nn.conv1d": partial(_convolution, "NCW", "OIW"),
     "relax.nn.conv2d": partial(_convolution, "NCHW", "OIHW"),
+    "relax.nn.conv1d_transpose": partial(_transposed, "NCW", "IOW"),
+    "relax.nn.conv2d_transpose": partial(_transposed, "NCHW", "IOHW"),
     "relax.image.resize2d": _resize2d,
     **{f"relax.nn.{kind}_pool1d": partial(_pool, "NCW") for kind in ("max", "avg", "adaptive_avg")},
     **{f"relax.nn.{kind}_pool2d": partial(_pool, "NCHW") for kind in ("max", "avg", "adaptive_avg")},

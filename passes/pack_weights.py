@@ -17,6 +17,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -32,6 +33,7 @@ from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
 from tvm_split.passes.pack_int8 import Kernel, conv2d_int8, matmul_int8
+from tvm_split.passes.pack_others import OTHERS, column, product_of_two
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tasks import conv_tile_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
@@ -88,11 +90,13 @@ class _Packer(relax.PyExprMutator):
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         read = call.args[0] if call.args else None
         call = super().visit_call_(call)
-        replaced: relax.Expr | str | None = None
-        if operator(call) == "relax.nn.conv2d":
-            replaced = self.conv2d(call, only_reader=self.readers.get(read) == 1)
-        elif operator(call) == "relax.matmul":
-            replaced = self.matmul(call)
+        rules: dict[str, Callable[[relax.Call], relax.Expr | str]] = {
+            "relax.nn.conv2d": partial(self.conv2d, only_reader=self.readers.get(read) == 1),
+            "relax.matmul": self.matmul,
+            **{name: partial(rule, self) for name, rule in OTHERS.items()},
+        }
+        rule = rules.get(operator(call))
+        replaced = rule(call) if rule is not None else None
         if isinstance(replaced, str):
             log.info("PackWeights: %s of %s stays: %s", operator(call), static_shape(call.args[0]), replaced)
             return call
@@ -128,6 +132,9 @@ class _Packer(relax.PyExprMutator):
             )
         if groups > 1 and channels // groups % MIN_LANES:
             return f"its groups have {channels // groups} output channels, no multiple of {MIN_LANES}"
+        found = column(self, call, weight) if str(weight.dtype) == "float32" else None
+        if found is not None:
+            return found
         machine, dtype = self.fitting(weight), str(weight.dtype)
         if groups > 1:
             tile = tile_of(machine, shape_out[1], channels // groups, terms, dtype, exact=True)
@@ -177,7 +184,7 @@ class _Packer(relax.PyExprMutator):
         data, weight = call.args[0], self.weight(call.args[1])
         shape = static_shape(data)
         if weight is None or weight.ndim != 2:
-            return "its second argument is no constant matrix"
+            return product_of_two(self, call)
         if shape is None or len(shape) < 2 or _types(data, weight, call) not in self.types:
             return f"its data are {data.ty}, expected float32 or uint8 of two or more known dimensions"
         return self.product(data, weight)

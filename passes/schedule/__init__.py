@@ -14,6 +14,8 @@ from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 
 from tvm_split.errors import last_line
+from tvm_split.passes.schedule.batch_matmul import BatchMatmul
+from tvm_split.passes.schedule.conv2d_transpose import TransposedConvolution
 from tvm_split.passes.schedule.depthwise import Depthwise
 from tvm_split.passes.schedule.depthwise_int8 import DepthwiseInt8
 from tvm_split.passes.schedule.elementwise import Default, Elementwise
@@ -23,6 +25,8 @@ from tvm_split.passes.schedule.packed import Packed
 from tvm_split.passes.schedule.pool import Pool
 from tvm_split.passes.schedule.reduction import Reduction
 from tvm_split.passes.schedule.rounding import round_by_addition
+from tvm_split.passes.schedule.row_softmax import RowSoftmax
+from tvm_split.passes.schedule.several import Several
 from tvm_split.passes.schedule.softmax import Softmax
 from tvm_split.passes.schedule.transpose import Transpose
 
@@ -36,12 +40,16 @@ RULES: tuple[ScheduleRule, ...] = (
     Packed(),  # by annotation: before all that go by shape
     Depthwise(),  # likewise
     DepthwiseInt8(),  # likewise
+    TransposedConvolution(),  # likewise
+    BatchMatmul(),  # likewise
+    RowSoftmax(),  # likewise
     Pool(),  # a reduction in windows, before any reduction
     Softmax(),  # several reductions on a row, before one
     Reduction(),
     Transpose(),  # what is contiguous changes, before any copy
     Lookup(),  # before the arithmetic is done for each element
     Elementwise(),
+    Several(),  # what no rule takes as a whole, block by block
     Default(),  # takes what is left, and says so
 )
 

@@ -119,6 +119,9 @@ def _inlined(func: tirx.PrimFunc) -> s_tir.Schedule | None:
         merge_rows(sch, after[host], keep=dims - MATMUL_DIMS)
         # Only in simple form do the indices tell compute_at which rows a tile needs.
         sch = s_tir.Schedule(tirx.transform.StmtSimplify()(sch.mod))
+    elif list(sch.get(roles[SUMS]).writes[0].source.shape)[2:-2] == [1] and (space or (1, 1))[1] > 1:
+        # the sums of one column of pixels are a row
+        sch.transform_block_layout(after[host], tirx.IndexMap.from_func(lambda n, h, w, c: [n, w, h, c]))
     return sch
 
 

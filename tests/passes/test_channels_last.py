@@ -331,16 +331,21 @@ def test_what_must_not_change(apply, build, caplog, body):
     assert ("relax.nn.conv2d does not work on that order" in caplog.text) == (body is weights_computed)
 
 
-def test_transposed_convolutions_stay(apply, build, run_layers, caplog):
+@pytest.mark.parametrize("groups, conversions", [(1, 2), (4, 4)])
+def test_transposed_convolutions_stay_only_where_vectors_do_not_fit_their_groups(
+    apply, build, run_layers, groups, conversions, caplog
+):
     caplog.set_level("INFO", "tvm_split.passes")
 
     def body(emit, x):
         c = emit(NN.conv2d(x, const(4, 3, 1, 1)), "c")
-        return emit(NN.max_pool2d(emit(NN.conv2d_transpose(c, const(4, 2, 2, 2), strides=2), "t"), (2, 2)), "y")
+        t = emit(NN.conv2d_transpose(c, const(4, 2, 2, 2), strides=2, groups=groups), "t")
+        return emit(NN.max_pool2d(t, (2, 2)), "y")
 
     mod = layers(body, (2, 3, 6, 5), build=build)
     result = apply(ChannelsLast(), mod)
-    assert permutes(result) == 4 and "relax.nn.conv2d_transpose does not work" in caplog.text
+    assert permutes(result) == conversions
+    assert ("relax.nn.conv2d_transpose does not work" in caplog.text) == (groups == 4)
     x = whole((2, 3, 6, 5))
     np.testing.assert_array_equal(run_layers(result, x), run_layers(mod, x))
 

@@ -1,5 +1,7 @@
 """exp, tanh and sigmoid as arithmetic, and the powers: how far from the exact values, and at the ends."""
 
+import math
+
 import numpy as np
 import pytest
 import tvm
@@ -36,6 +38,8 @@ def power(exponent):
         (tirx.sigmoid, lambda x: 1 / (1 + np.exp(-x)), -80, 80, 4),
         (tirx.tanh, np.tanh, -10, 10, 4),
         (tirx.tanh, np.tanh, -0.01, 0.01, 4),
+        (tirx.erf, np.vectorize(math.erf), -6, 6, 2),
+        (tirx.erf, np.vectorize(math.erf), -1e-3, 1e-3, 2),
         (power(2.0), np.square, -100, 100, 1),
         (power(0.5), np.sqrt, 0, 100, 1),
         (power(0.75), lambda x: x**0.75, 0, 1e6, 3),
@@ -58,7 +62,8 @@ def test_ends():
     assert compute(tirx.exp, x)[6] == pytest.approx(np.exp(-100.0), abs=2.0**-149)
     assert compute(tirx.sigmoid, x).tolist()[:2] == [1.0, 0.0]
     assert compute(tirx.tanh, x).tolist()[:2] == [1.0, -1.0]
-    for function in (tirx.exp, tirx.tanh, tirx.sigmoid):
+    assert compute(tirx.erf, x).tolist()[:6] == [1.0, -1.0, 1.0, -1.0, 0.0, 0.0]
+    for function in (tirx.exp, tirx.tanh, tirx.sigmoid, tirx.erf):
         assert np.isnan(compute(function, np.array([np.nan], "float32"))).all()
 
 

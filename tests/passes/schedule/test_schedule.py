@@ -54,5 +54,6 @@ def test_a_failing_rule_is_logged_and_the_next_one_asked(module, host, caplog):
 
 def test_the_rules_are_in_order():
     names = [type(rule).__name__ for rule in RULES]
-    annotated, single = ["Packed", "Depthwise", "DepthwiseInt8"], ["Transpose", "Lookup", "Elementwise", "Default"]
-    assert names == [*annotated, "Pool", "Softmax", "Reduction", *single]
+    by_annotation = ["Packed", "Depthwise", "DepthwiseInt8", "TransposedConvolution", "BatchMatmul", "RowSoftmax"]
+    by_shape = ["Pool", "Softmax", "Reduction", "Transpose", "Lookup", "Elementwise", "Several", "Default"]
+    assert names == [*by_annotation, *by_shape]
