@@ -25,6 +25,7 @@ from tvm_split.errors import BuildError, CostError, LinkDownError, ModelError, S
 from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Graph
 from tvm_split.targets import TargetSpec, load_target
+from tvm_split.tune.apply import database_of, taking
 from tvm_split.tvm_target import resolve
 from tvm_split.workflow import model_name
 
@@ -48,6 +49,7 @@ class BenchRequest:
     default: bool = True
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     data: Path | None = None
+    database: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def bench(request: BenchRequest, progress: Callable[[str], None] = lambda _text:
         mod, graph, inputs, onnx_file = _network(job)
         progress(f"compiling {len(graph.layers)} layers")
         ours, probes = job.folder / "ours.so", job.folder / "peaks.so"
-        calls = compiled.compile_ours(pipeline.layers()(mod), spec, job.target, ours)
+        with database_of(request), taking(progress):
+            calls = compiled.compile_ours(pipeline.layers()(mod), spec, job.target, ours)
         compiled.compile_kernels(peaks.probes(job.target, threads), spec, job.target, probes)
         engines, difference = _engines(job, ours, mod, inputs, onnx_file)
         progress(f"timing {', '.join(engines)} by turns, {request.repeats} rounds")

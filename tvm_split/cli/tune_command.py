@@ -21,17 +21,38 @@ if TYPE_CHECKING:
 
 @click.command(cls=SplitCommand, epilog=MODEL_HELP, short_help="Search for faster schedules of the costliest layers.")
 @shared(MODEL)
-@click.option("--target", default="host", show_default=True, metavar="TARGET",
-              help="What to tune for: a name of `tvm-split targets`, or a .toml file.")
+@click.option(
+    "--target",
+    default="host",
+    show_default=True,
+    metavar="TARGET",
+    help="What to tune for: a name of `tvm-split targets`, or a .toml file.",
+)
 @click.option("--tracker", metavar="HOST:PORT", help="RPC tracker of boards to tune on. Lab networks only.")
 @click.option("--key", metavar="KEY", help="The boards' key at the tracker.")
-@click.option("--trials", type=click.IntRange(1), default=32, show_default=True, metavar="N",
-              help="Schedules to try for each layer, at 1 to 10 s each. Those in the database count.")
+@click.option(
+    "--trials",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Schedules to try for each layer, at 1 to 10 s each. Those in the database count.",
+)
 @click.option("--layers", type=click.IntRange(1), metavar="N", help="Tune the N costliest layers; equal ones are one.")
-@click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=0.8, show_default=True, metavar="SHARE",
-              help="Without --layers: tune the costliest layers that take this share of the time together.")
-@click.option("--database", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-              help="The folder of trials and decisions. Without it, `tuned` in $TVM_SPLIT_CACHE or ~/.cache/tvm-split.")
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.8,
+    show_default=True,
+    metavar="SHARE",
+    help="Without --layers: tune the costliest layers that take this share of the time together.",
+)
+@click.option(
+    "--database",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The folder of trials and decisions. Without it, `tuned` in $TVM_SPLIT_CACHE or ~/.cache/tvm-split.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")  # fmt: skip
 def tune(
@@ -68,7 +89,8 @@ class Bar:
 
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress as RichProgress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
 
         console = Console(stderr=True)
         self._lines = Progress(quiet)

@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import tvm
 import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import Trace
 
+from tvm_split.errors import TuneError
 from tvm_split.passes.schedule import RULE, SCHEDULED
+from tvm_split.targets import load_target
 from tvm_split.tune.database import Database, TargetFolder
 from tvm_split.tune.space import FAILED, Start, start_of
+from tvm_split.tvm_target import resolve
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,45 @@ def tuned(database: Database | None) -> Iterator[Use | None]:
         yield use
     finally:
         _IN_USE.reset(token)
+
+
+class Request(Protocol):
+    """What names a database, or none, and may name the targets that it is wanted for."""
+
+    @property
+    def database(self) -> Path | None: ...
+
+
+@contextmanager
+def database_of(request: Request) -> Iterator[Use | None]:
+    """`tuned` with the database that a request names. TuneError as `Database.open`, and where it has no target that
+    the request compiles for."""
+    if request.database is None:
+        with tuned(None):
+            yield None
+        return
+    database = Database.open(Path(request.database))
+    names = [name for name in (getattr(request, side, None) for side in ("edge", "cloud", "target")) if name]
+    specs = [load_target(name) for name in names]
+    there = [spec for spec in specs if not spec.simulated and database.find(facts(resolve(spec))) is not None]
+    if specs and not there:
+        wanted = " or ".join(dict.fromkeys(spec.name for spec in specs))
+        raise TuneError(
+            f"{database.folder} has schedules for {', '.join(database.targets()) or 'no target at all'}, none for "
+            f"{wanted}: `tvm-split tune MODEL --target {specs[0].name} --database {database.folder}` makes them"
+        )
+    with tuned(database) as use:
+        yield use
+
+
+@contextmanager
+def taking(progress: Callable[[str], None]) -> Iterator[None]:
+    """Say what the database in use gave in this block."""
+    use = _IN_USE.get()
+    with tuned(None if use is None else use.database) as own:
+        yield
+    if own is not None:
+        progress(own.sentence())
 
 
 def kernel_key(function: tirx.PrimFunc) -> str:

@@ -95,9 +95,7 @@ def seconds_of(
 
 
 @contextmanager
-def loaded(
-    functions: Sequence[tirx.PrimFunc], place: Place
-) -> Iterator[tuple[tvm.runtime.Module, tvm.runtime.Device]]:
+def loaded(functions: Sequence[tirx.PrimFunc], place: Place) -> Iterator[tuple[tvm.runtime.Module, tvm.runtime.Device]]:
     """A library of the kernels, where they are timed: on this machine, or on a board that is held meanwhile."""
     path = place.scratch / f"{uuid.uuid4().hex}.so"
     module = tvm.IRModule({_symbol(i): f.with_attr("global_symbol", _symbol(i)) for i, f in enumerate(functions)})

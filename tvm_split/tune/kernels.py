@@ -67,9 +67,7 @@ def kernels_of(mod: tvm.IRModule, target: tvm.target.Target) -> list[Kernel]:
 def _kernel(
     function: tirx.PrimFunc, layer: str, arguments: list[relax.Expr], written: list[relax.TensorType]
 ) -> Kernel:
-    reads = tuple(
-        argument.value.numpy() if is_constant(argument) else _type(argument.ty) for argument in arguments
-    )
+    reads = tuple(argument.value.numpy() if is_constant(argument) else _type(argument.ty) for argument in arguments)
     return Kernel(kernel_key(function), function, (layer,), reads, tuple(map(_type, written)))
 
 

@@ -82,6 +82,7 @@ class Lab:
         space = space_of(start)
         if space is None:
             raise TuneError("there is nothing to vary in this kernel's schedule")
+        os.sched_setaffinity(0, self._cores)  # else the search and its processes would share one core
         if self._builder is None:
             self._builder, self._runner = Builder(self._place, self._cores), runner(self._place, self._cores)
         target = self._place.target

@@ -19,10 +19,10 @@ from tvm.support.popen_pool import PopenPoolExecutor
 
 from tvm_split.errors import last_line
 from tvm_split.linker import find_linker
-from tvm_split.profile.rpc import address
+from tvm_split.profile.rpc import address_of
 from tvm_split.runtime.executor import use_threads
 
-#: seconds after which a trial has lost: to build it (and to begin the process that does), to run it, to do so on a board
+#: seconds after which a trial has lost: to build it (and to begin the process for it), to run it, to run it on a board
 BUILD_S, RUN_S, BOARD_S = 60, 20, 60
 #: a trial is the mean of this many repeats of at least so long
 REPEATS, REPEAT_MS = 3, 10
@@ -89,10 +89,8 @@ def runner(place: Place, cores: Sequence[int]) -> ms.runner.PyRunner:
     """Times trials on this machine with all of `cores`, or on the board."""
     config = ms.runner.EvaluatorConfig(number=1, repeat=REPEATS, min_repeat_ms=REPEAT_MS)
     if place.board is None:
-        return ms.runner.LocalRunner(
-            timeout_sec=RUN_S, evaluator_config=config, initializer=_Start(tuple(cores))
-        )
-    host, port = address(place.board.tracker)
+        return ms.runner.LocalRunner(timeout_sec=RUN_S, evaluator_config=config, initializer=_Start(tuple(cores)))
+    host, port = address_of(place.board.tracker)
     rpc = ms.runner.RPCConfig(
         tracker_host=host, tracker_port=port, tracker_key=place.board.key, session_timeout_sec=BOARD_S
     )

@@ -14,7 +14,6 @@ from tvm import s_tir
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.schedule import Trace
 
-
 #: points that are tried before the cost model learns from them
 BATCH = 8
 #: points that the cost model looks at for one batch; it mixes in this share of points that it does not favour

@@ -23,8 +23,9 @@ from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 from tvm.s_tir.schedule import Instruction, InstructionKind, Trace
 
-from tvm_split.passes.schedule import RULES, expand
+from tvm_split.passes.schedule import RULES
 from tvm_split.passes.schedule.blocks import variables_of
+from tvm_split.passes.schedule.exponential import expand
 from tvm_split.passes.schedule.packed import inlined
 
 #: how likely our own factor is, and how many others there are at most
@@ -166,9 +167,13 @@ def _vectors(own: int) -> list[int]:
 
 
 def _factors(own: int, extent: int) -> list[int]:
-    """Other factors than our own, a quarter to four times it, the nearest by ratio first; before them those that divide."""
+    """Other factors, a quarter to four times our own: those that divide first, then the nearest by ratio."""
     upto = min(LONGEST, extent, 4 * own)
-    near = [n for n in range(max(1, own // 4), upto + 1) if extent % n == 0 or n % own == 0 or own % n == 0 or n & (n - 1) == 0]
+    near = [
+        n
+        for n in range(max(1, own // 4), upto + 1)
+        if extent % n == 0 or n % own == 0 or own % n == 0 or n & (n - 1) == 0
+    ]
     return sorted((n for n in near if n != own), key=lambda n: (extent % n != 0, round(abs(log2(n / own)), 6), n))
 
 

@@ -112,7 +112,7 @@ def costliest(
 ) -> tuple[list[tuple[Kernel, Cost]], float]:
     """The kernels to tune, costliest first, by what all their calls take; and what all kernels take, in seconds.
 
-    `layers` of them, or else as many as it takes to `share` of that time. One whose schedule cannot vary is passed over.
+    `layers` of them, or else as many as it takes to `share` of that time. One that cannot vary is passed over.
     """
     order = sorted(zip(kernels, costs, strict=True), key=lambda pair: -pair[1].seconds * len(pair[0].layers))
     total = sum(cost.seconds * len(kernel.layers) for kernel, cost in order)
@@ -193,9 +193,7 @@ def _check_board(board: Board, folder: Path, before: int) -> None:
         raise
 
 
-def _decide(
-    kernel: Kernel, cost: Cost, asked: int, folder: Path, process: _Process, result: TuneResult
-) -> Decision:
+def _decide(kernel: Kernel, cost: Cost, asked: int, folder: Path, process: _Process, result: TuneResult) -> Decision:
     every, finalists = trials.read(folder), trials.best(folder, FINALISTS)
     measured: list[Measured] = []
     if finalists:
