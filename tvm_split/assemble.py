@@ -17,6 +17,7 @@ from tvm_split.passes.pack_cut import read_layout
 from tvm_split.plan.problem import Candidate
 from tvm_split.plan_json import to_json
 from tvm_split.targets import load_target
+from tvm_split.tune.apply import database_of, taking
 from tvm_split.versions import versions
 from tvm_split.workflow import PlanResult, Progress, quiet
 
@@ -27,7 +28,7 @@ def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, forc
     BundleError when `out` exists (and `force` does not replace it) or cannot be written; BuildError as `compile_half`.
     """
     candidate, graph, problem = result.chosen.candidate, result.graph, result.problem
-    with new_folder(out, force) as folder:
+    with new_folder(out, force) as folder, database_of(result.request):
         facts, names = build_halves(result, candidate, folder, progress)
         write_json(folder / PLAN, to_json(result))
         names.append(PLAN)
@@ -69,7 +70,8 @@ def build_halves(
     compiled_for = {}
     for side, mod in modules.items():
         progress(f"compiling the {side} half for {own[side].name}")
-        compile_half(mod, own[side], folder / f"{side}.so")
+        with taking(progress):
+            compile_half(mod, own[side], folder / f"{side}.so")
         compiled_for[side] = own[side].facts()
         if twin.facts() != own[side].facts():
             progress(f"compiling the {side} half's twin for {twin.name}")

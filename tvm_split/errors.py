@@ -33,6 +33,10 @@ class BuildError(SplitError):
     """A module cannot be compiled or linked."""
 
 
+class TuneError(SplitError):
+    """A database of tuned schedules is damaged, for something else, or in use; or nothing can be tuned."""
+
+
 class LinkDownError(SplitError):
     """A process, tracker or board on the other side cannot be reached."""
 

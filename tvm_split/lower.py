@@ -10,6 +10,7 @@ from tvm_split.passes.layering import global_var, is_constant, layer_calls, main
 from tvm_split.passes.pack_weights import PackWeights
 from tvm_split.passes.schedule import ScheduleKernels
 from tvm_split.passes.share_kernels import ShareKernels
+from tvm_split.tune.apply import ApplyTuned
 
 
 @tvm.transform.module_pass(opt_level=0, name="PrimitiveLayers")
@@ -103,6 +104,7 @@ def passes(target: tvm.target.Target) -> list[tvm.transform.Pass]:
         PrimitiveLayers(),
         relax.transform.FuseTIR(),  # after PrimitiveLayers: it takes functions marked Primitive
         reshapes,
+        ApplyTuned(),  # before the rules, which leave alone what has a schedule
         ScheduleKernels(),  # after the reshapes became views: it would schedule them as copies
         ShareKernels(),  # layers of one shape are one kernel now: fewer to compile
         *rest,

@@ -36,6 +36,7 @@ from tvm_split.profile.source import Boards, costs_of
 from tvm_split.request import Request
 from tvm_split.scratch import with_scratch
 from tvm_split.targets import TargetSpec, load_link, load_target
+from tvm_split.tune.apply import database_of
 from tvm_split.tvm_target import resolve
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def plan(request: Request, progress: Progress = quiet) -> PlanResult:
     Threads take turns. PlanError when the planner is unknown or nothing satisfies memory and pins; ModelError,
     TargetError, CostError and DataError for the inputs that are wrong.
     """
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, database_of(request):
         return _plan(request, progress)
 
 

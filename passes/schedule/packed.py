@@ -72,7 +72,7 @@ class Packed(dlight.ScheduleRule):
 
 
 def _scheduled(func: tirx.PrimFunc, machine: Machine) -> s_tir.Schedule | None:
-    sch = _inlined(func)
+    sch = inlined(func)
     if sch is None:
         return None
     blocks = _blocks(sch)
@@ -89,7 +89,7 @@ def _scheduled(func: tirx.PrimFunc, machine: Machine) -> s_tir.Schedule | None:
     return sch
 
 
-def _inlined(func: tirx.PrimFunc) -> s_tir.Schedule | None:
+def inlined(func: tirx.PrimFunc) -> s_tir.Schedule | None:
     """The function with all that follows the sums in one block, in two when it ends in another shape."""
     sch = s_tir.Schedule(func)
     root = sch.get_sblock("root")

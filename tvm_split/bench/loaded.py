@@ -40,6 +40,7 @@ class BenchRequest:
     default: bool = True
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     data: Path | None = None
+    database: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tvm_split.bench.worker import Worker
 from tvm_split.errors import BuildError, CostError, LinkDownError, SplitError, TargetError
 from tvm_split.targets import TargetSpec, load_target
 from tvm_split.targets.host import machine
+from tvm_split.tune.apply import database_of, taking
 from tvm_split.tvm_target import resolve
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def bench(request: BenchRequest, progress: Callable[[str], None] = lambda _text:
         graph = loaded.network.graph
         progress(f"compiling {len(graph.layers)} layers")
         ours, probes = job.folder / "ours.so", job.folder / "peaks.so"
-        calls = compiled.compile_ours(loaded.network.layered, spec, job.target, ours)
+        with database_of(request), taking(progress):
+            calls = compiled.compile_ours(loaded.network.layered, spec, job.target, ours)
         compiled.compile_kernels(peaks.probes(job.target, threads), spec, job.target, probes)
         engines, difference = _engines(job, ours, loaded)
         progress(f"timing {', '.join(engines)} by turns, {request.repeats} rounds")

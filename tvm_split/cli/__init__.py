@@ -14,6 +14,7 @@ from tvm_split.cli.layers_command import layers
 from tvm_split.cli.lists import links, passes, planners, targets, zoo
 from tvm_split.cli.plan_commands import compile_command, plan
 from tvm_split.cli.run_commands import measure, run
+from tvm_split.cli.tune_command import tune
 
 EPILOG = """\b
 First steps:
@@ -37,7 +38,7 @@ def cli() -> None:
 
 
 for command in (
-    compile_command, plan, layers, run, measure, bench, demo, targets, links, planners, passes, zoo, doctor,
+    compile_command, plan, layers, run, measure, bench, tune, demo, targets, links, planners, passes, zoo, doctor,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -121,6 +121,9 @@ MODEL = (
                       "imagenet, efficientnet-lite0, plate or a .toml file of mean, std, scale, channels, layout."),
 )  # fmt: skip
 
+DATABASE = click.option("--database", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+                        help="Use the schedules that `tvm-split tune` found, a folder that it made.")  # fmt: skip
+
 REQUEST = (
     MODEL[0],
     click.option("--edge", default="raspberry-pi-4", show_default=True, metavar="TARGET",
@@ -162,6 +165,7 @@ REQUEST = (
                  help="With --costs measured: the RPC tracker of boards to time layers on. Lab networks only."),
     click.option("--edge-key", metavar="KEY", help="The edge board's key at the tracker."),
     click.option("--cloud-key", metavar="KEY", help="The cloud machine's key at the tracker."),
+    DATABASE,
 )  # fmt: skip
 
 OUTPUT = (

@@ -50,7 +50,7 @@ def connect(tracker: str, key: str, timeout_s: float) -> BoardSession:
 
     LinkDownError when the tracker cannot be reached, has no board with that key, or none is free and answers in time.
     """
-    host, port = _address(tracker)
+    host, port = address_of(tracker)
     deadline = time.monotonic() + timeout_s
     refusal: LinkDownError | None = None
     with _tracker(host, port, timeout_s) as link:
@@ -148,7 +148,8 @@ def _on_the_board(session: rpc.RPCSession, what: str, advice: str = "") -> Itera
         raise BundleError(f"{what} failed on the board: {reason}" + (f"; {advice}" if advice else "")) from error
 
 
-def _address(tracker: str) -> tuple[str, int]:
+def address_of(tracker: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT; LinkDownError for anything else."""
     host, _, port = tracker.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
