@@ -26,8 +26,8 @@ from tvm_split.passes.schedule.blocks import (
 )
 from tvm_split.passes.schedule.machine import Machine, machine_of
 
-#: the least pixels of a tile
-MIN_PIXELS = 4
+#: pixels of a tile: the least, and the most with few registers: to keep some sums in memory costs less than short tiles
+MIN_PIXELS, MAX_PIXELS = 4, 7
 #: tasks for each core
 TASKS = 4
 WORD_BYTES = 4
@@ -95,5 +95,5 @@ def _pixels(width: int, columns: int, machine: Machine) -> int:
     """Pixels of a tile: a short row as a whole; else as few as possible beyond its end, then as many as possible."""
     if width <= machine.registers // 2 - 2:
         return width
-    tiles = range(MIN_PIXELS, max(machine.registers // 4, MIN_PIXELS) + 1)
+    tiles = range(MIN_PIXELS, max(machine.registers // 4, MAX_PIXELS) + 1)
     return min((n for n in tiles if n % columns == 0), key=lambda pixels: (-width % pixels, -pixels))

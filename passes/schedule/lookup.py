@@ -4,8 +4,8 @@
     Result:  for k in 256: table[k] = the same of k;   for i in parallel: out[i] = table[x[i]]
 
 It is the same expression on the same numbers, so the same bits. Arithmetic alone is faster as vectors: a table is made
-where the expression has a call that is none of the processor's instructions (measured on 451584 elements of sigmoid:
-0.5 of the time with AVX-512, 0.3 with AVX2).
+where the expression has a call that is none of the processor's instructions (sigmoid of 451584 elements on a Zen 4
+took 0.55 of the time with AVX-512, 0.22 with AVX2).
 """
 
 from __future__ import annotations

@@ -24,9 +24,11 @@ def host() -> tvm.target.Target:
 def kernel() -> Callable[..., tirx.PrimFunc]:
     """The one PrimFunc of `body(emit, x0, x1, ...)`, fused as a layer is."""
 
-    def make(body: Callable[..., relax.Expr], *shapes: tuple[int, ...]) -> tirx.PrimFunc:
+    def make(
+        body: Callable[..., relax.Expr], *shapes: tuple[int, ...], dtype: str = "float32"
+    ) -> tirx.PrimFunc:  # fmt: skip
         builder = relax.BlockBuilder()
-        params = [relax.Var(f"x{i}", relax.TensorType(shape, "float32")) for i, shape in enumerate(shapes)]
+        params = [relax.Var(f"x{i}", relax.TensorType(shape, dtype)) for i, shape in enumerate(shapes)]
         with builder.function("layer", params, attrs={"Primitive": True}):
             with builder.dataflow():
                 out = builder.emit_output(body(builder.emit, *params))
