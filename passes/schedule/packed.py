@@ -1,9 +1,9 @@
 """Schedule of packed kernels (kernels/conv2d.py, kernels/matmul.py) with whatever elementwise operators follow.
 
     Given:   pad; sums; unpack; bias add; residual add; activation
-    Result:  parallel over (image, tile of channels, row):
-               pad of the rows that are read
-               for tile of pixels:
+    Result:  parallel over tasks, (image, some tiles of channels, row, some tiles of pixels), see tasks.py:
+               pad of what is read
+               for tile of channels, tile of pixels:
                  pixels x channels sums to zero            vectors, unrolled
                  for kh, kw, ic: sums += data * weight     vectors or dot product instructions, unrolled
                  the rest, one vector after the other
