@@ -15,7 +15,7 @@ from tvm_split.passes.bindings import operator, static_shape
 from tvm_split.passes.kernels.batch_matmul import batch_matmul
 from tvm_split.passes.kernels.conv1d import conv1d_packed, pack_conv1d
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
-from tvm_split.passes.kernels.conv2d_transpose import pack_transposed, transposed_packed
+from tvm_split.passes.kernels.conv2d_transpose import pack_points, pack_transposed, transposed_packed, transposed_points
 from tvm_split.passes.kernels.row_softmax import row_softmax
 from tvm_split.passes.schedule.machine import Machine
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
@@ -97,6 +97,10 @@ def transposed(packer: Packer, call: relax.Call) -> relax.Expr | str:
     if set(strides) == {1} and min(around) >= 0:
         return _turned(packer, call, weight, around, dilation)
     weight = dilated(weight, dilation)
+    if list(weight.shape[:rank]) == strides and groups == 1 and not any((*padding, *attrs.output_padding)):
+        points = _points(packer, call, weight, strides)
+        if points is not None:
+            return points
     kernel, before, extents = list(weight.shape[:rank]), padding[:rank], (static_shape(call) or ())[1:-1]
     taps = [-(-k // s) for k, s in zip(kernel, strides, strict=True)]
     row, terms = -(-extents[-1] // strides[-1]), int(np.prod(taps)) * inner
@@ -108,6 +112,21 @@ def transposed(packer: Packer, call: relax.Call) -> relax.Expr | str:
 
     def conv_transpose(x: te.Tensor, w: te.Tensor) -> te.Tensor:
         return transposed_packed(x, w, extents, channels, tile, kernel, strides, before, groups)
+
+    return packer.builder_.call_te(conv_transpose, call.args[0], literal)
+
+
+def _points(packer: Packer, call: relax.Call, weight: np.ndarray, strides: Sequence[int]) -> relax.Expr | None:
+    """Transposed with a kernel as large as its stride: where all phases of the result fit one tile, they are one."""
+    *_, inner, channels = weight.shape
+    width, every = (static_shape(call.args[0]) or ())[-2], channels * int(np.prod(strides))
+    tile = tile_of(packer.machine, width, every, inner, DTYPE)
+    if tile.channels != every or channels >= tile.lanes:
+        return None
+    literal = packer.literal(weight, ("points",), lambda: pack_points(weight, every))
+
+    def conv_transpose(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+        return transposed_points(x, w, strides, channels, tile)
 
     return packer.builder_.call_te(conv_transpose, call.args[0], literal)
 

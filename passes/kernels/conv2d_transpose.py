@@ -13,7 +13,7 @@ The order of a sum is by tap, from the first element of the kernel on, then by c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -83,20 +83,60 @@ def transposed_packed(
         },
     )  # fmt: skip
 
-    phases = [extent for pair in zip(made, strides, strict=True) for extent in pair]
-
     def phase_of(n: tirx.Var, *index: tirx.Var) -> tirx.Expr:
         *place, o = index
         return sums(n, *place[1::2], te.indexdiv(o, channels), *place[::2], te.indexmod(o, channels))
 
-    joined = te.compute(int64(batch, *phases, out_channels), phase_of, name="join", attrs={KERNEL: JOIN})
+    return _joined(phase_of, batch, made, strides, extents, out_channels)
+
+
+def pack_points(weight: np.ndarray, channels: int) -> np.ndarray:
+    """Weights [K]... [I] [O] of a kernel as large as its stride -> [1] [I] [K * ... * O], which are `channels`."""
+    *_, inner, _ = weight.shape
+    return np.ascontiguousarray(np.moveaxis(weight, -2, 0).reshape(1, inner, channels))
+
+
+def transposed_points(
+    data: te.Tensor, weight: te.Tensor, strides: Sequence[int], out_channels: int, tile: Tile
+) -> te.Tensor:
+    """With a kernel as large as its stride, and few channels: one product makes all phases, [1] [I] [T] the weights."""
+    batch, *space, inner = (int(extent) for extent in data.shape)
+    made = [*space[:-1], round_up(space[-1], tile.pixels)]
+    data = _padded(data, made, [0] * len(space))
+    ic = te.reduce_axis((0, *int64(inner)), "ic")
+    sums = te.compute(
+        int64(batch, *made, tile.channels),
+        lambda *i: te.sum(data(*i[:-1], ic) * weight[0, ic, i[-1]], axis=[ic]), name="sums",
+        attrs={
+            KERNEL: SUMS, LANES: tirx.IntImm("int32", tile.lanes), PIXELS: tirx.IntImm("int32", tile.pixels),
+            STRIDES: list(int64(*strides)),
+        },
+    )  # fmt: skip
 
     def element(n: tirx.Var, *index: tirx.Var) -> tirx.Expr:
+        *place, o = index
+        channel: tirx.Expr = tirx.IntImm("int64", 0)
+        for phase, s in zip(place[1::2], strides, strict=True):
+            channel = channel * s + phase
+        return sums(n, *place[::2], channel * out_channels + o)
+
+    return _joined(element, batch, made, strides, [n * s for n, s in zip(space, strides, strict=True)], out_channels)
+
+
+def _joined(
+    element: Callable[..., tirx.Expr], batch: int, made: Sequence[int], strides: Sequence[int], extents: Sequence[int],
+    out_channels: int,
+) -> te.Tensor:  # fmt: skip
+    """`join`, of the elements of phases, and the result."""
+    phases = [extent for pair in zip(made, strides, strict=True) for extent in pair]
+    joined = te.compute(int64(batch, *phases, out_channels), element, name="join", attrs={KERNEL: JOIN})
+
+    def kept(n: tirx.Var, *index: tirx.Var) -> tirx.Expr:
         *place, o = index
         pairs = [f(i, s) for i, s in zip(place, strides, strict=True) for f in (te.indexdiv, te.indexmod)]
         return joined(n, *pairs, o)
 
-    return te.compute(int64(batch, *extents, out_channels), element, name="unpack", attrs={KERNEL: UNPACK})
+    return te.compute(int64(batch, *extents, out_channels), kept, name="unpack", attrs={KERNEL: UNPACK})
 
 
 def _padded(data: te.Tensor, extents: Sequence[int], lead: Sequence[int]) -> te.Tensor:

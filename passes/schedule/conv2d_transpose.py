@@ -14,6 +14,7 @@ change no more than the sign of a zero, or what an infinite number of the data m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 import tvm
@@ -32,8 +33,8 @@ from tvm_split.passes.kernels.conv2d_transpose import (
     UNPACK,
 )
 from tvm_split.passes.schedule.blocks import KERNEL
-from tvm_split.passes.schedule.hosts import Loop, as_vectors, copy_out, extents_are, hosted, pad_at, write_back
-from tvm_split.passes.schedule.machine import machine_of
+from tvm_split.passes.schedule.hosts import Block, Loop, as_vectors, copy_out, extents_are, hosted, pad_at, write_back
+from tvm_split.passes.schedule.machine import Machine, machine_of
 
 #: a task of this many tiles hides its own cost
 MAX_RUN = 16
@@ -52,6 +53,8 @@ class TransposedConvolution(ScheduleRule):
         machine = machine_of(target)
         sums, join = roles[SUMS], roles[JOIN]
         annotations = sch.get(sums).annotations
+        if KERNELS not in annotations:
+            return _points(sch, roles, machine)
         strides, kernel, before = ([int(n) for n in annotations[key]] for key in (STRIDES, KERNELS, BEFORE))
         pixels, lanes = int(annotations[PIXELS]), int(annotations[LANES])
         channels = int(sch.get(sums).writes[0].source.shape[-1])
@@ -88,6 +91,35 @@ class TransposedConvolution(ScheduleRule):
         taps = zip(inner[kept : kept + rank], phases, kernel, strides, before, strict=True)
         ends = _ends(sch, [each for each in taps if each[2] % each[3]])
         return s_tir.Schedule(_finished(sch.mod["main"], ends, kept_channels))
+
+
+def _points(sch: s_tir.Schedule, roles: Mapping[str, Block], machine: Machine) -> s_tir.Schedule | None:
+    """Of a kernel as large as its stride: the sums of a tile hold all phases, which are written row by row."""
+    sums, join = roles[SUMS], roles[JOIN]
+    annotations, channels = sch.get(sums).annotations, int(sch.get(sums).writes[0].source.shape[-1])
+    pixels, lanes = int(annotations[PIXELS]), int(annotations[LANES])
+    image, *space, channel = sch.get_loops(join)
+    rows, phases = space[:-2:2], space[1::2]
+    tiles, pixel = sch.split(space[-2], [None, pixels])
+    run, tile = _runs(sch, [image, *rows], tiles, machine.cores)
+    sch.reorder(image, *rows, run, tile, *phases[:-1], pixel, phases[-1], channel)
+    task = sch.fuse(image, *rows, run)
+    sch.parallel(task)
+    sch.compute_at(sums, tile, preserve_unit_loops=True)
+    *kept, term = list(sch.get_loops(sums))[-(len(rows) + 4) :]
+    if not extents_are(sch, kept, [*[1] * (len(kept) - 2), pixels, channels]):
+        return None
+    sch.reorder(term, *kept)
+    as_vectors(sch, (kept[-2],), kept[-1], lanes)
+    *_, zero_pixels, zero_channels = sch.get_loops(sch.decompose_reduction(sums, term))
+    as_vectors(sch, (zero_pixels,), zero_channels, lanes)
+    for loop in (*phases, pixel, channel):
+        sch.unroll(loop)
+    if PAD in roles:
+        pad_at(sch, roles[PAD], task, machine)
+    copy_out(sch, roles)
+    sch.reverse_compute_inline(roles["host"])
+    return sch
 
 
 def _runs(sch: s_tir.Schedule, others: list[Loop], tiles: Loop, cores: int) -> list[Loop]:

@@ -111,6 +111,8 @@ CASES = {
     "cut_on_all_sides": ((6, 5), 4, 8, (3, 3), (1, 1), (3, 3, 3, 3), (1, 1), (0, 0)),
     "dilated": ((5, 6), 4, 8, (3, 2), (2, 2), (1, 0, 1, 0), (2, 3), (0, 1)),
     "uneven_padding": ((5, 6), 4, 12, (5, 4), (2, 3), (2, 0, 1, 3), (1, 1), (0, 0)),
+    "points_of_two_channels": ((9, 37), 12, 2, (2, 2), (2, 2), (0, 0, 0, 0), (1, 1), (0, 0)),
+    "points_of_a_row": ((41,), 12, 1, (4,), (4,), (0, 0), (1,), (0,)),
     "row": ((13,), 16, 20, (4,), (2,), (1, 1), (1,), (0,)),
     "long_row": ((9,), 8, 12, (16,), (8,), (4, 4), (1,), (0,)),
 }
@@ -140,11 +142,12 @@ def test_any_shape(data):
     check(size, inner, outer, kernel, strides, around, dilation, several(0, 3), 1, batch, data.draw(st.integers(0, 99)))
 
 
-def test_the_rule_takes_them_on_every_processor():
-    shape = ((1, 16, 14, 14), (16, 24, 3, 3), (24,))
+@pytest.mark.parametrize("outer, kernel, attrs", [(24, 3, {"padding": 1, "output_padding": 1}), (1, 2, {})])
+def test_the_rule_takes_them_on_every_processor(outer, kernel, attrs):
+    shape = ((1, 16, 14, 14), (16, outer, kernel, kernel), (outer,))
     x, w, bias = (np.ones(extents, "float32") for extents in shape)
     for target in (AVX2, AVX512, ARM):
-        _, rules = compute(network(x, w, bias, strides=2, padding=1, output_padding=1), x, target)
+        _, rules = compute(network(x, w, bias, strides=2, **attrs), x, target)
         assert "TransposedConvolution" in rules
 
 
