@@ -25,6 +25,7 @@ COMMANDS = (
     "layers",
     "run",
     "measure",
+    "tune",
     "demo",
     "targets",
     "links",

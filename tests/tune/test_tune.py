@@ -132,7 +132,7 @@ def test_bad_requests_are_told_before_any_work(model, tmp_path, board):
         tuned(model, tmp_path / "db", trials=0)
     with pytest.raises(TuneError, match="share is 1.5"):
         tuned(model, tmp_path / "db", share=1.5)
-    with pytest.raises(TargetError, match="'raspberry-pi-4' is aarch64 .*: give --tracker and --key"):
+    with pytest.raises(TargetError, match=r"'raspberry-pi-4' is aarch64 .*: give --tracker and --key"):
         tuned(model, tmp_path / "db", target="raspberry-pi-4")
     with pytest.raises(TargetError, match="nowhere"):
         tuned(model, tmp_path / "db", target="nowhere")
