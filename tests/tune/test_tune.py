@@ -130,7 +130,7 @@ def test_tunes_on_a_board(model, tmp_path, board):
 def test_bad_requests_are_told_before_any_work(model, tmp_path, board):
     with pytest.raises(TuneError, match="trials is 0"):
         tuned(model, tmp_path / "db", trials=0)
-    with pytest.raises(TuneError, match="share is 1.5"):
+    with pytest.raises(TuneError, match=r"share is 1\.5"):
         tuned(model, tmp_path / "db", share=1.5)
     with pytest.raises(TargetError, match=r"'raspberry-pi-4' is aarch64 .*: give --tracker and --key"):
         tuned(model, tmp_path / "db", target="raspberry-pi-4")
