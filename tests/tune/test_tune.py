@@ -17,7 +17,8 @@ from tvm_split.tune import trials
 from tvm_split.tune.apply import facts
 from tvm_split.tune.database import Database
 from tvm_split.tune.measuring import Board
-from tvm_split.tune.tuner import TuneRequest, _Process, result_for, tune
+from tvm_split.tune.process import Process
+from tvm_split.tune.tuner import TuneRequest, result_for, tune
 
 
 class Watcher:
@@ -88,7 +89,7 @@ def test_a_killed_tuner_goes_on_where_it_was(model, tmp_path, target):
 
 def test_a_search_that_crashes_is_named_and_begun_again(model, tmp_path, monkeypatch):
     asked = []
-    ask = _Process.ask
+    ask = Process.ask
 
     def crashing(self, method, *args, **kwargs):
         asked.append(method)
@@ -96,7 +97,7 @@ def test_a_search_that_crashes_is_named_and_begun_again(model, tmp_path, monkeyp
             os.kill(self._worker._process.pid, signal.SIGSEGV)
         return ask(self, method, *args, **kwargs)
 
-    monkeypatch.setattr(_Process, "ask", crashing)
+    monkeypatch.setattr(Process, "ask", crashing)
     result, _ = tuned(model, tmp_path / "db", trials=1, layers=1)
     (crash,) = result.crashes
     assert crash.startswith(f"{result.rows[0].kernel.name}: the process of the tuning process was killed by SIGSEGV")
