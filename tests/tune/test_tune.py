@@ -11,7 +11,7 @@ import pytest
 from tvm.rpc.server import Server
 from tvm.rpc.tracker import Tracker
 
-from tvm_split.errors import LinkDownError, TargetError, TuneError
+from tvm_split.errors import BuildError, LinkDownError, TargetError, TuneError
 from tvm_split.profile.rpc import connect
 from tvm_split.tune import trials
 from tvm_split.tune.apply import facts
@@ -102,6 +102,20 @@ def test_a_search_that_crashes_is_named_and_begun_again(model, tmp_path, monkeyp
     (crash,) = result.crashes
     assert crash.startswith(f"{result.rows[0].kernel.name}: the process of the tuning process was killed by SIGSEGV")
     assert result.rows[0].decision.tried == 1
+
+
+def test_a_search_that_fails_is_named_and_the_others_go_on(model, tmp_path, monkeypatch):
+    ask = Process.ask
+
+    def failing(self, method, *args, **kwargs):
+        if method == "search":
+            raise BuildError("the tuning process failed: TypeError: no")
+        return ask(self, method, *args, **kwargs)
+
+    monkeypatch.setattr(Process, "ask", failing)
+    result, _ = tuned(model, tmp_path / "db", trials=1, layers=2)
+    assert [crash.split(": ", 1)[1] for crash in result.crashes] == ["the tuning process failed: TypeError: no"] * 2
+    assert [row.decision.reason for row in result.rows] == ["no trial could be built and run"] * 2
 
 
 @pytest.fixture(scope="module")

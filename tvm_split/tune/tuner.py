@@ -173,6 +173,9 @@ def _one(
             result.crashes.append(f"{kernel.name}: {error}")
             trials.mend(folder)
             continue
+        except BuildError as error:  # TVM refuses: it would do so again, but the other layers do not depend on it
+            result.crashes.append(f"{kernel.name}: {error}")
+            break
         if request.board is not None and all(math.isinf(trial.seconds) for trial in trials.read(folder)[before:]):
             _check_board(request.board, folder, before)
         break  # the space may end before `wanted`
