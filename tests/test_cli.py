@@ -26,6 +26,7 @@ COMMANDS = (
     "layers",
     "run",
     "measure",
+    "tune",
     "demo",
     "targets",
     "links",

@@ -28,7 +28,7 @@ def another_point(start):
         except FAILED:
             continue
         if kernel_key(sch.mod["main"]) != kernel_key(start.scheduled):
-            return json.loads(json.dumps(sch.trace.as_json(), default=float))
+            return json.loads(json.dumps(sch.trace.as_json(), default=lambda value: value.value))
     raise AssertionError("no other point")
 
 

@@ -7,7 +7,9 @@ model learnt from the trials so far (xgboost) says which points to try next.
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import tvm
 from tvm import s_tir
@@ -18,6 +20,7 @@ from tvm.s_tir.schedule import Trace
 BATCH = 8
 #: points that the cost model looks at for one batch; it mixes in this share of points that it does not favour
 POPULATION, ROUNDS, AT_RANDOM = 64, 2, 0.2
+GPUS = ("cuda", "rocm", "hexagon")
 
 
 def search(
@@ -29,6 +32,7 @@ def search(
     `trace` is our schedule of the module with sampling instructions (space.py).
     """
     logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.CRITICAL)
+    _leave_gpus_out()
     context = ms.TuneContext(
         mod=module,
         target=target,
@@ -55,6 +59,15 @@ def search(
         cost_model=ms.cost_model.XGBModel(num_warmup_samples=2 * BATCH, num_tuning_cores=1),
         task_scheduler="round-robin",
     )
+
+
+def _leave_gpus_out() -> None:
+    """TuneContext imports TVM's instructions of every processor; to parse those of GPUs takes half a minute and more.
+
+    Nothing on a CPU asks for them, so in the process of a search that has not loaded them they are empty.
+    """
+    for name in GPUS:
+        sys.modules.setdefault(f"tvm.s_tir.tensor_intrin.{name}", ModuleType(name))
 
 
 def open_trials(folder: Path) -> ms.database.JSONDatabase:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import math
-import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 from tvm_split import frontend, pipeline
-from tvm_split.bench.worker import Worker
 from tvm_split.errors import BuildError, LinkDownError, TargetError, TuneError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.passes.preprocess import Preprocess
@@ -25,15 +21,16 @@ from tvm_split.tune.apply import facts
 from tvm_split.tune.compare import Measured, winner
 from tvm_split.tune.database import Database, Decision, TargetFolder, default_folder
 from tvm_split.tune.kernels import Kernel, kernels_of
-from tvm_split.tune.lab import Cost, Lab, Parcel
+from tvm_split.tune.lab import Cost, Parcel
 from tvm_split.tune.measuring import Board
+from tvm_split.tune.process import Process
 from tvm_split.tvm_target import resolve
 
 #: schedules that are compared with ours side by side: the fastest of the trials
 FINALISTS = 6
 #: how often a search that crashed is begun again
 LIVES = 3
-TICK_S, BOARD_WAIT_S = 0.5, 30.0
+BOARD_WAIT_S = 30.0
 SEEDS = 2**31 - 2
 
 
@@ -98,7 +95,7 @@ def tune(request: TuneRequest, watcher: Watcher, result: TuneResult) -> None:
     kernels = kernels_of(pipeline.layers()(mod), target)
     here = database.of(spec.name, facts(target))
     with here.locked(), tempfile.TemporaryDirectory(prefix="tvm-split-tune-") as scratch:
-        with _Process((facts(target), spec.arch, scratch, request.board)) as process:
+        with Process((facts(target), spec.arch, scratch, request.board)) as process:
             watcher.say(f"timing {len(kernels)} kernels with our schedules")
             costs = process.ask("costs", [Parcel.of(kernel) for kernel in kernels])
             chosen, result.total_s = costliest(kernels, costs, request.layers, request.share)
@@ -150,7 +147,7 @@ def _checked(request: TuneRequest) -> TargetSpec:
 
 
 def _one(
-    kernel: Kernel, cost: Cost, request: TuneRequest, here: TargetFolder, process: _Process, watcher: Watcher,
+    kernel: Kernel, cost: Cost, request: TuneRequest, here: TargetFolder, process: Process, watcher: Watcher,
     result: TuneResult,
 ) -> None:  # fmt: skip
     known = here.decision(kernel.key)
@@ -176,6 +173,9 @@ def _one(
             result.crashes.append(f"{kernel.name}: {error}")
             trials.mend(folder)
             continue
+        except BuildError as error:  # TVM refuses: it would do so again, but the other layers do not depend on it
+            result.crashes.append(f"{kernel.name}: {error}")
+            break
         if request.board is not None and all(math.isinf(trial.seconds) for trial in trials.read(folder)[before:]):
             _check_board(request.board, folder, before)
         break  # the space may end before `wanted`
@@ -193,7 +193,7 @@ def _check_board(board: Board, folder: Path, before: int) -> None:
         raise
 
 
-def _decide(kernel: Kernel, cost: Cost, asked: int, folder: Path, process: _Process, result: TuneResult) -> Decision:
+def _decide(kernel: Kernel, cost: Cost, asked: int, folder: Path, process: Process, result: TuneResult) -> Decision:
     every, finalists = trials.read(folder), trials.best(folder, FINALISTS)
     measured: list[Measured] = []
     if finalists:
@@ -223,46 +223,6 @@ def decision_of(
         )
     reason = "not faster than ours" if best_s is not None else "other results than ours"
     return Decision(layers, asked, len(every), failed, unequal, ours_s, best_s, None, ours, reason)
-
-
-class _Process:
-    """A Lab in a process of its own, which is begun again after it died."""
-
-    def __init__(self, args: tuple[Any, ...]) -> None:
-        self._args = args
-        self._cores = frozenset(os.sched_getaffinity(0))
-        self._worker: Worker | None = None
-        self._pool = concurrent.futures.ThreadPoolExecutor(1)
-
-    def ask(self, method: str, *args: Any, tick: Callable[[], None] = lambda: None) -> Any:
-        """What the Lab's method returns; `tick` is called meanwhile. LinkDownError when the process died."""
-        if self._worker is None:
-            self._worker = Worker("the tuning process", self._cores, Lab, *self._args)
-        answer = self._pool.submit(self._worker.ask, method, *args)
-        while True:
-            try:
-                return answer.result(timeout=TICK_S)
-            except concurrent.futures.TimeoutError:
-                if answer.done():
-                    raise
-                tick()
-            except LinkDownError:
-                self.stop()
-                raise
-
-    def stop(self) -> None:
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = None
-
-    def __enter__(self) -> _Process:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-        self._pool.shutdown(cancel_futures=True)
 
 
 def result_for(request: TuneRequest) -> TuneResult:
