@@ -7,6 +7,7 @@ import pytest
 import tvm
 from tvm import te, tirx
 
+from tvm_split.passes import pack_int8
 from tvm_split.passes.kernels.conv2d import int64
 from tvm_split.passes.pack_int8 import conv2d_int8, matmul_int8
 from tvm_split.passes.schedule.packed import Packed
@@ -109,6 +110,15 @@ def compute(mod, target, arrays, shape):
 def test_a_quantised_layer_is_exact(case, name):
     func, arrays, expected = layer(case, cpu(name))
     np.testing.assert_array_equal(compute(scheduled(func, cpu(name)), cpu(name), arrays, expected.shape), expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_without_a_dot_product_a_layer_is_exact(case, monkeypatch):
+    monkeypatch.setattr(pack_int8, "dot_of", lambda _target: None)
+    target = cpu("x86-64")
+    func, arrays, expected = layer(case, target)
+    assert "tvm_split.dot" not in func.script()
+    np.testing.assert_array_equal(compute(scheduled(func, target), target, arrays, expected.shape), expected)
 
 
 @pytest.mark.parametrize("case", ["resnet_7", "conv_1x1_tail"])
