@@ -55,7 +55,7 @@ def conv2d_int8(
             (lambda: pack_conv2d(weight, tile.channels),),
             ("conv2d", tile.channels, merged),
         )  # fmt: skip
-    kind = _fitting(dot, tile)
+    kind = dot.single if dot.single and join else _fitting(dot, tile)
 
     def compute(x: te.Tensor, w: te.Tensor, missing: te.Tensor | None = None) -> te.Tensor:
         return conv2d_dot(
