@@ -46,7 +46,8 @@ def matmul_dot(
     def element(m: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
         return guarded(within(m, 0, rows, filled) + within(k, 0, terms, whole), row(m, k), 0, dot)
 
-    if (filled, whole, dot.data) == (rows, terms, "uint8"):
+    side_by_side = dot.pixels == 1 or len(leading) == 1  # in one dimension, as calls of several rows want them
+    if (filled, whole, dot.data) == (rows, terms, "uint8") and side_by_side:
         read = row
     else:
         read = te.compute(int64(filled, whole), element, name="pad", attrs=pad_attrs(whole > terms))

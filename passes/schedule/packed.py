@@ -13,35 +13,29 @@ The order of summation is the unscheduled kernel's. Functions that are built oth
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import tvm
 from tvm import s_tir, tirx
 from tvm.s_tir import dlight
 
 from tvm_split.passes.kernels.conv2d import KERNEL, LANES, PAD, PIXELS, SUMS, UNPACK
-from tvm_split.passes.kernels.conv2d_dot import DOT, RAGGED
-from tvm_split.passes.schedule.dot import DOTS, Dot
+from tvm_split.passes.kernels.conv2d_dot import DOT
+from tvm_split.passes.schedule.dot import DOTS, Dot, dot_of
 from tvm_split.passes.schedule.machine import Machine, machine_of
+from tvm_split.passes.schedule.packed_around import MIN_LANES, Block, Loop, dividing, schedule_copy, schedule_pad
 from tvm_split.passes.schedule.tasks import task_of
 from tvm_split.passes.schedule.tiles import Tile
 from tvm_split.passes.schedule.work import merge_rows, work_of
 
 log = logging.getLogger("tvm_split.passes")
 
-Block = Any  # what the schedule calls SBlockRV and LoopRV has no public type
-Loop = Any
-
 #: LLVM would write out fewer input channels, in registers that the sums need: they go into the loop over columns
 FEW_CHANNELS = 8
 #: dimensions of a matrix product's sums: tile of columns, row, column; of a convolution over merged rows, and images
 MATMUL_DIMS, MERGED_DIMS = 3, 4
-#: vectors shorter than this are not worth their instructions
-MIN_LANES = 4
 
 
 @dataclass(frozen=True)
@@ -53,6 +47,7 @@ class Blocks:
     host: Block
     output: Block
     tile: Tile
+    positions: int  # whole tiles of pixels may go beyond what the host needs
     dot: Dot | None
 
 
@@ -62,6 +57,7 @@ class Packed(dlight.ScheduleRule):
     def apply(self, func: tirx.PrimFunc, target: tvm.target.Target, _tunable: bool) -> s_tir.Schedule | None:
         if not isinstance(func, tirx.PrimFunc):
             return None
+        dot_of(target)  # which loads the files that fill DOTS
         try:
             return _scheduled(func, machine_of(target))
         except s_tir.ScheduleError as error:  # something around the kernel that no primitive can move
@@ -76,16 +72,17 @@ def _scheduled(func: tirx.PrimFunc, machine: Machine) -> s_tir.Schedule | None:
     if sch is None:
         return None
     blocks = _blocks(sch)
+    _gather_calls(sch, blocks)
     loops = _tiled(sch, blocks, machine)
     if loops is None:
         return None
     task, lane = loops
     if blocks.pad is not None:
-        _schedule_pad(sch, blocks.pad, task, machine.lanes(_dtype(sch, blocks.pad)))
+        schedule_pad(sch, blocks.pad, task, machine)
     if sch.get(blocks.output) != sch.get(blocks.host):
-        _schedule_copy(sch, blocks.output)
+        schedule_copy(sch, blocks.output)
     if blocks.dot:
-        sch.tensorize(lane, blocks.dot.intrin(blocks.tile.lanes))  # at last: no block can be moved past it
+        sch.tensorize(lane, blocks.dot.intrin(_lanes(blocks)))  # at last: no block can be moved past it
     return sch
 
 
@@ -131,9 +128,28 @@ def _blocks(sch: s_tir.Schedule) -> Blocks:
     sums = roles[SUMS]
     (host,), (output,) = sch.get_consumers(sums), sch.get_output_blocks(root)
     annotations = sch.get(sums).annotations
-    channels = int(sch.get(sums).writes[0].source.shape[-1])
+    positions, channels = (int(extent) for extent in sch.get(sums).writes[0].source.shape[-2:])
     tile = Tile(int(annotations[PIXELS]), channels, int(annotations[LANES]))
-    return Blocks(sums, roles.get(PAD), host, output, tile, DOTS.get(str(annotations.get(DOT))))
+    return Blocks(sums, roles.get(PAD), host, output, tile, positions, DOTS.get(str(annotations.get(DOT))))
+
+
+def _lanes(blocks: Blocks) -> int:
+    """Channels of one vector, or of one call."""
+    kinds = blocks.dot.lanes if blocks.dot else (blocks.tile.lanes,)
+    return max(lanes for lanes in kinds if blocks.tile.lanes % lanes == 0)
+
+
+def _gather_calls(sch: s_tir.Schedule, blocks: Blocks) -> None:
+    """Put the sums of each call of several pixels together in memory."""
+    pixels, lanes = (blocks.dot.pixels if blocks.dot else 1), _lanes(blocks)
+
+    def gathered(*index: tirx.Var) -> list[tirx.Expr]:
+        *outer, pixel, channel = index
+        return [*outer, pixel // pixels, channel // lanes, pixel % pixels, channel % lanes]
+
+    if pixels > 1:
+        dimensions = len(sch.get(blocks.sums).writes[0].source.shape)
+        sch.transform_layout(blocks.sums, ("write", 0), tirx.IndexMap.from_func(gathered, ndim=dimensions))
 
 
 def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
@@ -155,8 +171,7 @@ def _tiled(sch: s_tir.Schedule, blocks: Blocks, machine: Machine) -> tuple[Loop,
     reductions = sum(var.iter_type == tirx.IterVar.CommReduce for var in sch.get(blocks.sums).iter_vars)
     spatial = len(sch.get(blocks.sums).iter_vars) - reductions
     *outer, pixel, channel = sch.get_loops(blocks.host)
-    positions = int(sch.get(blocks.sums).writes[0].source.shape[-2])  # tiles may go beyond what the host needs
-    pixel_tile, pixel = sch.split(pixel, [positions // tile.pixels, tile.pixels])
+    pixel_tile, pixel = sch.split(pixel, [blocks.positions // tile.pixels, tile.pixels])
     channel_tile, channel = sch.split(channel, [None, tile.channels])
     others = prod(int(sch.get(loop).extent) for loop in outer)
     run, group = task_of(machine, work_of(sch, blocks.sums, tile, others, copies=blocks.pad is not None))
@@ -168,21 +183,22 @@ def _tiled(sch: s_tir.Schedule, blocks: Blocks, machine: Machine) -> tuple[Loop,
     sch.compute_at(blocks.sums, pixel_tile, preserve_unit_loops=True)
     inner = sch.get_loops(blocks.sums)[-(spatial + reductions) :]
     made = [_extent(sch, loop) for loop in inner[:spatial]]
-    lanes = tile.lanes if made[-1] == tile.channels else 1  # of a single output channel, only that one is made
+    lanes = _lanes(blocks) if made[-1] == tile.channels else 1  # of a single output channel, only that one is made
     fewest = tile.channels if blocks.dot else 1
     if made[:-1] != [*[1] * (spatial - 2), tile.pixels] or made[-1] not in (tile.channels, fewest):
         return None
+    pixels = blocks.dot.pixels if blocks.dot else 1
     *terms, call = inner[spatial:] if blocks.dot else (*inner[spatial:], None)
     sch.reorder(*terms, *inner[:spatial], *([call] if call else []))
     if len(terms) > 1 and _in_a_row(sch, blocks.sums, _extent(sch, terms[-1]), blocks.dot):
         sch.fuse(*terms[-2:])
-    lane = _as_vectors(sch, inner[spatial - 2], inner[spatial - 1], lanes)
+    first = _unrolled(sch, inner[spatial - 2], inner[spatial - 1], pixels, lanes)[0]
     if not blocks.dot:
-        sch.vectorize(lane)
-    *_, pixels, channels = sch.get_loops(sch.decompose_reduction(blocks.sums, inner[spatial]))
-    sch.vectorize(_as_vectors(sch, pixels, channels, lanes))
+        sch.vectorize(first)
+    init = sch.get_loops(sch.decompose_reduction(blocks.sums, inner[spatial]))
+    sch.vectorize(sch.fuse(*_unrolled(sch, init[-2], init[-1], pixels, lanes)))
     _write_back(sch, blocks, channel)
-    return task, lane
+    return task, first
 
 
 def _in_a_row(sch: s_tir.Schedule, sums: Block, steps: int | None, dot: Dot | None) -> bool:
@@ -191,64 +207,30 @@ def _in_a_row(sch: s_tir.Schedule, sums: Block, steps: int | None, dot: Dot | No
     return steps is not None and steps < FEW_CHANNELS and channels == {steps * (dot.terms if dot else 1)}
 
 
-def _as_vectors(sch: s_tir.Schedule, pixels: Loop, channels: Loop, lanes: int) -> Loop:
-    """Unroll the tile; the loop over what is to be one vector."""
-    vectors, lane = sch.split(channels, [None, lanes])
+def _unrolled(sch: s_tir.Schedule, pixel: Loop, channel: Loop, pixels: int, lanes: int) -> list[Loop]:
+    """Unroll the tile but for `pixels` x `lanes` of its sums, whose loops are the result."""
+    vectors, lane = sch.split(channel, [None, lanes])
+    if pixels == 1:
+        inner = [lane]
+    else:
+        pixel, in_call = sch.split(pixel, [None, pixels])
+        sch.reorder(vectors, in_call)
+        inner = [in_call, lane]
     sch.unroll(vectors)
-    sch.unroll(pixels)
-    return lane
+    sch.unroll(pixel)
+    return inner
 
 
 def _write_back(sch: s_tir.Schedule, blocks: Blocks, channel: Loop) -> None:
     """Vectors as long as divide the channels, so that none of them crosses the end; else LLVM does what it can."""
-    lanes = _dividing(blocks.tile.lanes, int(sch.get(blocks.host).iter_vars[-1].dom.extent))
+    lanes = dividing(blocks.tile.lanes, int(sch.get(blocks.host).iter_vars[-1].dom.extent))
     if lanes >= MIN_LANES:
         vectors, inner = sch.split(channel, [None, lanes])
         sch.vectorize(inner)
         sch.unroll(vectors)
 
 
-def _schedule_pad(sch: s_tir.Schedule, pad: Block, task: Loop, max_lanes: int) -> None:
-    """Rows of whole vectors are padded by whoever reads them, which is less work than fetching them from memory.
-
-    Others, a network's first layer, are padded in a pass of their own: the border's value, then the data.
-    """
-    ragged = RAGGED in sch.get(pad).annotations
-    lanes = _dividing(max_lanes, int(sch.get(pad).iter_vars[-1].dom.extent))
-    if lanes >= MIN_LANES and not ragged:
-        sch.compute_at(pad, task, preserve_unit_loops=True)
-        sch.vectorize(sch.split(sch.get_loops(pad)[-1], [None, lanes])[1])
-        return
-    blocks = [pad]
-    with contextlib.suppress(s_tir.ScheduleError):  # what is no box of data in a border stays one block
-        blocks.append(sch.decompose_padding(pad, sch.get_loops(pad)[0]))
-    for block in blocks:
-        loops = sch.get_loops(block)
-        rows = max(len(loops) - (1 if ragged else 2), 1)
-        sch.parallel(sch.fuse(*loops[:rows]))
-        inner = sch.fuse(*loops[rows:])
-        if len(blocks) > 1:  # else conditions differ within a vector
-            sch.vectorize(sch.split(inner, [None, _dividing(max_lanes, int(sch.get(inner).extent))])[1])
-
-
-def _schedule_copy(sch: s_tir.Schedule, block: Block) -> None:
-    """What only moves data behind the kernel: LLVM makes the vectors."""
-    loops = sch.get_loops(block)
-    sch.parallel(sch.fuse(*loops[:-1]) if len(loops) > 1 else loops[0])
-
-
 def _extent(sch: s_tir.Schedule, loop: Loop) -> int | None:
     """The loop's extent; None when it is no number."""
     extent = sch.get(loop).extent
     return int(extent) if isinstance(extent, tirx.IntImm) else None
-
-
-def _dividing(lanes: int, extent: int) -> int:
-    """The longest power of two up to `lanes` that divides the extent."""
-    while extent % lanes:
-        lanes //= 2
-    return lanes
-
-
-def _dtype(sch: s_tir.Schedule, block: Block) -> str:
-    return str(sch.get(block).writes[0].source.dtype)

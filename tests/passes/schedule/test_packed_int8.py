@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import tvm
 from tvm import te, tirx
+from tvm.script.ir_builder import tirx as T
 
-from tvm_split.passes.kernels.conv2d import int64
+from tvm_split.passes import pack_int8
+from tvm_split.passes.kernels.conv2d import int64, term
 from tvm_split.passes.pack_int8 import conv2d_int8, matmul_int8
+from tvm_split.passes.schedule.dot import DOTS, Dot, register
+from tvm_split.passes.schedule.dot_x86 import SSE2_WORDS
 from tvm_split.passes.schedule.packed import Packed
 
 PROCESSORS = {"x86-64": "sse2", "haswell": "avx2", "skylake-avx512": "avx512bw", "cascadelake": "avx512vnni"}
@@ -109,6 +113,40 @@ def compute(mod, target, arrays, shape):
 def test_a_quantised_layer_is_exact(case, name):
     func, arrays, expected = layer(case, cpu(name))
     np.testing.assert_array_equal(compute(scheduled(func, cpu(name)), cpu(name), arrays, expected.shape), expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_without_a_dot_product_a_layer_is_exact(case, monkeypatch):
+    monkeypatch.setattr(pack_int8, "dot_of", lambda _target: None)
+    target = cpu("x86-64")
+    func, arrays, expected = layer(case, target)
+    assert "tvm_split.dot" not in func.script()
+    np.testing.assert_array_equal(compute(scheduled(func, target), target, arrays, expected.shape), expected)
+
+
+def _of_two_pixels(dot, lanes, a, b, c):
+    """Two pixels by two channels, eight terms of each, as usmmla has them; here spelt out."""
+    for p, lane in np.ndindex(dot.pixels, lanes):
+        products = [term(a[p, k], b[lane, k], dot.offset) for k in range(dot.terms)]
+        T.buffer_store(c, sum(products, c[p, lane]), [p, lane])
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [("resnet_56", "test_two"), ("grouped", "test_two"), ("conv_1x1", "test_two"), ("narrow", "test_two"),
+     ("downsample", "sse2"), ("stem", "sse2"), ("odd_terms", "sse2")],
+)  # fmt: skip
+def test_instructions_of_several_pixels_where_these_are_side_by_side(case, name, monkeypatch):
+    dot = register(Dot("test_two", terms=8, lanes=(2,), pixels=2, offset=5, single=SSE2_WORDS), _of_two_pixels)
+    monkeypatch.setattr(pack_int8, "dot_of", lambda _target: dot)
+    target = cpu("x86-64")
+    try:
+        func, arrays, expected = layer(case, target)
+        mod = scheduled(func, target)
+    finally:
+        del DOTS[dot.name]
+    assert f'"tvm_split.dot": "{name}"' in func.script()
+    np.testing.assert_array_equal(compute(mod, target, arrays, expected.shape), expected)
 
 
 @pytest.mark.parametrize("case", ["resnet_7", "conv_1x1_tail"])
