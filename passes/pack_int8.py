@@ -41,7 +41,7 @@ def conv2d_int8(
     """Of HWIO weights, for results with rows of `row` pixels. `padding` is top, left, bottom, right."""
     dot = _dot(target, weight.shape[-1], strides[1])
     machine = _machine(target, dot)
-    merged = _groups_to_merge(*weight.shape[2:], groups, machine.lanes(SUM), dot.terms if dot else 1)
+    merged = _groups_to_merge(weight.shape[2], weight.shape[3], groups, machine.lanes(SUM), dot.terms if dot else 1)
     weight, groups = _merged(weight, groups, merged), groups // merged
     height, width, inner, channels = weight.shape
     join = dot is not None and joins(dot, width, inner, dilation[1], groups)

@@ -135,7 +135,7 @@ class _Packer(relax.PyExprMutator):
     def unpadded(self, data: relax.Expr, padding: list[int]) -> tuple[relax.Expr, list[int], int]:
         """The data of an nn.pad of rows and columns, and the padding with that of the nn.pad added; its value."""
         pad = self.lookup_binding(data) if isinstance(data, relax.Var) else None
-        if operator(pad) != "relax.nn.pad" or str(pad.attrs.pad_mode) != "constant":
+        if pad is None or operator(pad) != "relax.nn.pad" or str(pad.attrs.pad_mode) != "constant":
             return data, padding, 0
         widths, value = [int(n) for n in pad.attrs.pad_width], float(pad.attrs.pad_value)
         outer, (top, bottom, left, right) = (*widths[:2], *widths[6:]), widths[2:6]

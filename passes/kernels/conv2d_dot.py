@@ -23,8 +23,6 @@ if TYPE_CHECKING:  # its package imports the rules, and they import this
     from tvm_split.passes.schedule.dot import Dot
     from tvm_split.passes.schedule.tiles import Tile
 
-Index = tirx.Expr
-
 #: annotation of the block that sums products: the kind of dot product
 DOT = "tvm_split.dot"
 #: annotation of a block that pads: its rows do not end with the data's
@@ -69,13 +67,13 @@ def conv2d_dot(
         step = stride_w * in_channels
         joined = _joined(data, rows, (row - 1) * step + steps * dot.terms, padding, pad_value, dot)
 
-        def read(n: Index, oo: Index, h: Index, w: Index, kw: Index, k: Index) -> tirx.Expr:
+        def read(n: tirx.Expr, oo: tirx.Expr, h: tirx.Expr, w: tirx.Expr, kw: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
             return joined[n, h, w * step + k]
     else:
         extents = (rows, (row - 1) * stride_w + reach_w)
         wide = _filled(data, extents, groups, steps * dot.terms, padding, pad_value, dot)
 
-        def read(n: Index, oo: Index, h: Index, w: Index, kw: Index, k: Index) -> tirx.Expr:
+        def read(n: tirx.Expr, oo: tirx.Expr, h: tirx.Expr, w: tirx.Expr, kw: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
             channel = k if groups == 1 else te.indexdiv(oo, in_group) * (steps * dot.terms) + k
             return wide[n, h, w * stride_w + kw * step_w, channel]
 
@@ -93,7 +91,7 @@ def conv2d_dot(
         name="sums", attrs=sums_attrs(tile) | {DOT: dot.name},
     )  # fmt: skip
 
-    def element(n: Index, h: Index, w: Index, o: Index) -> tirx.Expr:
+    def element(n: tirx.Expr, h: tirx.Expr, w: tirx.Expr, o: tirx.Expr) -> tirx.Expr:
         total = sums[n, te.indexdiv(o, channels), h, w, te.indexmod(o, channels)]
         return total if missing is None else total + missing[o]
 
@@ -134,7 +132,7 @@ def _filled(
     if fits and filled == inner and dot.data == "uint8":
         return data
 
-    def element(n: Index, h: Index, w: Index, c: Index) -> tirx.Expr:
+    def element(n: tirx.Expr, h: tirx.Expr, w: tirx.Expr, c: tirx.Expr) -> tirx.Expr:
         inside = within(h, top, height, extents[0]) + within(w, left, width, extents[1])
         if filled > inner and groups == 1:
             inside += [c < inner]
@@ -152,7 +150,7 @@ def _joined(data: te.Tensor, rows: int, length: int, padding: Sequence[int], pad
     batch, height, width, channels = (int(extent) for extent in data.shape)
     top, left = padding[0], padding[1] * channels
 
-    def element(n: Index, h: Index, x: Index) -> tirx.Expr:
+    def element(n: tirx.Expr, h: tirx.Expr, x: tirx.Expr) -> tirx.Expr:
         inside = within(h, top, height, rows) + within(x, left, width * channels, length)
         pixel, channel = te.indexdiv(x - left, channels), te.indexmod(x - left, channels)
         return guarded(inside, data[n, h - top, pixel, channel], pad_value, dot)

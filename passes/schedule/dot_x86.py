@@ -1,8 +1,8 @@
 """Dot products of x86: vpdpbusd on bytes, else vpmaddwd on words.
 
 vpdpbusd multiplies four unsigned bytes by four signed ones and adds the four products to an int32, exactly. Where it
-is missing, vpmaddwd does so with two words, to which bytes are widened. (vpmaddubsw takes bytes, but its sums of two
-products saturate at 16 bits.)
+is missing, vpmaddwd does so with two words, to which bytes are widened; SSE2 has it, but no quick widening, so there
+the weights are words in memory. (vpmaddubsw takes bytes, but its sums of two products saturate at 16 bits.)
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ def _bytes(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer)
 def _words(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer) -> None:
     vector, total = f"int16x{lanes * dot.terms}", f"int32x{lanes}"
     two = T.broadcast(T.reinterpret("int32", a.vload([0], "int16x2")), lanes)
-    weights = b.vload([0, 0], f"int8x{lanes * dot.terms}").astype(vector)
+    weights = b.vload([0, 0], f"{dot.weight}x{lanes * dot.terms}").astype(vector)
     products = T.call_llvm_pure_intrin(total, VPMADDWD[lanes], T.reinterpret(vector, two), weights)
     T.buffer_store(c, c.vload([0], total) + products, [T.ramp(0, 1, lanes)])
 
 
 AVX512_VNNI = register(Dot("avx512vnni", terms=4, lanes=(16, 8, 4)), _bytes)
 AVX_VNNI = register(Dot("avxvnni", terms=4, lanes=(8, 4)), _bytes)
-AVX512_WORDS = register(Dot("avx512bw", terms=2, lanes=(16, 8, 4), data="int16"), _words)
-AVX2_WORDS = register(Dot("avx2", terms=2, lanes=(8, 4), data="int16"), _words)
+AVX512_WORDS = register(Dot("avx512bw", terms=2, lanes=(16, 8, 4), data="int16", scratch=1), _words)
+AVX2_WORDS = register(Dot("avx2", terms=2, lanes=(8, 4), data="int16", scratch=1), _words)
+SSE2_WORDS = register(Dot("sse2", terms=2, lanes=(4,), data="int16", weight="int16", scratch=1), _words)
 
 #: what a target must have for each, the fastest first
 NEEDS = {
@@ -49,6 +50,7 @@ NEEDS = {
     AVX512_WORDS: ("avx512bw", "avx512vl"),
     AVX_VNNI: ("avxvnni",),
     AVX2_WORDS: ("avx2",),
+    SSE2_WORDS: ("sse2",),
 }
 
 

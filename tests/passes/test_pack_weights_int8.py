@@ -13,7 +13,7 @@ from tvm import relax
 from tvm_split import lower
 from tvm_split.passes.pack_weights import PackWeights
 
-#: processors and what this machine must have to run their code; the first has no dot product that we use
+#: processors and what this machine must have to run their code
 PROCESSORS = {
     "x86-64": "sse2", "x86-64-v3": "avx2", "skylake-avx512": "avx512bw", "cascadelake": "avx512vnni",
     "alderlake": "avxvnni",

@@ -13,7 +13,13 @@ from tvm_split.passes.schedule.dot import DOTS, Dot, dot_of, register, term
 from tvm_split.passes.schedule.dot_x86 import NEEDS
 
 #: a processor that has each kind
-MCPU = {"avx512vnni": "cascadelake", "avx512bw": "skylake-avx512", "avxvnni": "alderlake", "avx2": "haswell"}
+MCPU = {
+    "avx512vnni": "cascadelake",
+    "avx512bw": "skylake-avx512",
+    "avxvnni": "alderlake",
+    "avx2": "haswell",
+    "sse2": "x86-64",
+}
 KINDS = [(dot, lanes) for dot in NEEDS for lanes in dot.lanes]
 HOST = tvm.target.Target({"kind": "llvm", "mcpu": tvm.target.codegen.llvm_get_system_cpu()})
 
@@ -30,7 +36,8 @@ def cpu(name):
         (cpu("skylake-avx512"), "avx512bw"),
         (cpu("alderlake"), "avxvnni"),
         (cpu("x86-64-v3"), "avx2"),
-        (cpu("x86-64"), None),
+        (cpu("x86-64"), "sse2"),
+        (tvm.target.Target({"kind": "llvm", "mtriple": "riscv64-linux-gnu", "mcpu": "generic-rv64"}), None),
     ],
     ids=str,
 )
@@ -101,7 +108,7 @@ def test_sums_are_exact(dot, lanes):
 def test_a_call_is_one_instruction(dot, lanes):
     target = cpu(MCPU[dot.name])
     assembly = tvm.compile(tensorized(dot, lanes, steps=1), target=target).mod.inspect_source("s")
-    instruction = "vpdpbusd" if "vnni" in dot.name else "vpmaddwd"
+    instruction = "vpdpbusd" if "vnni" in dot.name else "v?pmaddwd"
     register_ = {16: "zmm", 8: "ymm", 4: "xmm"}[lanes]
     assert len(re.findall(rf"\t(?:{{vex}} )?{instruction}\t.*{register_}", assembly)) == 1
 
