@@ -53,6 +53,14 @@ class Block:
         return self.strides[:-1]
 
 
+def narrowed(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """The function with loops and indices of 32 bits.
+
+    Where TVM narrows a loop of 64 bits later, LoopPartition no longer finds the hint that stands on it.
+    """
+    return tirx.transform.ForceNarrowIndexToInt32()(tvm.IRModule({"main": func}))["main"]
+
+
 def block_of(sch: s_tir.Schedule, rv: SBlockRV) -> Block | None:
     """The block, when each of its iterators is a whole loop of its own with a constant extent; else None."""
     block = sch.get(rv)

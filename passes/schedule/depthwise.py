@@ -25,14 +25,18 @@ from tvm_split.passes.schedule.blocks import (
     Block,
     block_of,
     dividing_lanes,
+    extent_of,
     inline_spatial,
     is_copy,
+    narrowed,
 )
 from tvm_split.passes.schedule.machine import Machine, machine_of
 
 DEPTHWISE = "depthwise"
 #: pixels of a tile: more take more registers and more instructions, fewer read the weights too often
 MIN_PIXELS, MAX_PIXELS = 4, 7
+#: tiles of a row with padding: rows of no more become one run of code, of which LLVM keeps vectors on NEON's stack
+BORDERS, NEON_BYTES = 2, 16
 #: products of a tile that are written out
 UNROLL = 256
 
@@ -47,6 +51,7 @@ class Depthwise(ScheduleRule):
                 break
         else:
             return None
+        sch = s_tir.Schedule(narrowed(func))
         blocks = inline_spatial(sch)
         return sch if blocks is not None and slide(sch, blocks, machine_of(target)) else None
 
@@ -73,7 +78,8 @@ def slide(sch: s_tir.Schedule, blocks: list[Block], machine: Machine) -> bool:
     n, h, w, c = sch.get_loops(last)
     tile, pixel = sch.split(w, [None, _pixels(window.extents[2])])
     vector, lane = sch.split(c, [None, lanes])
-    sch.annotate(tile, PARTITION, 1)
+    if extent_of(sch, tile) > BORDERS or machine.vector_bytes > NEON_BYTES:
+        sch.annotate(tile, PARTITION, 1)
     if len(window.reads()) > 1:  # along a row, the weights stay in registers
         sch.reorder(n, h, vector, tile, pixel, lane)
         task, at = sch.fuse(n, h, vector), tile

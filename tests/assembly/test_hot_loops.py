@@ -4,6 +4,7 @@ import pytest
 
 from tvm_split.assembly.aarch64 import hot
 from tvm_split.assembly.layers import LISTED, arm_target, assembly, integer_network, network
+from tvm_split.passes.schedule.dot import dot_of
 
 #: least part of the instructions that multiplies vectors; a depthwise window reads each value for few products, and its
 #: loop holds the code of the border
@@ -45,3 +46,8 @@ def test_uint8_by_int8(layer, core):
     assert counts.scalar_multiplies == 0
     assert counts.spills == 0
     assert counts.share >= least
+
+
+@pytest.mark.parametrize(("core", "name"), [("cortex-a72", "smull"), ("cortex-a76", "sdot"), ("max", "usdot")])
+def test_a_core_gets_the_best_that_it_has(core, name):
+    assert dot_of(arm_target(core)).name == name

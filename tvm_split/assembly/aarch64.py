@@ -11,7 +11,7 @@ from tvm_split.assembly.loops import Instruction, Loop, hot_loop
 
 VECTOR = re.compile(r"^v\d+\.(\d+)([bhsd])\b")
 SCALAR = re.compile(r"^[bhsdwx]\d+\b")
-STACK = re.compile(r"\[(sp|x29)\b")
+STACK = re.compile(r"\[sp\b")
 #: vector instructions that multiply and add, by how many products go into one element of the result
 DOTS = {"sdot": 4, "udot": 4, "usdot": 4, "sudot": 4, "smmla": 8, "ummla": 8, "usmmla": 8}
 FMA = ("fmla", "fmls")
