@@ -14,8 +14,11 @@
  - What only moves or selects (reshape, max_pool2d, concat of tensors with one scale and zero point ...) works on codes.
  - quantize of a dequantize with the same scale and zero point is gone; what is left of both takes uint8.
 
-Integer arithmetic is exact; float32(sum) * scale, rounded half to even, is what onnxruntime's CPU provider computes. So
-results differ from the float32 reading of the network by one code at most, where that lies near the middle of two.
+Integer arithmetic is exact; float32(sum) * scale, rounded half to even, is what onnxruntime's CPU provider computes in
+QLinearConv, QLinearMatMul and QGemm: equal to the last bit. So results differ from the float32 reading of the network
+by one code at most, where that lies near the middle of two. They differ from onnxruntime's by as much where it computes
+in float32 itself (on x86 some convolutions of int8 activations, whose dequantize several layers read) or by tables
+(softmax), and by more on x86 without VNNI, where its products of uint8 and int8 saturate at 16 bits.
 """
 
 from __future__ import annotations
