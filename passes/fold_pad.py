@@ -52,7 +52,7 @@ def _visit(scope: Scope, binding: relax.VarBinding) -> relax.Expr | None:
     if name not in {**CONVOLUTIONS, **AVERAGES, **MAXIMA}:
         return None
     source = scope.call(call.args[0], "relax.nn.pad", "relax.call_tir")
-    pad = _pad(scope, source) if source is not None else None
+    pad = constant_pad(scope, source) if source is not None else None
     if pad is None:
         return None
     attrs = call.attrs
@@ -111,7 +111,7 @@ def _maximum(scope: Scope, pad: Pad, attrs: tvm.ir.Attrs, old: list[int]) -> str
     return ""
 
 
-def _pad(scope: Scope, call: relax.Call) -> Pad | None:
+def constant_pad(scope: Scope, call: relax.Call) -> Pad | None:
     """The constant pad that a call makes, None if it makes anything else."""
     if operator(call) == "relax.nn.pad":
         width = [int(w) for w in call.attrs.pad_width]

@@ -14,8 +14,11 @@
  - What only moves or selects (reshape, max_pool2d, concat of tensors with one scale and zero point ...) works on codes.
  - quantize of a dequantize with the same scale and zero point is gone; what is left of both takes uint8.
 
-Integer arithmetic is exact; float32(sum) * scale, rounded half to even, is what onnxruntime's CPU provider computes. So
-results differ from the float32 reading of the network by one code at most, where that lies near the middle of two.
+Integer arithmetic is exact; float32(sum) * scale, rounded half to even, is what onnxruntime's CPU provider computes in
+QLinearConv, QLinearMatMul and QGemm: equal to the last bit. So results differ from the float32 reading of the network
+by one code at most, where that lies near the middle of two. They differ from onnxruntime's by as much where it computes
+in float32 itself (on x86 some convolutions of int8 activations, whose dequantize several layers read) or by tables
+(softmax), and by more on x86 without VNNI, where its products of uint8 and int8 saturate at 16 bits.
 """
 
 from __future__ import annotations
@@ -29,10 +32,11 @@ from tvm import relax
 
 from tvm_split.passes.bindings import constant, log, operator, scalar, static_shape
 from tvm_split.passes.fold_constant import FoldConstant
+from tvm_split.passes.fold_pad import constant_pad
 from tvm_split.passes.layering import main_bindings
 from tvm_split.passes.qdq_arithmetic import fits, integer_bias
 from tvm_split.passes.qdq_layers import CONVOLUTIONS, codes, sums
-from tvm_split.passes.qdq_moves import changes_nothing, joined, moved, moves, padded
+from tvm_split.passes.qdq_moves import changes_nothing, joined, moved, moves, padded, width_of
 from tvm_split.passes.qdq_values import SHIFT, TOP, Fixed, Real, Recoded, Sums, fixed_of, steps_of
 from tvm_split.passes.qdq_walk import Value, Walk
 
@@ -47,10 +51,10 @@ class LowerQdq:
         if not any(operator(binding.value) in ("relax.quantize", "relax.dequantize") for binding in bindings):
             log.info("LowerQDQ: nothing to do: 'main' quantizes and dequantizes nothing")
             return mod
-        walk = Walk(function)
+        walk = Walk(mod, function)
         for binding in bindings:
             walk.values[binding.var] = _visit(walk, binding)
-        result = tvm.transform.Sequential([FoldConstant(keep=())])(walk.finish(mod))
+        result = tvm.transform.Sequential([FoldConstant(keep=())])(walk.finish())
         if tvm_ffi.structural_equal(mod, result):
             log.info("LowerQDQ: nothing to do: what quantizes or dequantizes in 'main' stands beside no integer layer")
             return mod
@@ -76,7 +80,8 @@ def _dequantize(walk: Walk, binding: relax.VarBinding) -> Value | None:
     steps = steps_of(call, str(call.args[0].ty.dtype))
     if steps is None or str(call.attrs.out_dtype) != "float32" or not isinstance(call.args[0], relax.Var):
         return None
-    return Real(walk.codes(call.args[0]), steps)
+    codes = walk.codes(call.args[0])
+    return Real(codes, steps, *walk.zeros.get((codes, steps.zero), ()))
 
 
 def _quantize(walk: Walk, binding: relax.VarBinding) -> Value | None:
@@ -159,11 +164,21 @@ def _fixed(walk: Walk, binding: relax.VarBinding) -> Value | None:
 
 
 def _pad(walk: Walk, binding: relax.VarBinding) -> Value | None:
-    data = walk.value(binding.value.args[0])
+    """A constant pad, also one that an importer wrote as loops."""
+    call = binding.value
+    pad = constant_pad(walk.scope, call)
+    if pad is None:
+        return _move(walk, binding)
+    data = walk.value(pad.data)
     if not isinstance(data, Real):
         return None
-    made = padded(binding.value, data.codes, data.steps)
-    return None if made is None else Real(walk.emit(made, binding.var.name), data.steps)
+    made = padded(pad, data.codes, data.steps)
+    if made is None:
+        return None
+    codes = walk.emit(made, binding.var.name)
+    if pad.value == 0:
+        walk.zeros[codes, data.steps.zero] = (data.codes, width_of(pad))
+    return Real(codes, data.steps, *walk.zeros.get((codes, data.steps.zero), ()))
 
 
 def _concat(walk: Walk, binding: relax.VarBinding) -> Value | None:
@@ -213,5 +228,5 @@ RULES = {
     "relax.matmul": _layer, **dict.fromkeys(CONVOLUTIONS, _layer),
     **dict.fromkeys(("relax.nn.relu", "relax.nn.relu6", "relax.clip"), _clip),
     **{f"relax.{name}": _fixed for name in ("reshape", "permute_dims", "squeeze", "expand_dims")},
-    "relax.nn.pad": _pad, "relax.concat": _concat,
+    "relax.nn.pad": _pad, "relax.call_tir": _pad, "relax.concat": _concat,
 }  # fmt: skip

@@ -53,13 +53,15 @@ def _channels(call: relax.Call) -> tuple[int, int]:
 
 
 def _convolution(emit: Emit, call: relax.Call, name: str, data: Real, kernel: relax.Expr) -> relax.Call:
-    attrs, source = call.attrs, data.codes
-    layout, padding = str(attrs.data_layout), [int(each) for each in attrs.padding]
-    if any(padding):
-        spatial = [i for i, axis in enumerate(layout) if axis not in "NC"]
-        width = [0] * (2 * len(layout))
-        for i, axis in enumerate(spatial):
-            width[2 * axis], width[2 * axis + 1] = padding[i], padding[i + len(spatial)]
+    attrs, layout = call.attrs, str(call.attrs.data_layout)
+    before = [int(each) for each in attrs.padding]
+    source, width = data.codes, [0] * (2 * len(layout))
+    spatial = [i for i, axis in enumerate(layout) if axis not in "NC"]
+    for i, axis in enumerate(spatial):
+        width[2 * axis : 2 * axis + 2] = before[i], before[i + len(spatial)]
+    if data.inside is not None:  # zeros around it already: one pad puts both
+        source, width = data.inside, [a + b for a, b in zip(width, data.width, strict=True)]
+    if any(width):
         source = emit(relax.op.nn.pad(source, width, "constant", float(data.steps.zero)), f"{name}_padded")
     return CONVOLUTIONS[operator(call)](
         source, kernel, strides=attrs.strides, padding=0, dilation=attrs.dilation, groups=attrs.groups,

@@ -45,10 +45,16 @@ class Recoded:
 
 @dataclass(frozen=True)
 class Real:
-    """A float32 tensor that is (codes - zero) * scale."""
+    """A float32 tensor that is (codes - zero) * scale.
+
+    Where zeros were put around another one, `inside` holds the codes of that and `width` their number before and after
+    each axis.
+    """
 
     codes: relax.Var
     steps: Steps
+    inside: relax.Var | None = None
+    width: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

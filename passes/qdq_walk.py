@@ -10,6 +10,7 @@ from typing import TypeAlias
 import tvm
 from tvm import relax
 
+from tvm_split.passes.bindings import Scope
 from tvm_split.passes.layering import free_vars, replace_main, substitute
 from tvm_split.passes.qdq_layers import reals
 from tvm_split.passes.qdq_values import SHIFT, Fixed, Real, Recoded, Sums
@@ -19,15 +20,22 @@ Value: TypeAlias = "relax.Expr | Recoded | Real | Sums | Fixed | list[Value]"
 
 
 class Walk:
-    """The function being built. `values` tells what each old variable holds, `made` where its reals are by now."""
+    """The function being built.
 
-    def __init__(self, function: relax.Function) -> None:
+    `values` tells what each old variable holds, `made` where what it held is by now. `zeros` maps codes with zeros put
+    around them, and their zero point, to the codes inside and the number of zeros before and after each axis.
+    """
+
+    def __init__(self, mod: tvm.IRModule, function: relax.Function) -> None:
         self.function = function
+        self.scope = Scope(mod, "LowerQDQ", {}, {})
         self.values: dict[relax.Var, Value] = {param: param for param in function.params}
         self.made: dict[object, relax.Var] = {}
+        self.zeros: dict[tuple[relax.Var, int], tuple[relax.Var, tuple[int, ...]]] = {}
         self.bindings: list[relax.VarBinding] = []
 
-    def finish(self, mod: tvm.IRModule) -> tvm.IRModule:
+    def finish(self) -> tvm.IRModule:
+        mod = self.scope.mod
         result = self.function.body.body
         out = relax.Var(result.name if isinstance(result, relax.Var) else "result", result.ty)
         self.bindings.append(relax.VarBinding(out, self.plain(result)))
@@ -75,10 +83,9 @@ class Walk:
             steps = value.steps
             made = relax.op.dequantize(value.codes, relax.const(steps.scale), relax.const(steps.zero, "uint8"), 0)
         elif isinstance(value, Recoded):
-            wide = self.emit(relax.op.astype(value.codes, "int16"), f"{name}_wide")
-            made = relax.op.astype(
-                self.emit(relax.op.subtract(wide, relax.const(SHIFT["int8"], "int16")), f"{name}_shifted"), "int8"
-            )
+            wide = self.emit(relax.op.astype(value.codes, "int16"), f"{name}_int8")
+            shift = relax.const(SHIFT["int8"], "int16")
+            made = relax.op.astype(self.emit(relax.op.subtract(wide, shift), f"{name}_shifted"), "int8")
         elif value.origin is not None:
             made = self.plain(value.origin.value)
         else:
@@ -94,7 +101,7 @@ class Walk:
         if str(var.ty.dtype) == "uint8":
             return held
         if (key := ("uint8", held)) not in self.made:
-            wide = self.emit(relax.op.astype(held, "int16"), f"{var.name}_wide")
+            wide = self.emit(relax.op.astype(held, "int16"), f"{var.name}_uint8")
             shifted = self.emit(relax.op.add(wide, relax.const(SHIFT["int8"], "int16")), f"{var.name}_shifted")
-            self.made[key] = self.emit(relax.op.astype(shifted, "uint8"), f"{var.name}_uint8")
+            self.made[key] = self.emit(relax.op.astype(shifted, "uint8"), f"{var.name}_codes")
         return self.made[key]

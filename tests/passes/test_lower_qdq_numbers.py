@@ -185,3 +185,74 @@ def test_along():
     assert along(array, 0) is None
     np.testing.assert_array_equal(along(np.broadcast_to(array[:1], (4, 3)), 1), [0, 1, 2])
     np.testing.assert_array_equal(along(np.full((1, 1), 5), 1), [5])
+
+
+class Tflite:
+    """A network as TVM's TFLite importer spells it: NHWC, int8, zero points int32, clips of codes, weights reshaped."""
+
+    def __init__(self):
+        random = np.random.default_rng(3)
+        self.x = random.integers(-128, 128, (1, 7, 6, 4)).astype("int8")
+        self.w = random.integers(-127, 128, (3, 3, 4, 8)).astype("int8")  # HWIO
+        self.d = random.integers(-127, 128, (1, 3, 3, 8)).astype("int8")  # depthwise, one axis of all channels
+        self.sw, self.sd = (random.uniform(0.002, 0.01, 8).astype("float32") for _ in range(2))
+        self.bias = random.integers(-3000, 3000, 8).astype("int32")
+        self.steps = [(np.float32(0.05), -3), (np.float32(0.2), -128), (np.float32(0.3), 11)]
+
+    def module(self):
+        def const(array, dtype):
+            return relax.const(np.asarray(array, dtype))
+
+        def dequantize(x, scale, zero, axis=3):
+            return emit(relax.op.dequantize(x, const(scale, "float32"), const(zero, "int32"), axis))
+
+        def quantize(x, scale, zero):
+            codes = emit(relax.op.quantize(x, const(scale, "float32"), const(zero, "int32"), 0, "int8"))
+            return emit(relax.op.clip(codes, max(-128, zero), min(127, round(6 / scale) + zero)))  # relu6 of codes
+
+        builder = relax.BlockBuilder()
+        emit = builder.emit
+        x = relax.Var("x", relax.TensorType(self.x.shape, "int8"))
+        (sx, zx), (sa, za), (sb, zb) = self.steps
+        with builder.function("main", [x]):
+            with builder.dataflow():
+                weight = dequantize(const(self.w, "int8"), self.sw, np.zeros(8))
+                made = emit(relax.op.nn.conv2d(dequantize(x, sx, zx), weight, padding=[1, 1, 1, 1],
+                                               data_layout="NHWC", kernel_layout="HWIO"))  # fmt: skip
+                bias = dequantize(const(self.bias, "int32"), sx * self.sw, np.zeros(8), 0)
+                a = quantize(emit(relax.op.add(made, bias)), sa, za)
+                weight = emit(relax.op.reshape(dequantize(const(self.d, "int8"), self.sd, np.zeros(8)), (3, 3, 8, 1)))
+                made = relax.op.nn.conv2d(dequantize(a, sa, za), weight, strides=2, groups=8,
+                                          data_layout="NHWC", kernel_layout="HWOI")  # fmt: skip
+                b = quantize(emit(made), sb, zb)
+                pooled = emit(relax.op.nn.max_pool2d(b, (2, 2), layout="NHWC"))
+                out = builder.emit_output(relax.op.reshape(pooled, (1, 16)))
+            builder.emit_func_output(out)
+        return builder.get()
+
+    def codes(self, sums, scale, to):
+        sy, zy = self.steps[to]
+        level = np.rint(sums.astype("float32") * np.asarray(scale / sy, "float32")) + zy
+        return np.clip(level, max(-128, zy), min(127, round(6 / sy) + zy)).astype("int64")
+
+    def exact(self):
+        (sx, zx), (sa, za), _ = self.steps
+        x = np.pad(self.x.astype("int64") - zx, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
+        sums = np.einsum("nhwikl,klio->nhwo", windows, self.w.astype("int64")) + self.bias
+        a = self.codes(sums, sx * self.sw, 1) - za
+        windows = np.lib.stride_tricks.sliding_window_view(a, (3, 3), axis=(1, 2))[:, ::2, ::2]
+        sums = np.einsum("nhwckl,klc->nhwc", windows, self.d[0].astype("int64"))
+        b = self.codes(sums, sa * self.sd, 2)
+        pooled = np.lib.stride_tricks.sliding_window_view(b, (2, 2), axis=(1, 2)).max(axis=(-2, -1))
+        return pooled.reshape(1, -1).astype("int8")
+
+
+def test_a_network_as_the_tflite_importer_spells_it(run_layers):
+    network = Tflite()
+    mod = pipeline.layers()(network.module())
+    kinds = [str(f.attrs["Composite"]) for f in mod.functions.values() if "Composite" in (f.attrs or {})]
+    assert sum("conv2d" in kind for kind in kinds) == 2
+    assert not any("dequantize" in kind for kind in kinds)
+    (found,) = run_layers(mod, network.x)
+    np.testing.assert_array_equal(found, network.exact())
