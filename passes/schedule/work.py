@@ -17,7 +17,9 @@ def work_of(sch: s_tir.Schedule, sums: Block, tile: Tile, others: int, *, copies
     """The work of the block of sums: `others` loops stand outside of pixels and tiles of channels."""
     block = sch.get(sums)
     data, weight = (read.source for read in block.reads)
-    tiles, positions = int(weight.shape[0]), int(block.writes[0].source.shape[-2])
+    tiles = int(weight.shape[0])
+    # not the sums' shape: those of an instruction for several pixels lie together
+    positions = [int(var.dom.extent) for var in block.iter_vars if var.iter_type == tirx.IterVar.DataPar][-2]
     terms = prod(int(var.dom.extent) for var in block.iter_vars if var.iter_type == tirx.IterVar.CommReduce)
     ahead, each = span(sch, sums, data, tile.pixels, copies=copies)
     return Work(tile, positions // tile.pixels, tiles, others, terms, ahead, each, copies, str(weight.dtype))
