@@ -126,10 +126,8 @@ class _Packer(relax.PyExprMutator):
             return self.product(data, weight[0, 0])
         (_, *shape_out, _), terms = static_shape(call) or (), kernel_h * kernel_w * inner
         if integers:
-            window = strides, padding, dilation
-            return self.integers(
-                data, weight, conv2d_int8(weight, self.target, shape_out[1], *window, groups, pad_value)
-            )
+            kernel = conv2d_int8(weight, self.target, shape_out[1], strides, padding, dilation, groups, pad_value)
+            return self.integers(data, weight, kernel)
         if groups > 1 and channels // groups % MIN_LANES:
             return f"its groups have {channels // groups} output channels, no multiple of {MIN_LANES}"
         found = column(self, call, weight) if str(weight.dtype) == "float32" else None
