@@ -26,12 +26,11 @@ SUM = "int32"
 
 @dataclass(frozen=True)
 class Kernel:
-    """`compute(data, *constants)` is the result; each constant is made by a function. `layout` names how."""
+    """`compute(data, *constants)` is the result; the constants are packed weights."""
 
     name: str
     compute: Callable[..., te.Tensor]
-    constants: tuple[Callable[[], np.ndarray], ...]
-    layout: tuple[object, ...]
+    constants: tuple[np.ndarray, ...]
 
 
 def conv2d_int8(
@@ -52,8 +51,7 @@ def conv2d_int8(
         return Kernel(
             "conv2d",
             lambda x, w: conv2d_packed(x, w, channels, tile, strides, padding, dilation, groups, pad_value),
-            (lambda: pack_conv2d(weight, tile.channels),),
-            ("conv2d", tile.channels, merged),
+            (pack_conv2d(weight, tile.channels),),
         )  # fmt: skip
     kind = dot.single if dot.single and join else _fitting(dot, tile)
 
@@ -62,8 +60,8 @@ def conv2d_int8(
             x, w, missing, channels, tile, kind, width, strides, padding, dilation, groups, pad_value
         )  # fmt: skip
 
-    pack = (lambda: pack_conv2d_dot(weight, tile.channels, kind, join), *_missing(weight, kind))
-    return Kernel("conv2d", compute, pack, ("conv2d", kind.name, tile.channels, merged, join))
+    packed = (pack_conv2d_dot(weight, tile.channels, kind, join), *_missing(weight, kind))
+    return Kernel("conv2d", compute, packed)
 
 
 def matmul_int8(weight: np.ndarray, target: tvm.target.Target, rows: int) -> Kernel:
@@ -75,16 +73,15 @@ def matmul_int8(weight: np.ndarray, target: tvm.target.Target, rows: int) -> Ker
         return Kernel(
             "matmul",
             lambda x, w: matmul_packed(x, w, channels, tile),
-            (lambda: pack_matmul(weight, tile.channels),),
-            ("matmul", tile.channels),
+            (pack_matmul(weight, tile.channels),),
         )
     kind = _fitting(dot, tile)
 
     def compute(x: te.Tensor, w: te.Tensor, missing: te.Tensor | None = None) -> te.Tensor:
         return matmul_dot(x, w, missing, channels, tile, kind)
 
-    pack = (lambda: pack_matmul_dot(weight, tile.channels, kind), *_missing(weight, kind))
-    return Kernel("matmul", compute, pack, ("matmul", kind.name, tile.channels))
+    packed = (pack_matmul_dot(weight, tile.channels, kind), *_missing(weight, kind))
+    return Kernel("matmul", compute, packed)
 
 
 def _dot(target: tvm.target.Target, channels: int, stride_w: int = 1) -> Dot | None:
@@ -103,11 +100,11 @@ def _fitting(dot: Dot, tile: Tile) -> Dot:
     return dot.single if dot.single and tile.pixels % dot.pixels else dot
 
 
-def _missing(weight: np.ndarray, dot: Dot) -> tuple[Callable[[], np.ndarray], ...]:
+def _missing(weight: np.ndarray, dot: Dot) -> tuple[np.ndarray, ...]:
     """What the instruction leaves out of each channel's sum."""
     if not dot.shift:
         return ()
-    return (lambda: dot.shift * weight.sum(axis=tuple(range(weight.ndim - 1)), dtype="int32"),)
+    return (dot.shift * weight.sum(axis=tuple(range(weight.ndim - 1)), dtype="int32"),)
 
 
 def _groups_to_merge(inner: int, channels: int, groups: int, lanes: int, terms: int) -> int:

@@ -37,7 +37,7 @@ class Packer(Protocol):
     builder_: Any
 
     def weight(self, expr: relax.Expr) -> np.ndarray | None: ...
-    def literal(self, weight: np.ndarray, layout: tuple[object, ...], pack: Callable[[], np.ndarray]) -> relax.Expr: ...
+    def literal(self, packed: np.ndarray) -> relax.Expr: ...
     def product(self, data: relax.Expr, weight: np.ndarray) -> relax.Expr: ...
 
 
@@ -56,7 +56,7 @@ def conv1d(packer: Packer, call: relax.Call) -> relax.Expr | str:
         return f"its groups have {channels // groups} output channels, no multiple of {MIN_LANES}"
     row = (static_shape(call) or ())[1]
     tile = tile_of(packer.machine, row, channels // groups, kernel * inner, DTYPE, exact=groups > 1)
-    literal = packer.literal(weight, ("conv1d", tile.channels), lambda: pack_conv1d(weight, tile.channels))
+    literal = packer.literal(pack_conv1d(weight, tile.channels))
 
     def conv1d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
         return conv1d_packed(x, w, channels, tile, stride, (left, right), dilation, groups)
@@ -73,7 +73,7 @@ def column(packer: Packer, call: relax.Call, weight: np.ndarray) -> relax.Expr |
         return None
     stride, dilation = int(attrs.strides[0]), int(attrs.dilation[0])
     tile = tile_of(packer.machine, height, channels // groups, kernel * inner, DTYPE, exact=groups > 1)
-    literal = packer.literal(weight, ("column", tile.channels), lambda: pack_conv1d(weight[:, 0], tile.channels))
+    literal = packer.literal(pack_conv1d(weight[:, 0], tile.channels))
 
     def conv2d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
         return conv1d_packed(x, w, channels, tile, stride, (top, bottom), dilation, groups)
@@ -105,10 +105,7 @@ def transposed(packer: Packer, call: relax.Call) -> relax.Expr | str:
     taps = [-(-k // s) for k, s in zip(kernel, strides, strict=True)]
     row, terms = -(-extents[-1] // strides[-1]), int(np.prod(taps)) * inner
     tile = tile_of(packer.machine, row, channels // groups, terms, DTYPE, exact=groups > 1)
-    literal = packer.literal(
-        weight, ("transposed", tile.channels, *strides, *before),
-        lambda: pack_transposed(weight, strides, before, tile.channels),
-    )  # fmt: skip
+    literal = packer.literal(pack_transposed(weight, strides, before, tile.channels))
 
     def conv_transpose(x: te.Tensor, w: te.Tensor) -> te.Tensor:
         return transposed_packed(x, w, extents, channels, tile, kernel, strides, before, groups)
@@ -123,7 +120,7 @@ def _points(packer: Packer, call: relax.Call, weight: np.ndarray, strides: Seque
     tile = tile_of(packer.machine, width, every, inner, DTYPE)
     if tile.channels != every or channels >= tile.lanes:
         return None
-    literal = packer.literal(weight, ("points",), lambda: pack_points(weight, every))
+    literal = packer.literal(pack_points(weight, every))
 
     def conv_transpose(x: te.Tensor, w: te.Tensor) -> te.Tensor:
         return transposed_points(x, w, strides, channels, tile)
@@ -173,7 +170,7 @@ def _turned(
     tile = tile_of(packer.machine, row, channels // groups, terms, DTYPE, exact=groups > 1)
     turned = np.flip(weight, tuple(range(rank)))
     pack = pack_conv2d if rank == 2 else pack_conv1d
-    literal = packer.literal(turned, (f"conv{rank}d", tile.channels), lambda: pack(turned, tile.channels))
+    literal = packer.literal(pack(turned, tile.channels))
 
     def conv_transpose(x: te.Tensor, w: te.Tensor) -> te.Tensor:
         if rank == 2:

@@ -4,7 +4,7 @@
     Result:  c = call_tir(conv2d_packed, (x, const [tiles][KH][KW][I][T]));  m = call_tir(matmul_packed, ...);  d = ...
 
 It stands after channels-last and before LegalizeOps. T, the output channels to a tile, is the target's; see
-schedule/tiles.py. Weights that several layers share are packed once. The constant of a matmul may stand behind a
+schedule/tiles.py. Packed weights that are equal are one constant. The constant of a matmul may stand behind a
 permute_dims. float32 stays float32, with the operator's arithmetic and sums in the order of kh, kw, ic. Sums of uint8
 data and int8 weights are exact, in int32, and an nn.pad of their data by one value that nobody else reads becomes
 part of the kernel. What is of other types, has symbolic shapes or is laid out otherwise stays; the log says why.
@@ -71,7 +71,7 @@ class PackWeights:
 
 @relax.expr_functor.mutator
 class _Packer(relax.PyExprMutator):
-    """Rewrites functions; `packed` holds what weights became, so that each is packed once."""
+    """Rewrites functions; `packed` holds what weights became, so that equal ones are kept once."""
 
     def __init__(self, mod: tvm.IRModule, target: tvm.target.Target) -> None:
         super().__init__(mod)
@@ -127,7 +127,7 @@ class _Packer(relax.PyExprMutator):
         (_, *shape_out, _), terms = static_shape(call) or (), kernel_h * kernel_w * inner
         if integers:
             kernel = conv2d_int8(weight, self.target, shape_out[1], strides, padding, dilation, groups, pad_value)
-            return self.integers(data, weight, kernel)
+            return self.integers(data, kernel)
         if groups > 1 and channels // groups % MIN_LANES:
             return f"its groups have {channels // groups} output channels, no multiple of {MIN_LANES}"
         found = column(self, call, weight) if str(weight.dtype) == "float32" else None
@@ -141,7 +141,7 @@ class _Packer(relax.PyExprMutator):
             tile = conv_tile_of(
                 machine, (shape_out[0], shape_out[1]), channels, window, strides[0], dtype, padded=any(padding)
             )
-        literal = self.literal(weight, ("conv2d", tile.channels), lambda: pack_conv2d(weight, tile.channels))
+        literal = self.literal(pack_conv2d(weight, tile.channels))
 
         def conv2d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
             if tile.merged:
@@ -169,9 +169,8 @@ class _Packer(relax.PyExprMutator):
         if weight.dtype == "int8":
             window = weight[:, :, 0, :]
             packed, kernel = depthwise_int8(window, self.target, strides, padding, dilation, pad_value)
-            layout = ("depthwise_int8", *strides, *dilation)
-            return self.builder_.call_te(kernel, data, self.literal(window, layout, lambda: packed))
-        literal = self.literal(weight, ("depthwise",), lambda: np.ascontiguousarray(weight[:, :, 0, :]))
+            return self.builder_.call_te(kernel, data, self.literal(packed))
+        literal = self.literal(np.ascontiguousarray(weight[:, :, 0, :]))
 
         def depthwise(x: te.Tensor, w: te.Tensor) -> te.Tensor:
             return depthwise_conv2d(x, w, strides, padding, dilation, pad_value)
@@ -191,18 +190,17 @@ class _Packer(relax.PyExprMutator):
         """Rows of all leading dimensions times the weights [K][N]."""
         rows, (terms, channels) = prod((static_shape(data) or ())[:-1]), weight.shape
         if weight.dtype == "int8":
-            return self.integers(data, weight, matmul_int8(weight, self.target, rows))
+            return self.integers(data, matmul_int8(weight, self.target, rows))
         tile = tile_of(self.fitting(weight), rows, channels, terms, str(weight.dtype), copies=True)
-        literal = self.literal(weight, ("matmul", tile.channels), lambda: pack_matmul(weight, tile.channels))
+        literal = self.literal(pack_matmul(weight, tile.channels))
 
         def matmul(x: te.Tensor, w: te.Tensor) -> te.Tensor:
             return matmul_packed(x, w, channels, tile)
 
         return self.builder_.call_te(matmul, data, literal)
 
-    def integers(self, data: relax.Expr, weight: np.ndarray, kernel: Kernel) -> relax.Expr:
-        layouts = ((*kernel.layout, i) for i in range(len(kernel.constants)))
-        literals = [self.literal(weight, *each) for each in zip(layouts, kernel.constants, strict=True)]
+    def integers(self, data: relax.Expr, kernel: Kernel) -> relax.Expr:
+        literals = [self.literal(packed) for packed in kernel.constants]
         return self.builder_.call_te(kernel.compute, data, *literals, primfunc_name_hint=kernel.name)
 
     def fitting(self, weight: np.ndarray) -> Machine:
@@ -219,10 +217,11 @@ class _Packer(relax.PyExprMutator):
             return None if array is None else array.transpose(None if axes is None else [int(axis) for axis in axes])
         return constant(bound) if bound is not None else None
 
-    def literal(self, weight: np.ndarray, layout: tuple[object, ...], pack: Callable[[], np.ndarray]) -> relax.Expr:
-        key = (layout, weight.shape, hashlib.sha256(np.ascontiguousarray(weight).data).digest())
+    def literal(self, packed: np.ndarray) -> relax.Expr:
+        """The constant of packed weights, one for all that are equal."""
+        key = (str(packed.dtype), packed.shape, hashlib.sha256(np.ascontiguousarray(packed).data).digest())
         if key not in self.packed:
-            self.packed[key] = relax.const(pack())
+            self.packed[key] = relax.const(packed)
         return self.packed[key]
 
 

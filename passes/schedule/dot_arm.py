@@ -68,5 +68,7 @@ NEEDS = {USDOT: ("i8mm", "neon"), SDOT: ("dotprod", "neon"), SMULL: ("neon",)}
 
 
 def choose(target: tvm.target.Target) -> Dot | None:
-    """The fastest of them that the target has."""
+    """The fastest of them that the target has; none on 32-bit ARM, whose instructions LLVM calls otherwise."""
+    if not target.features.is_aarch64:
+        return None
     return next((dot for dot, needs in NEEDS.items() if codegen.target_has_features(needs, target)), None)

@@ -44,5 +44,7 @@ def machine_of(target: tvm.target.Target) -> Machine:
     half = 0.5 if target.attrs.get("mcpu", "") in SPLIT_512 else 1.0
     for feature, (vector_bytes, registers) in EXTENSIONS.items():
         if codegen.target_has_features(feature, target):
+            if feature == "neon" and not target.features.is_aarch64:
+                registers //= 2  # 32-bit ARM
             return Machine(vector_bytes, registers, cores, *caches, half_vector=half)
     return Machine(16, 16, cores, *caches)  # SSE2, which every x86-64 has

@@ -233,6 +233,20 @@ def test_shared_weights_are_packed_once(apply_once):
     assert len(packed(apply_once(PackWeights(processor("cascadelake")), module((4, 16), body)))) == 1
 
 
+@pytest.mark.parametrize("cpu", RUNNABLE)
+def test_equal_weights_of_other_groups_are_packed_apart(cpu):
+    w = weights(1, 1, 2, 128)
+
+    def body(emit, x):
+        some = emit(conv2d(x, w, groups=4))
+        few = emit(conv2d(emit(relax.op.strided_slice(x, [3], [0], [4])), w, groups=2))
+        return emit(relax.op.concat([some, few], axis=3))
+
+    x = np.random.default_rng(3).integers(0, 256, (1, 4, 4, 8)).astype("uint8")
+    expected = [exact(x[..., : 2 * n], w, (1, 1), (0, 0, 0, 0), (1, 1), n, 0) for n in (4, 2)]
+    np.testing.assert_array_equal(computed(module(x.shape, body), x, cpu), np.concatenate(expected, axis=3))
+
+
 def test_int8_data_stay_and_the_log_says_why(caplog):
     before = module((1, 6, 7, 8), lambda emit, x: emit(conv2d(x, W)), dtype="int8")
     with caplog.at_level(logging.INFO, "tvm_split.passes"):

@@ -104,6 +104,10 @@ def test_sums_are_exact(dot, lanes):
         check(dot, lanes, cpu(MCPU[dot.name]), values)
 
 
+def test_32_bit_arm_has_none():
+    assert dot_of(tvm.target.Target({"kind": "llvm", "mtriple": "armv7l-linux-gnueabihf", "mcpu": "cortex-a7"})) is None
+
+
 @pytest.mark.parametrize(("dot", "lanes"), KINDS, ids=[f"{dot.name}-{lanes}" for dot, lanes in KINDS])
 def test_a_call_is_one_instruction(dot, lanes):
     target = cpu(MCPU[dot.name])

@@ -14,6 +14,7 @@ from tvm_split.passes.schedule.machine import Machine, machine_of
         ({"kind": "llvm", "mcpu": "haswell", "num-cores": 2}, Machine(32, 16, 2)),
         ({"kind": "llvm", "mcpu": "x86-64"}, Machine(16, 16, 1)),
         ("raspberry-pi/4b-aarch64", Machine(16, 32, 4)),
+        ({"kind": "llvm", "mtriple": "armv7l-linux-gnueabihf", "mcpu": "cortex-a7"}, Machine(16, 16, 1)),
     ],
 )
 def test_machines(target, expected):
