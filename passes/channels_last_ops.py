@@ -212,6 +212,15 @@ def _reshape(call: relax.Call, args: list[Any]) -> Answer:
     return None if order is None else (relax.op.reshape(data.expr, permuted(target, order)), order)
 
 
+def _quantized(call: relax.Call, args: list[Any]) -> Answer:
+    """quantize and dequantize: one scale, or one for each element of an axis, which moves as all axes do."""
+    data, *constants = args
+    if not isinstance(data, Stored) or any(isinstance(each, Stored) for each in constants):
+        return None
+    axis = data.order.index(int(call.attrs.axis) % len(data.order)) if data.order else 0
+    return _make(call)(data.expr, *constants, axis, call.attrs.out_dtype), data.order
+
+
 def _permute_dims(call: relax.Call, args: list[Any]) -> Answer:
     return args[0].expr, permuted_order(call, args[0].order)
 
@@ -236,7 +245,7 @@ ANCHORS: dict[str, Rule] = {
     **{f"relax.nn.{kind}_pool2d": partial(_pool, "NCHW") for kind in ("max", "avg", "adaptive_avg")},
 }
 _KEEP = (
-    "quantize dequantize astype equal not_equal greater greater_equal less less_equal logical_and logical_or "
+    "astype equal not_equal greater greater_equal less less_equal logical_and logical_or "
     "logical_not bitwise_not tan sinh cosh asin acos atan mod floor_mod isnan isfinite isinf"
 )
 _BY_WORDS: list[tuple[str, Rule]] = [
@@ -245,6 +254,7 @@ _BY_WORDS: list[tuple[str, Rule]] = [
     ("reshape squeeze expand_dims flatten nn.batch_flatten", _reshape),
     ("nn.batch_norm nn.layer_norm nn.group_norm nn.instance_norm", _norm),
     ("nn.softmax nn.log_softmax", _softmax),
+    ("quantize dequantize", _quantized),
     ("nn.max_pool3d nn.avg_pool3d", _pool3d),
 ]
 RULES: dict[str, Rule] = {

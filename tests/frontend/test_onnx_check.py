@@ -53,6 +53,26 @@ def test_a_negative_variance_is_named(model):
         load(model([node], {"x": [1, 3, 2, 2]}, parts))
 
 
+def test_a_scale_of_zero_is_named(model):
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s"], ["q"], name="codes"),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["y"]),
+    ]
+    with pytest.raises(ModelError, match=r"the scale of codes is 0; quantise again"):
+        load(model(nodes, {"x": [1, 4]}, {"s": np.float32(0)}))
+
+
+def test_constants_of_four_bits_are_named(model):
+    network = model([helper.make_node("DequantizeLinear", ["w", "s"], ["d"]), *mul(None)[1:]], {"x": [1, 4]}, {})
+    network.graph.node[1].input[1] = "d"
+    network.graph.initializer.extend(
+        [helper.make_tensor("w", TensorProto.INT4, [4], [1, -2, 3, 7]), numpy_helper.from_array(np.float32(1), "s")]
+    )
+    network.opset_import[0].version = 21
+    with pytest.raises(ModelError, match=r"4-bit constants w; quantise the network to int8"):
+        load(network)
+
+
 def test_an_infinite_mask_may_be_moved_about_before_it_is_added(model, run):
     nodes = [
         helper.make_node("Unsqueeze", ["mask", "axis"], ["m"]),

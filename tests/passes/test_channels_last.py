@@ -190,6 +190,12 @@ FOLLOWERS = {
     "instance_norm": lambda x: NN.instance_norm(x, const(4), const(4), 1, [2, 3]),
     "group_norm": lambda x: NN.group_norm(x, const(4), const(4), 2, 1, [2, 3]),
     "layer_norm": lambda x: NN.layer_norm(x, const(4), const(4), [1]),
+    "quantize, a scale for each channel": lambda x: relax.op.quantize(
+        x, POSITIVE, relax.const(np.arange(4, dtype="int8")), axis=1, out_dtype="int8"
+    ),
+    "quantize, one scale": lambda x: relax.op.quantize(
+        x, relax.const(np.float32(3)), relax.const(np.int8(-2)), out_dtype="int8"
+    ),
     "pixels in a row": lambda x: relax.op.reshape(x, (2, 4, 30)),
     "channels in groups": lambda x: relax.op.reshape(x, (2, 2, 2, 6, 5)),
     "another axis": lambda x: relax.op.expand_dims(x, 2),

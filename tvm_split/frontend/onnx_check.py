@@ -14,6 +14,7 @@ from tvm_split.errors import ModelError, last_line
 
 STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+FOUR_BITS = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
 # Bounds and masks, what moves them about, and what compares with them.
 MAY_READ_INFINITY = set(
     "Add Where Clip Min Max Pad Equal Greater GreaterOrEqual Less LessOrEqual "
@@ -80,6 +81,27 @@ def check_weights(model: onnx.ModelProto, name: str, *, folded: bool = False) ->
     if bad:
         raise ModelError(
             f"{name}: NaN or infinite values in the weights {', '.join(bad)}; train again, or copy the file again"
+        )
+
+
+def check_quantizers(model: onnx.ModelProto, name: str) -> None:
+    """Raise ModelError naming each constant of 4 bits, and each QuantizeLinear of a folded model with a scale of 0."""
+    small = [tensor.name for tensor in model.graph.initializer if tensor.data_type in FOUR_BITS]
+    if small:
+        raise ModelError(
+            f"{name}: TVM cannot read the 4-bit constants {', '.join(small)}; quantise the network to int8 instead"
+        )
+    zero = {
+        tensor.name for tensor in model.graph.initializer
+        if tensor.data_type in FLOATS and not np.all(_array(tensor, f"{name}: the weight {tensor.name!r}"))
+    }  # fmt: skip
+    found = [
+        path for path, node in nodes_of(model.graph)
+        if node.op_type == "QuantizeLinear" and len(node.input) > 1 and node.input[1] in zero
+    ]  # fmt: skip
+    if found:
+        raise ModelError(
+            f"{name}: the scale of {', '.join(found)} is 0; quantise again, with data that are not constant"
         )
 
 

@@ -11,7 +11,7 @@ import tvm
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from tvm_split.errors import ModelError, last_line
-from tvm_split.frontend.onnx_check import check_operators, check_static, check_weights
+from tvm_split.frontend.onnx_check import check_operators, check_quantizers, check_static, check_weights
 from tvm_split.frontend.onnx_fold import fold, modern, without_dropout_masks
 from tvm_split.frontend.onnx_fold_float16 import fold_by_node, has_float16
 from tvm_split.frontend.onnx_import import to_relax
@@ -76,5 +76,6 @@ def from_proto(
 
 def _imported(model: onnx.ModelProto, name: str) -> tvm.IRModule:
     check_weights(model, name, folded=True)
+    check_quantizers(model, name)
     check_static(model, name)
     return to_relax(model, name)
