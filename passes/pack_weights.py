@@ -3,11 +3,14 @@
     Given:   c = nn.conv2d(x, HWIO const, data_layout="NHWC");         m = matmul(x, const);   d = depthwise conv2d
     Result:  c = call_tir(conv2d_packed, (x, const [tiles][KH][KW][I][T]));  m = call_tir(matmul_packed, ...);  d = ...
 
+Also for convolutions of one axis, transposed ones, products of two activations and softmax: pack_others.py.
+
 It stands after channels-last and before LegalizeOps. T, the output channels to a tile, is the target's; see
 schedule/tiles.py. Packed weights that are equal are one constant. The constant of a matmul may stand behind a
-permute_dims. float32 stays float32, with the operator's arithmetic and sums in the order of kh, kw, ic. Sums of uint8
-data and int8 weights are exact, in int32, and an nn.pad of their data by one value that nobody else reads becomes
-part of the kernel. What is of other types, has symbolic shapes or is laid out otherwise stays; the log says why.
+permute_dims. Floats keep the operator's arithmetic, with sums in the order of kh, kw, ic: float32, and float16 where the
+target has vectors of it. Sums of uint8 data and int8 weights are exact, in int32, and an nn.pad of their data by one
+value that nobody else reads becomes part of the kernel. What is of other types, has symbolic shapes or is laid out
+otherwise stays; the log says why.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ log = logging.getLogger("tvm_split.passes")
 FLOATS, INTEGERS = ("float32", "float32", "float32"), ("uint8", "int8", "int32")
 #: likewise, where the target multiplies vectors of them; elsewhere a conversion stands between any two operations
 HALVES = ("float16", "float16", "float16")
+#: registers that LLVM needs beside a tile of halves
 HALVES_SPARE = 2
 
 
@@ -63,7 +67,7 @@ class PackWeights:
                 if packer.take_changed():
                     packer.builder_.update_func(gvar, relax.analysis.remove_all_unused(packed))
         if not packer.count:
-            log.info("PackWeights: nothing to do: no conv2d on NHWC and no matmul has constant weights")
+            log.info("PackWeights: nothing to do: no operator has a kernel of ours")
             return mod
         log.info("PackWeights: %d operators, %d weights packed", packer.count, len(packer.packed))
         return packer.builder_.get()
@@ -113,7 +117,7 @@ class _Packer(relax.PyExprMutator):
         if layouts != ("NHWC", "HWIO", "NHWC"):
             return f"its layouts are {', '.join(layouts)}, expected NHWC, HWIO, NHWC"
         if shape is None or weight is None or _types(data, weight, call) not in self.types:
-            return "it has no constant weights of float32, or of int8 for uint8 data, or a symbolic shape"
+            return "it has no constant weights of a type that its kernels have, or a symbolic shape"
         kernel_h, kernel_w, inner, channels = weight.shape
         strides, padding, dilation = ([int(n) for n in each] for each in (attrs.strides, attrs.padding, attrs.dilation))
         groups, pad_value = int(attrs.groups), 0
@@ -204,7 +208,7 @@ class _Packer(relax.PyExprMutator):
         return self.builder_.call_te(kernel.compute, data, *literals, primfunc_name_hint=kernel.name)
 
     def fitting(self, weight: np.ndarray) -> Machine:
-        """The machine, less the registers that LLVM needs beside a tile of halves."""
+        """The machine as tiles of such weights see it."""
         spare = HALVES_SPARE if weight.dtype == "float16" else 0
         return replace(self.machine, registers=self.machine.registers - spare)
 
