@@ -51,7 +51,7 @@ class DepthwiseInt8(ScheduleRule):
         images, _, width, channels = last.extents
         lanes = dividing_lanes(machine, "int32", channels)
         row_bytes = words.extents[2] * lanes * WORD_BYTES
-        taken = _rows(height, words.extents[1], row_bytes, images * channels // lanes, machine)
+        taken = rows_of_task(height, words.extents[1], row_bytes, images * channels // lanes, machine)
 
         n, h, w, c = sch.get_loops(last.rv)
         part, block, row = sch.split(h, [None, taken, rows])
@@ -80,7 +80,7 @@ def _written_out(sch: s_tir.Schedule, loops: list[LoopRV]) -> None:
     sch.vectorize(loops[-1])
 
 
-def _rows(height: int, word_rows: int, row_bytes: int, tasks: int, machine: Machine) -> int:
+def rows_of_task(height: int, word_rows: int, row_bytes: int, tasks: int, machine: Machine) -> int:
     """Blocks of rows to a task: as many as have their words in the cache and leave enough tasks; a divisor."""
     step = (word_rows - 1) // max(height - 1, 1)
     for taken in range(height, 1, -1):
