@@ -23,6 +23,7 @@ from tvm_split.passes.schedule.blocks import (
     dividing_lanes,
     inline_spatial,
     kernel_of,
+    opened,
 )
 from tvm_split.passes.schedule.machine import Machine, machine_of
 
@@ -41,6 +42,7 @@ class DepthwiseInt8(ScheduleRule):
         kernels = [kernel_of(sch, rv) for rv in sch.get_child_blocks(sch.get_sblock("root"))]
         if WORD_SUMS not in kernels:
             return None
+        sch = opened(func)
         blocks = inline_spatial(sch, kept=(WORDS, WORD_SUMS))
         if blocks is None or len(blocks) != 3 or not all(block.is_spatial for block in blocks):
             return None

@@ -22,7 +22,7 @@ from tvm_split.passes.schedule.blocks import (
     dividing_lanes,
     inline_spatial,
     kernel_of,
-    narrowed,
+    opened,
 )
 from tvm_split.passes.schedule.depthwise import UNROLL, written_out
 from tvm_split.passes.schedule.depthwise_int8 import rows_of_task
@@ -44,7 +44,7 @@ class DepthwiseWide(ScheduleRule):
         sch, machine = s_tir.Schedule(func), machine_of(target)
         if WIDE_SUMS not in [kernel_of(sch, rv) for rv in sch.get_child_blocks(sch.get_sblock("root"))]:
             return None
-        sch = s_tir.Schedule(narrowed(func))
+        sch = opened(func)
         blocks = inline_spatial(sch, kept=(WIDE,))
         if blocks is None or len(blocks) not in (2, 3):
             return None
