@@ -13,13 +13,13 @@ import numpy as np
 import tvm
 from tvm import te
 
-from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d, round_up
+from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.conv2d_dot import conv2d_dot, joins, pack_conv2d_dot
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
 from tvm_split.passes.kernels.matmul_dot import matmul_dot, pack_matmul_dot
 from tvm_split.passes.schedule.dot import Dot, dot_of
 from tvm_split.passes.schedule.machine import Machine, machine_of
-from tvm_split.passes.schedule.tiles import MIN_LANES, Tile, tile_of
+from tvm_split.passes.schedule.tiles import MIN_LANES, Tile, tile_time, tiles_of
 
 SUM = "int32"
 
@@ -44,16 +44,17 @@ def conv2d_int8(
     weight, groups = _merged(weight, groups, merged), groups // merged
     height, width, inner, channels = weight.shape
     join = dot is not None and joins(dot, width, inner, dilation[1], groups)
-    run, terms = (width * inner if join else inner), dot.terms if dot else 1
-    steps = height * (1 if join else width) * (round_up(run, terms) // terms)
-    tile = tile_of(machine, row, channels // groups, steps, SUM, exact=groups > 1)
+    run, windows = (width * inner, height) if join else (inner, height * width)
+    if dot and dot.single and join:
+        dot = dot.single
+    dot, tile = _tiled(target, dot, row, channels // groups, lambda terms: windows * -(-run // terms), exact=groups > 1)
     if dot is None:
         return Kernel(
             "conv2d",
             lambda x, w: conv2d_packed(x, w, channels, tile, strides, padding, dilation, groups, pad_value),
             (pack_conv2d(weight, tile.channels),),
         )  # fmt: skip
-    kind = dot.single if dot.single and join else _fitting(dot, tile)
+    kind = dot
 
     def compute(x: te.Tensor, w: te.Tensor, missing: te.Tensor | None = None) -> te.Tensor:
         return conv2d_dot(
@@ -67,15 +68,14 @@ def conv2d_int8(
 def matmul_int8(weight: np.ndarray, target: tvm.target.Target, rows: int) -> Kernel:
     """Of weights [K][N], for `rows` rows of data."""
     dot, (terms, channels) = _dot(target, weight.shape[-1]), weight.shape
-    steps = -(-terms // dot.terms) if dot else terms
-    tile = tile_of(_machine(target, dot), rows, channels, steps, SUM, copies=True)
+    dot, tile = _tiled(target, dot, rows, channels, lambda each: -(-terms // each), copies=True)
     if dot is None:
         return Kernel(
             "matmul",
             lambda x, w: matmul_packed(x, w, channels, tile),
             (pack_matmul(weight, tile.channels),),
         )
-    kind = _fitting(dot, tile)
+    kind = dot
 
     def compute(x: te.Tensor, w: te.Tensor, missing: te.Tensor | None = None) -> te.Tensor:
         return matmul_dot(x, w, missing, channels, tile, kind)
@@ -96,8 +96,24 @@ def _machine(target: tvm.target.Target, dot: Dot | None) -> Machine:
     return replace(machine, registers=machine.registers - (dot.scratch if dot else 0))
 
 
-def _fitting(dot: Dot, tile: Tile) -> Dot:
-    return dot.single if dot.single and tile.pixels % dot.pixels else dot
+def _tiled(
+    target: tvm.target.Target, dot: Dot | None, row: int, channels: int, steps: Callable[[int], int], **how: bool
+) -> tuple[Dot | None, Tile]:
+    """The tile of least time, and with which kind, `dot` or its `single`: a call's pixels divide those of the tile.
+
+    `steps(terms)` is how many calls of so many terms there are for a sum; `how` is for `tiles_of`.
+    """
+    found: list[tuple[float, Dot | None, Tile]] = []
+    for kind in (dot, dot.single) if dot and dot.single else (dot,):
+        machine, terms = _machine(target, kind), steps(kind.terms if kind else 1)
+        tiles = tiles_of(machine, row, channels, terms, SUM, **how)
+        tile = next((tile for tile in tiles if tile.pixels % (kind.pixels if kind else 1) == 0), None)
+        if tile is not None:
+            across = -(-row // tile.pixels)
+            time = across * -(-channels // tile.channels) * tile_time(machine, tile, terms, SUM, across)
+            found.append((time, kind, tile))
+    _, kind, tile = min(found, key=lambda each: each[0])
+    return kind, tile
 
 
 def _missing(weight: np.ndarray, dot: Dot) -> tuple[np.ndarray, ...]:

@@ -24,6 +24,7 @@ from tvm import te, tirx
 
 from tvm_split.passes.kernels.conv2d import KERNEL, int64
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
+from tvm_split.passes.kernels.depthwise_wide import depthwise_wide
 from tvm_split.passes.kernels.word_dot import VPDPBUSD, VPMADDWD, dot, dot_of, pack_words, word
 
 #: values of KERNEL
@@ -32,6 +33,8 @@ WORDS, WORD_SUMS, WORD_ROWS = "depthwise_words", "depthwise_word_sums", "depthwi
 BLOCKS = {VPDPBUSD: (2, 2), VPMADDWD: (2, 1)}
 #: dot products that are written out for one sum; larger windows are left to other kernels
 MOST_DOTS = 64
+#: channels of the shortest vector: with others than whole ones, nothing is gained by widening before
+MIN_LANES = 4
 Pair = tuple[int, int]
 
 
@@ -89,7 +92,8 @@ def depthwise_int8(
 
     def kernel(x: te.Tensor, w: te.Tensor) -> te.Tensor:
         if cut is None:
-            return depthwise_conv2d(x, w, strides, padding, dilation, pad_value)
+            plain = depthwise_conv2d if weight.shape[2] % MIN_LANES else depthwise_wide
+            return plain(x, w, strides, padding, dilation, pad_value)
         return depthwise_words(x, w, cut, padding, pad_value)
 
     return weight.astype("int16") if cut is None else pack_depthwise(whole, cut), kernel

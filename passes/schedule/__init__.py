@@ -18,6 +18,7 @@ from tvm_split.passes.schedule.batch_matmul import BatchMatmul
 from tvm_split.passes.schedule.conv2d_transpose import TransposedConvolution
 from tvm_split.passes.schedule.depthwise import Depthwise
 from tvm_split.passes.schedule.depthwise_int8 import DepthwiseInt8
+from tvm_split.passes.schedule.depthwise_wide import DepthwiseWide
 from tvm_split.passes.schedule.elementwise import Default, Elementwise
 from tvm_split.passes.schedule.exponential import expand
 from tvm_split.passes.schedule.lookup import Lookup
@@ -40,6 +41,7 @@ RULES: tuple[ScheduleRule, ...] = (
     Packed(),  # by annotation: before all that go by shape
     Depthwise(),  # likewise
     DepthwiseInt8(),  # likewise
+    DepthwiseWide(),  # likewise
     TransposedConvolution(),  # likewise
     BatchMatmul(),  # likewise
     RowSoftmax(),  # likewise

@@ -28,7 +28,7 @@ from tvm_split.passes.schedule.blocks import (
     extent_of,
     inline_spatial,
     is_copy,
-    narrowed,
+    opened,
 )
 from tvm_split.passes.schedule.machine import Machine, machine_of
 
@@ -51,7 +51,7 @@ class Depthwise(ScheduleRule):
                 break
         else:
             return None
-        sch = s_tir.Schedule(narrowed(func))
+        sch = opened(func)
         blocks = inline_spatial(sch)
         return sch if blocks is not None and slide(sch, blocks, machine_of(target)) else None
 
@@ -92,18 +92,18 @@ def slide(sch: s_tir.Schedule, blocks: list[Block], machine: Machine) -> bool:
     inside = list(sch.get_loops(window.rv))[-len(window.kinds) :]
     made, terms = inside[:4], inside[4:]
     sch.reorder(*terms, *made)
-    written_out = _pixels(window.extents[2])
+    products = _pixels(window.extents[2])
     for loop, extent in reversed([*zip(terms, window.extents[4:], strict=True)]):
-        written_out *= extent
-        if written_out <= UNROLL:
+        products *= extent
+        if products <= UNROLL:
             sch.unroll(loop)
-    _written_out(sch, made)
-    _written_out(sch, list(sch.get_loops(sch.decompose_reduction(window.rv, terms[0])))[-4:])
-    _written_out(sch, [pixel, lane])
+    written_out(sch, made)
+    written_out(sch, list(sch.get_loops(sch.decompose_reduction(window.rv, terms[0])))[-4:])
+    written_out(sch, [pixel, lane])
     return True
 
 
-def _written_out(sch: s_tir.Schedule, loops: list[s_tir.schedule.LoopRV]) -> None:
+def written_out(sch: s_tir.Schedule, loops: list[s_tir.schedule.LoopRV]) -> None:
     for loop in loops[:-1]:
         sch.unroll(loop)
     sch.vectorize(loops[-1])

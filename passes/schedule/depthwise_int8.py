@@ -23,6 +23,7 @@ from tvm_split.passes.schedule.blocks import (
     dividing_lanes,
     inline_spatial,
     kernel_of,
+    opened,
 )
 from tvm_split.passes.schedule.machine import Machine, machine_of
 
@@ -41,6 +42,7 @@ class DepthwiseInt8(ScheduleRule):
         kernels = [kernel_of(sch, rv) for rv in sch.get_child_blocks(sch.get_sblock("root"))]
         if WORD_SUMS not in kernels:
             return None
+        sch = opened(func)
         blocks = inline_spatial(sch, kept=(WORDS, WORD_SUMS))
         if blocks is None or len(blocks) != 3 or not all(block.is_spatial for block in blocks):
             return None
@@ -51,7 +53,7 @@ class DepthwiseInt8(ScheduleRule):
         images, _, width, channels = last.extents
         lanes = dividing_lanes(machine, "int32", channels)
         row_bytes = words.extents[2] * lanes * WORD_BYTES
-        taken = _rows(height, words.extents[1], row_bytes, images * channels // lanes, machine)
+        taken = rows_of_task(height, words.extents[1], row_bytes, images * channels // lanes, machine)
 
         n, h, w, c = sch.get_loops(last.rv)
         part, block, row = sch.split(h, [None, taken, rows])
@@ -80,7 +82,7 @@ def _written_out(sch: s_tir.Schedule, loops: list[LoopRV]) -> None:
     sch.vectorize(loops[-1])
 
 
-def _rows(height: int, word_rows: int, row_bytes: int, tasks: int, machine: Machine) -> int:
+def rows_of_task(height: int, word_rows: int, row_bytes: int, tasks: int, machine: Machine) -> int:
     """Blocks of rows to a task: as many as have their words in the cache and leave enough tasks; a divisor."""
     step = (word_rows - 1) // max(height - 1, 1)
     for taken in range(height, 1, -1):

@@ -53,10 +53,21 @@ def _pairs(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer)
     T.buffer_store(c, c.vload([0], f"int32x{lanes}") + neighbours, [T.ramp(0, 1, lanes)])
 
 
+def _by_matrix(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer) -> None:
+    """Two rows of eight terms by two rows of eight: two by two sums in one register."""
+    total = f"int32x{dot.pixels * lanes}"
+    rows = [T.reinterpret("int64", a.vload([p, 0], f"{dot.data}x{dot.terms}")) for p in range(dot.pixels)]
+    data = T.reinterpret(f"int8x{dot.pixels * dot.terms}", tirx.Shuffle(rows, list(range(dot.pixels))))
+    weights, sums = b.vload([0, 0], f"int8x{lanes * dot.terms}"), c.vload([0, 0], total)
+    added = T.call_llvm_pure_intrin(total, "llvm.aarch64.neon.usmmla.v4i32.v16i8", sums, data, weights)
+    T.buffer_store(c, added, [0, T.ramp(0, 1, dot.pixels * lanes)])
+
+
 USDOT = register(
     Dot("usdot", terms=4, lanes=(LANES,), scratch=4),
     _by_element("llvm.aarch64.neon.usdot.v4i32.v16i8", data_first=True),
 )
+USMMLA = register(Dot("usmmla", terms=8, lanes=(2,), pixels=2, scratch=6, single=USDOT), _by_matrix)
 SDOT = register(
     Dot("sdot", terms=4, lanes=(LANES,), data="int8", scratch=4),
     _by_element("llvm.aarch64.neon.sdot.v4i32.v16i8", data_first=False),
@@ -64,7 +75,7 @@ SDOT = register(
 SMULL = register(Dot("smull", terms=2, lanes=(LANES,), data="int8", scratch=6), _pairs)
 
 #: what a target must have for each, the fastest first
-NEEDS = {USDOT: ("i8mm", "neon"), SDOT: ("dotprod", "neon"), SMULL: ("neon",)}
+NEEDS = {USMMLA: ("i8mm", "neon"), USDOT: ("i8mm", "neon"), SDOT: ("dotprod", "neon"), SMULL: ("neon",)}
 
 
 def choose(target: tvm.target.Target) -> Dot | None:

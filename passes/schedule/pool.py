@@ -15,7 +15,7 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 
-from tvm_split.passes.schedule.blocks import PARALLEL_STEPS, Block, block_of, inline_spatial
+from tvm_split.passes.schedule.blocks import PARALLEL_STEPS, Block, block_of, inline_spatial, opened
 from tvm_split.passes.schedule.depthwise import slide
 from tvm_split.passes.schedule.elementwise import schedule_spatial
 from tvm_split.passes.schedule.machine import machine_of
@@ -28,7 +28,7 @@ class Pool(ScheduleRule):
     """Functions of [padding,] one reduction of one tensor in windows [, and what follows]."""
 
     def apply(self, func: tirx.PrimFunc, target: tvm.target.Target, _tunable: bool) -> s_tir.Schedule | None:
-        sch = s_tir.Schedule(func)
+        sch = opened(func)
         blocks = inline_spatial(sch)
         found = next((block for block in blocks or [] if not block.is_spatial), None)
         if blocks is None or found is None or not _is_window(found):

@@ -27,6 +27,7 @@ from tvm_split.passes.schedule.blocks import (
     dividing_lanes,
     extent_of,
     inline_spatial,
+    opened,
 )
 from tvm_split.passes.schedule.elementwise import schedule_spatial
 from tvm_split.passes.schedule.machine import Machine, machine_of
@@ -50,7 +51,7 @@ class Reduction(ScheduleRule):
     """Functions with one reduced block, and at most one spatial block after it when all that can be is inlined."""
 
     def apply(self, func: tirx.PrimFunc, target: tvm.target.Target, _tunable: bool) -> s_tir.Schedule | None:
-        sch = s_tir.Schedule(func)
+        sch = opened(func)
         blocks = inline_spatial(sch)
         if blocks is None:
             return None

@@ -96,7 +96,7 @@ def check(target, x_shape, kernel, strides=(1, 1), padding=(0, 0, 0, 0), dilatio
     ids=str,
 )
 def test_sums_and_codes_are_exact(name, shape):
-    assert check(cpu(name), **shape) == ("DepthwiseInt8" if dot_of(cpu(name)) else "Depthwise")
+    assert check(cpu(name), **shape) == ("DepthwiseInt8" if dot_of(cpu(name)) else "DepthwiseWide")
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -119,7 +119,7 @@ def test_any_shape_is_exact(data):
 
 def test_windows_too_large_to_write_out_are_exact():
     assert cut_of(VPMADDWD, (13, 13), (1, 1)) is None
-    assert check(cpu(RUN[0]), (1, 16, 16, 16), (13, 13)) == "Depthwise"
+    assert check(cpu(RUN[0]), (1, 16, 16, 16), (13, 13)) == "DepthwiseWide"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_arm_multiplies_words_that_it_widens():
     weight = np.ones((3, 3, 32), "int8")
     func, _ = layer((1, 14, 14, 32), weight, BOARD, (1, 1), (1, 1, 1, 1), (1, 1), 3, True)
     library, found = compiled(func, BOARD)
-    assert str(found.attrs[RULE]) == "Depthwise"
+    assert str(found.attrs[RULE]) == "DepthwiseWide"
     assembly = assembly_of(library)
     assert "\tsmlal\t" in assembly and "\tsmlal2\t" in assembly and "\tscvtf\t" in assembly
 

@@ -134,7 +134,8 @@ def _of_two_pixels(dot, lanes, a, b, c):
 @pytest.mark.parametrize(
     ("case", "name"),
     [("resnet_56", "test_two"), ("grouped", "test_two"), ("conv_1x1", "test_two"), ("narrow", "test_two"),
-     ("downsample", "sse2"), ("stem", "sse2"), ("odd_terms", "sse2")],
+     ("downsample", "sse2"), ("stem", "sse2"), ("odd_terms", "test_two"),
+     ("classifier", "sse2")],
 )  # fmt: skip
 def test_instructions_of_several_pixels_where_these_are_side_by_side(case, name, monkeypatch):
     dot = register(Dot("test_two", terms=8, lanes=(2,), pixels=2, offset=5, single=SSE2_WORDS), _of_two_pixels)
