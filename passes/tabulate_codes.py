@@ -131,7 +131,7 @@ class TabulateCodes:
             entry = scope.emit(relax.op.astype(chain.source, "int32"), f"{name}_code")
             if least:
                 entry = scope.emit(relax.op.subtract(entry, relax.const(least, "int32")), f"{name}_entry")
-            return relax.op.take(relax.const(chain.numbers), entry, axis=0)
+            return relax.op.take(relax.const(chain.numbers), entry, axis=0, mode="clip")
 
         return rewrite(mod, "TabulateCodes", visit, "function of 8-bit codes that costs more than a look-up")
 
