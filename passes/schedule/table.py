@@ -24,15 +24,18 @@ CODES = ("uint8", "int8")
 _PURE = 1
 
 
+def permutes(target: tvm.target.Target) -> bool:
+    """Whether the target permutes bytes among registers."""
+    return bool(codegen.target_has_features(NEEDED, target))
+
+
 def look_up_by_permutation(func: tirx.PrimFunc, target: tvm.target.Target) -> tirx.PrimFunc:
     """The function with look-ups in its tables so; itself when there are none."""
-    permute = codegen.target_has_features(NEEDED, target)
+    permute = permutes(target)
 
     def rewrite(load: TensorLoad) -> tirx.Expr:
-        table = load.source
-        code = _code(load.indices[0]) if len(load.indices) == 1 else None
-        shape = [int(extent) for extent in table.shape if isinstance(extent, tirx.IntImm)]
-        if code is None or shape != [ENTRIES] or str(table.dtype) not in CODES:
+        table, code = load.source, code_of(load)
+        if code is None:
             return load
         if permute:
             return tirx.call_intrin(table.dtype, LOOK_UP, table[0], code)  # a load, as it names the table
@@ -42,15 +45,18 @@ def look_up_by_permutation(func: tirx.PrimFunc, target: tvm.target.Target) -> ti
     return func if body.same_as(func.body) else func.with_body(body)
 
 
-def _code(index: tirx.Expr) -> tirx.Expr | None:
-    """The uint8 that an index is, whatever it is bounded by and converted to."""
+def code_of(load: TensorLoad) -> tirx.Expr | None:
+    """The uint8 that a load from a table is of, whatever it is bounded by and converted to; None of other loads."""
+    shape = [int(extent) if isinstance(extent, tirx.IntImm) else 0 for extent in load.source.shape]
+    if shape != [ENTRIES] or str(load.source.dtype) not in CODES:
+        return None
+    index, wide = load.indices[0], False
     while isinstance(index, tirx.Min | tirx.Max):
         bound, other = (index.a, index.b) if isinstance(index.a, tirx.IntImm) else (index.b, index.a)
-        limit = (0, ENTRIES - 1)[isinstance(index, tirx.Min)]
+        limit = ENTRIES - 1 if isinstance(index, tirx.Min) else 0
         if not isinstance(bound, tirx.IntImm) or int(bound) != limit:
             return None
         index = other
-    wide = False
     while isinstance(index, tirx.Cast) and str(index.ty) in ("int32", "int64"):
         index, wide = index.value, True
     return index if wide and str(index.ty) == "uint8" else None
