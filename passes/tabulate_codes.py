@@ -146,7 +146,7 @@ def _chain(chains: dict[relax.Expr, _Chain], binding: relax.VarBinding) -> _Chai
         number = _number(arg)
         if number is None:
             chain = chains.get(arg) or _codes(arg)
-            if chain is None or chained and chain.source != chained[0].source:
+            if chain is None or (chained and chain.source != chained[0].source):
                 return None
             chained.append(chain)
             number = chain.numbers

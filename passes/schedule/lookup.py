@@ -5,7 +5,7 @@
 
 It is the same expression on the same numbers, so the same bits. Arithmetic alone is faster as vectors: a table is made
 where the expression has a call that is none of the processor's instructions (sigmoid of 451584 elements on a Zen 4
-took 0.55 of the time with AVX-512, 0.22 with AVX2). Functions that tabulate_codes.py made a table of take it from there.
+took 0.55 of the time with AVX-512, 0.22 with AVX2). What tabulate_codes.py made a table of takes that one.
 """
 
 from __future__ import annotations
