@@ -41,11 +41,13 @@ def _library(function: Callable[[float], float]) -> Function:
 
 
 def _rounded(function: Callable[[float], float], x: np.ndarray) -> np.ndarray:
-    return np.vectorize(function, otypes=["float64"])(x.astype("float64")).astype("float32")
+    made: np.ndarray = np.vectorize(function, otypes=["float64"])(x.astype("float64")).astype("float32")
+    return made
 
 
 def _exp(x: np.ndarray) -> np.ndarray:
-    return np.exp(x.astype("float64")).astype("float32")
+    made: np.ndarray = np.exp(x.astype("float64")).astype("float32")
+    return made
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -54,7 +56,8 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 def _gelu(x: np.ndarray) -> np.ndarray:
     half = np.float32(0.5)
-    return x * (half + _rounded(math.erf, x * np.float32(math.sqrt(0.5))) * half)
+    made: np.ndarray = x * (half + _rounded(math.erf, x * np.float32(math.sqrt(0.5))) * half)
+    return made
 
 
 def _quantize(call: relax.Call, x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray | None:
@@ -64,7 +67,8 @@ def _quantize(call: relax.Call, x: np.ndarray, scale: np.ndarray, zero: np.ndarr
 
 
 def _dequantize(_call: relax.Call, x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
-    return (x.astype("int32") - zero.astype("int32")).astype("float32") * scale
+    made: np.ndarray = (x.astype("int32") - zero.astype("int32")).astype("float32") * scale
+    return made
 
 
 def _astype(call: relax.Call, x: np.ndarray) -> np.ndarray | None:
@@ -81,7 +85,8 @@ def _leaky(call: relax.Call, x: np.ndarray) -> np.ndarray:
 
 
 def _clip(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return np.maximum(np.minimum(x, high.astype(x.dtype)), low.astype(x.dtype))
+    made: np.ndarray = np.maximum(np.minimum(x, high.astype(x.dtype)), low.astype(x.dtype))
+    return made
 
 
 LIBRARY: dict[str, Function] = {
@@ -141,7 +146,8 @@ def _chain(chains: dict[relax.Expr, _Chain], binding: relax.VarBinding) -> _Chai
     call, name = binding.value, operator(binding.value)
     if name not in FUNCTIONS or not isinstance(binding.var.ty, relax.TensorType):
         return None
-    args, chained = [], []
+    args: list[np.ndarray] = []
+    chained: list[_Chain] = []
     for arg in call.args:
         number = _number(arg)
         if number is None:
