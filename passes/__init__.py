@@ -29,6 +29,7 @@ PASSES = {
     "partition": "Partition",
     "share-kernels": "ShareKernels",
     "channels-last": "ChannelsLast",
+    "tabulate-codes": "TabulateCodes",
     "pack-weights": "PackWeights",
 }
 

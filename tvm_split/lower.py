@@ -10,6 +10,7 @@ from tvm_split.passes.layering import global_var, is_constant, layer_calls, main
 from tvm_split.passes.pack_weights import PackWeights
 from tvm_split.passes.schedule import ScheduleKernels
 from tvm_split.passes.share_kernels import ShareKernels
+from tvm_split.passes.tabulate_codes import TabulateCodes
 from tvm_split.tune.apply import ApplyTuned
 
 
@@ -97,6 +98,7 @@ def passes(target: tvm.target.Target) -> list[tvm.transform.Pass]:
     return [
         *cpu.library_dispatch_passes(target),
         ChannelsLast(),
+        TabulateCodes(),  # after the layers are made, whose names tell of the operators
         PackWeights(target),  # after channels-last, which makes the layout that its kernels are written for
         relax.transform.LegalizeOps(),
         relax.transform.FoldConstant(),

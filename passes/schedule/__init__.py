@@ -29,6 +29,7 @@ from tvm_split.passes.schedule.rounding import round_by_addition
 from tvm_split.passes.schedule.row_softmax import RowSoftmax
 from tvm_split.passes.schedule.several import Several
 from tvm_split.passes.schedule.softmax import Softmax
+from tvm_split.passes.schedule.table import look_up_by_permutation
 from tvm_split.passes.schedule.transpose import Transpose
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ def schedule(name: str, func: tirx.PrimFunc, target: tvm.target.Target, rules: S
         if found is not None:
             if isinstance(rule, Default):
                 log.info("%s: no rule but the default one knows it", name)
-            return round_by_addition(found.mod["main"]).with_attrs({SCHEDULED: True, RULE: type(rule).__name__})
+            made = look_up_by_permutation(round_by_addition(found.mod["main"]), target)
+            return made.with_attrs({SCHEDULED: True, RULE: type(rule).__name__})
     log.info("%s: no rule knows it; it stays as it is", name)
     return func
