@@ -19,7 +19,8 @@ L1_BYTES, L2_BYTES = 32768, 1048576
 class Machine:
     """vector_bytes: width of a vector register; registers: how many there are; caches in bytes, that one core reaches.
 
-    half_vector: time of an operation on half a register, in operations on a whole one.
+    half_vector: time of an operation on half a register, in operations on a whole one. products: registers that hold
+    products on their way to the sums.
     """
 
     vector_bytes: int
@@ -28,6 +29,7 @@ class Machine:
     l1_bytes: int = L1_BYTES
     l2_bytes: int = L2_BYTES
     half_vector: float = 1.0
+    products: int = 0
 
     def lanes(self, dtype: str) -> int:
         """Elements of the dtype in one vector register."""
@@ -47,4 +49,4 @@ def machine_of(target: tvm.target.Target) -> Machine:
             if feature == "neon" and not target.features.is_aarch64:
                 registers //= 2  # 32-bit ARM
             return Machine(vector_bytes, registers, cores, *caches, half_vector=half)
-    return Machine(16, 16, cores, *caches)  # SSE2, which every x86-64 has
+    return Machine(16, 16, cores, *caches, products=1)  # SSE2, which every x86-64 has, and no fused multiply-add

@@ -57,7 +57,9 @@ def work_time(machine: Machine, work: Work, run: int, group: int) -> float:
     # Weights that fit stay from task to task, data that fit stay from channels to channels.
     weights_for = 1 if read * item_bytes + group * weights > machine.l2_bytes else runs
     reads = group if read * item_bytes + weights > machine.l2_bytes else 1
-    lines = (group * weights / weights_for + read * item_bytes * reads) / LINE_BYTES
+    # Of a copy, what the cache cannot hold comes in before it is written, and goes out.
+    out = 2 * max(read * item_bytes - machine.l2_bytes, 0) if work.copies else 0
+    lines = (group * weights / weights_for + read * item_bytes * reads + out) / LINE_BYTES
     copied = COPY * read / machine.lanes(work.dtype) if work.copies else 0.0
     tiles = run * group * tile_time(machine, work.tile, work.terms, work.dtype, work.pixel_tiles * work.others)
     tasks = runs * (work.channel_tiles // group)

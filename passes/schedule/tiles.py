@@ -72,7 +72,7 @@ def tiles_of(
         for lanes in _lanes(machine, channels, dtype)
         for vectors in range(1, MAX_VECTORS + 1)
         for pixels in range(1, min(MAX_PIXELS, row) + 1)
-        if pixels * vectors + vectors + 1 <= machine.registers
+        if pixels * vectors + vectors + 1 + machine.products <= machine.registers
         and pixels * vectors * lanes * item_bytes < STACK_BYTES
         and not (exact and channels % (vectors * lanes))
     ]

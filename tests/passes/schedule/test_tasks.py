@@ -53,6 +53,12 @@ def test_short_rows_are_merged_where_the_tile_does_not_divide_them(row, merged):
     assert conv_tile_of(AVX2, (row, row), 512, (3, 3, 256), 1, "float32", padded=True).merged == merged
 
 
+def test_rows_that_the_tile_divides_are_not_copied_in_a_panel_larger_than_the_cache():
+    machine = Machine(64, 32, 2, half_vector=0.5)
+    tile = conv_tile_of(machine, (28, 28), 512, (3, 3, 512), 1, "float32", padded=True)
+    assert 28 % tile.pixels == 0 and not tile.merged
+
+
 def test_the_first_layer_is_not_merged():
     assert not conv_tile_of(AVX2, (13, 13), 64, (3, 3, 3), 2, "float32", padded=True).merged
 
