@@ -93,7 +93,7 @@ def _dot(target: tvm.target.Target, channels: int, stride_w: int = 1) -> Dot | N
 def _machine(target: tvm.target.Target, dot: Dot | None) -> Machine:
     """The target's, less the registers that the instruction takes."""
     machine = machine_of(target)
-    return replace(machine, registers=machine.registers - (dot.scratch if dot else 0))
+    return replace(machine, registers=machine.registers - dot.scratch, products=0) if dot else machine
 
 
 def _tiled(

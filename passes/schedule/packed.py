@@ -24,6 +24,7 @@ from tvm.s_tir import dlight
 from tvm_split.passes.kernels.conv2d import KERNEL, LANES, PAD, PIXELS, SUMS, UNPACK
 from tvm_split.passes.kernels.conv2d_dot import DOT
 from tvm_split.passes.schedule.dot import DOTS, Dot, dot_of
+from tvm_split.passes.schedule.hosts import whole_tiles
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.packed_around import MIN_LANES, Block, Loop, dividing, schedule_copy, schedule_pad
 from tvm_split.passes.schedule.tasks import task_of
@@ -76,14 +77,16 @@ def _scheduled(func: tirx.PrimFunc, machine: Machine) -> s_tir.Schedule | None:
     loops = _tiled(sch, blocks, machine)
     if loops is None:
         return None
-    task, lane = loops
+    task, lane, channel = loops
     if blocks.pad is not None:
         schedule_pad(sch, blocks.pad, task, machine)
     if sch.get(blocks.output) != sch.get(blocks.host):
         schedule_copy(sch, blocks.output)
     if blocks.dot:
         sch.tensorize(lane, blocks.dot.intrin(_lanes(blocks)))  # at last: no block can be moved past it
-    return sch
+    if _written(sch, blocks) >= MIN_LANES:
+        return sch
+    return s_tir.Schedule(whole_tiles(sch.mod["main"], channel, blocks.tile.channels, blocks.tile.lanes))
 
 
 def inlined(func: tirx.PrimFunc) -> s_tir.Schedule | None:
@@ -162,8 +165,9 @@ def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
     return tuple(extents)
 
 
-def _tiled(sch: s_tir.Schedule, blocks: Blocks, machine: Machine) -> tuple[Loop, Loop] | None:
-    """Tile the host and make the sums in it. The parallel loop and, for the dot product, that of one vector's sums.
+def _tiled(sch: s_tir.Schedule, blocks: Blocks, machine: Machine) -> tuple[Loop, Loop, tirx.Var] | None:
+    """Tile the host and make the sums in it. The parallel loop; for the dot product, that of one vector's sums; and the
+    host's loop over a tile's channels, as it was before there were vectors.
 
     None when the sums are not a tile there.
     """
@@ -197,8 +201,9 @@ def _tiled(sch: s_tir.Schedule, blocks: Blocks, machine: Machine) -> tuple[Loop,
         sch.vectorize(first)
     init = sch.get_loops(sch.decompose_reduction(blocks.sums, inner[spatial]))
     sch.vectorize(sch.fuse(*_unrolled(sch, init[-2], init[-1], pixels, lanes)))
+    end = sch.get(channel).loop_var
     _write_back(sch, blocks, channel)
-    return task, first
+    return task, first, end
 
 
 def _in_a_row(sch: s_tir.Schedule, sums: Block, steps: int | None, dot: Dot | None) -> bool:
@@ -222,12 +227,17 @@ def _unrolled(sch: s_tir.Schedule, pixel: Loop, channel: Loop, pixels: int, lane
 
 
 def _write_back(sch: s_tir.Schedule, blocks: Blocks, channel: Loop) -> None:
-    """Vectors as long as divide the channels, so that none of them crosses the end; else LLVM does what it can."""
-    lanes = dividing(blocks.tile.lanes, int(sch.get(blocks.host).iter_vars[-1].dom.extent))
+    """Vectors as long as divide the channels, so that none of them crosses the end; else `whole_tiles` makes some."""
+    lanes = _written(sch, blocks)
     if lanes >= MIN_LANES:
         vectors, inner = sch.split(channel, [None, lanes])
         sch.vectorize(inner)
         sch.unroll(vectors)
+
+
+def _written(sch: s_tir.Schedule, blocks: Blocks) -> int:
+    """The longest vector that divides the host's channels."""
+    return dividing(blocks.tile.lanes, int(sch.get(blocks.host).iter_vars[-1].dom.extent))
 
 
 def _extent(sch: s_tir.Schedule, loop: Loop) -> int | None:

@@ -233,6 +233,16 @@ def test_avx512_code_adds_whole_vectors(case):
     assert vectors >= 8 and scalars == 0
 
 
+@pytest.mark.parametrize("case", ["heads", "yolox_head"])
+def test_whole_tiles_are_written_in_vectors_where_none_divides_the_channels(case):
+    target = tvm.target.Target(AVX2)
+    func, *_ = (convolution if case in CONVOLUTIONS else product)(case, target)
+    body = scheduled(func, target)["main"].script()
+    written = body.index("_whole")
+    assert "T.vectorized(T.int64(8))" in body[:written].rsplit("for ", 1)[1]
+    assert "else:" in body[written:]  # the last tile, channel by channel
+
+
 def test_other_functions_are_left_alone():
     x = te.placeholder((8, 8), "float32", name="x")
     plain = te.create_prim_func([x, te.compute((8, 8), lambda i, j: x[i, j] + 1.0)])
