@@ -1,8 +1,10 @@
 """What the end-to-end tests share: split networks, rendered plates, and the reading of both networks' outputs."""
 
+import importlib.util
 import itertools
 import os
 import random
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -257,3 +259,17 @@ class Plates:
 @pytest.fixture(scope="session")
 def plates() -> Plates:
     return Plates(Reader())
+
+
+@pytest.fixture(scope="session")
+def guest():
+    """tests/board/guest.py; skips when there is no emulator or no compiler for it."""
+    path = Path(__file__).resolve().parents[1] / "board" / "guest.py"
+    spec = importlib.util.spec_from_file_location("guest", path)
+    module = sys.modules["guest"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.qemu() is None:
+        pytest.skip("no emulator: `python tests/board/emulated_board.py up` fetches one")
+    if module.compiler() is None:
+        pytest.skip("no compiler for aarch64: apt-get install gcc-aarch64-linux-gnu, or pip install ziglang")
+    return module

@@ -1,9 +1,6 @@
 """Kernels of every kind on emulated ARM cores, each with its own instructions, against exact references."""
 
-import importlib.util
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,20 +11,6 @@ from tvm_split.passes.layering import is_constant
 
 UNIT = 2.0**-24  # what rounding to float32 loses of a number, relative
 CORES = ("cortex-a72", "cortex-a76", "max")
-
-
-@pytest.fixture(scope="session")
-def guest():
-    """tests/board/guest.py; skips when there is no emulator or no compiler for it."""
-    path = Path(__file__).resolve().parents[1] / "board" / "guest.py"
-    spec = importlib.util.spec_from_file_location("guest", path)
-    module = sys.modules["guest"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if module.qemu() is None:
-        pytest.skip("no emulator: `python tests/board/emulated_board.py up` fetches one")
-    if module.compiler() is None:
-        pytest.skip("no compiler for aarch64: apt-get install gcc-aarch64-linux-gnu, or pip install ziglang")
-    return module
 
 
 def layers(rng: np.random.Generator) -> list[Layer]:
