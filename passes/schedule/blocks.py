@@ -53,12 +53,24 @@ class Block:
         return self.strides[:-1]
 
 
-def narrowed(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with loops and indices of 32 bits.
+def opened(func: tirx.PrimFunc) -> s_tir.Schedule:
+    """A schedule of the function for rules that leave a hint to LoopPartition: its loops and indices have 32 bits.
 
-    Where TVM narrows a loop of 64 bits later, LoopPartition no longer finds the hint that stands on it.
+    Where TVM narrows a loop of 64 bits later, LoopPartition no longer finds the hint that stands on it. A function of
+    64-bit data, or of a buffer with more elements than 32 bits count, stays as it is.
     """
-    return tirx.transform.ForceNarrowIndexToInt32()(tvm.IRModule({"main": func}))["main"]
+    sch = s_tir.Schedule(func)
+    blocks = [sch.get(rv) for rv in sch.get_child_blocks(sch.get_sblock("root"))]
+    buffers = [region.source for block in blocks for region in (*block.reads, *block.writes)]
+    if any("64" in str(buffer.dtype) or not _counted(buffer) for buffer in buffers):
+        return sch
+    return s_tir.Schedule(tirx.transform.ForceNarrowIndexToInt32()(tvm.IRModule({"main": func}))["main"])
+
+
+def _counted(buffer: tirx.Buffer) -> bool:
+    """Whether 32 bits count the elements. False where a number of them is not known."""
+    known = all(isinstance(extent, tirx.IntImm) for extent in buffer.shape)
+    return known and math.prod(int(extent) for extent in buffer.shape) < 2**31
 
 
 def block_of(sch: s_tir.Schedule, rv: SBlockRV) -> Block | None:

@@ -28,7 +28,7 @@ from tvm_split.passes.schedule.blocks import (
     extent_of,
     inline_spatial,
     is_copy,
-    narrowed,
+    opened,
 )
 from tvm_split.passes.schedule.machine import Machine, machine_of
 
@@ -51,7 +51,7 @@ class Depthwise(ScheduleRule):
                 break
         else:
             return None
-        sch = s_tir.Schedule(narrowed(func))
+        sch = opened(func)
         blocks = inline_spatial(sch)
         return sch if blocks is not None and slide(sch, blocks, machine_of(target)) else None
 
