@@ -4,10 +4,11 @@ Given:   our schedule's trace:  l7, l8 = split(l5, [None, 7]);  ...;  unroll(l8)
 Result:  v0 = sample_categorical([1, 2, 4, 7, 8, 14], p);  l7, l8 = split(l5, [None, v0]);  ...;  unroll(l8)
          and, behind it: v1 = sample_categorical([1, 2, 4, 8], p);  _, l9 = split(innermost reduced loop, [None, v1])
 
-It works on the trace, so it knows no rule, and whatever a rule schedules can be tuned. Our own factor is the likeliest
-of each; a factor with which the trace fails is not in the space. Splits that decide what is summed in which order
-(those before an rfactor) or which instruction is used (before a tensorize) stay as they are, so the order of summation
-is our schedule's.
+It works on the trace, so it knows no rule. What the trace does not hold is not tuned: a kernel whose rule goes on after
+the last step of its schedule (TransposedConvolution, and BatchMatmul where the last tile of columns is not full) has no
+start. Our own factor is the likeliest of each; a factor with which the trace fails is not in the space. Splits that
+decide what is summed in which order (those before an rfactor) or which instruction is used (before a tensorize) stay as
+they are, so the order of summation is our schedule's.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 from tvm.s_tir.schedule import Instruction, InstructionKind, Trace
 
-from tvm_split.passes.schedule import RULES
-from tvm_split.passes.schedule.blocks import variables_of
-from tvm_split.passes.schedule.exponential import expand
+from tvm_split.passes.schedule import FAILED, RULES, finished, prepared
+from tvm_split.passes.schedule.blocks import opened, variables_of
 from tvm_split.passes.schedule.packed import inlined
 
 #: how likely our own factor is, and how many others there are at most
@@ -34,16 +34,14 @@ OWN, OTHERS = 0.55, 7
 LONGEST = 64
 UNROLL = (1, 2, 4)
 MARK = "tvm_split.mark"
-#: what a schedule step raises when it does not fit
-FAILED = (s_tir.ScheduleError, tvm.error.InternalError, ValueError, RuntimeError, TypeError)
 #: instructions after which the factor of a split is more than a size
 FIXED = ("RFactor", "Tensorize", "Blockize")
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where our schedule of a kernel begins (the kernel with its exponentials expanded, its rows merged), its trace,
-    which leads from there to `scheduled`, and the rule's name."""
+    """Where our schedule of a kernel begins (the kernel as rules are shown it, perhaps of narrower indices or merged
+    rows), its trace, which leads from there to what `finished` makes `scheduled` of, and the rule's name."""
 
     module: tvm.IRModule
     trace: Trace
@@ -66,7 +64,7 @@ def bare(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
 def start_of(function: tirx.PrimFunc, target: tvm.target.Target, rules: Iterable[ScheduleRule] = RULES) -> Start | None:
     """Our schedule of an unscheduled kernel; None when no rule knows it, or its trace does not lead there again."""
-    function = bare(expand(function))
+    function = bare(prepared(function))
     for rule in rules:
         try:
             found = rule.apply(function, target, False)
@@ -77,20 +75,21 @@ def start_of(function: tirx.PrimFunc, target: tvm.target.Target, rules: Iterable
         for module in _starts(function):
             again = replay(module, found.trace)
             if again is not None and tvm_ffi.structural_equal(again.mod, found.mod, map_free_vars=True):
-                return Start(module, found.trace, found.mod["main"], type(rule).__name__)
+                return Start(module, found.trace, finished(found.mod["main"]), type(rule).__name__)
         return None
     return None
 
 
 def _starts(function: tirx.PrimFunc) -> Iterable[tvm.IRModule]:
-    """The modules that a rule's trace may begin at: packed products begin again after their rows were merged."""
+    """The modules that a rule's trace may begin at: some begin again with narrower indices or after rows were merged."""
     yield tvm.IRModule({"main": function})
-    try:
-        merged = inlined(function)
-    except FAILED:
-        return
-    if merged is not None:
-        yield merged.mod
+    for begin in (opened, inlined):
+        try:
+            begun = begin(function)
+        except FAILED:
+            continue
+        if begun is not None:
+            yield begun.mod
 
 
 def replay(module: tvm.IRModule, trace: Trace) -> s_tir.Schedule | None:
@@ -182,7 +181,9 @@ def _works(start: Start, site: int, factor: int) -> bool:
     instructions = list(start.trace.insts)
     instructions[site] = _with_factor(instructions[site], tirx.IntImm("int32", factor))
     sch = replay(start.module, Trace(instructions, {}))
-    return sch is not None and not tvm_ffi.structural_equal(sch.mod["main"], start.scheduled, map_free_vars=True)
+    if sch is None:
+        return False
+    return not tvm_ffi.structural_equal(finished(sch.mod["main"]), start.scheduled, map_free_vars=True)
 
 
 def _with_factor(split: Instruction, factor: tvm.ir.Expr) -> Instruction:
