@@ -81,7 +81,7 @@ def start_of(function: tirx.PrimFunc, target: tvm.target.Target, rules: Iterable
 
 
 def _starts(function: tirx.PrimFunc) -> Iterable[tvm.IRModule]:
-    """The modules that a rule's trace may begin at: some begin again with narrower indices or after rows were merged."""
+    """The modules that a rule's trace may begin at: some begin again with narrower indices, or with merged rows."""
     yield tvm.IRModule({"main": function})
     for begin in (opened, inlined):
         try:
