@@ -11,12 +11,14 @@ from tvm import s_tir, te, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 from tvm.s_tir.schedule import Trace
 
+from tvm_split import frontend, pipeline
 from tvm_split.passes.kernels.conv2d import int64
 from tvm_split.passes.schedule import FAILED, RULE, RULES, SCHEDULED, finished, schedule
 from tvm_split.passes.schedule.rounding import NEAREST
 from tvm_split.tune import measuring
 from tvm_split.tune.apply import by_trace, kernel_key
 from tvm_split.tune.compare import compare
+from tvm_split.tune.kernels import kernels_of
 from tvm_split.tune.measuring import Place
 from tvm_split.tune.space import UNROLL, replay, space_of, start_of
 
@@ -84,6 +86,13 @@ def test_indices_that_a_rule_narrows_are_no_hindrance(kernels, target):
     """Depthwise begins again with indices of 32 bits, where its trace begins."""
     (start,) = (start for start in (start_of(each.function, target) for each in kernels) if start.rule == "Depthwise")
     assert "T.int64" not in start.module["main"].script()
+
+
+def test_what_metaschedule_cannot_print_has_no_space(stem, target):
+    (kernel,) = kernels_of(pipeline.layers()(frontend.load(stem)), target)
+    start = start_of(kernel.function, target)
+    assert any(inst.kind.name == "DecomposePadding" for inst in start.trace.insts)
+    assert space_of(start) is None
 
 
 class Later(ScheduleRule):

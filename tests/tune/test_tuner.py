@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -49,9 +50,8 @@ class Acted:
         return [Measured(True, 1.0)] * (1 + len(args[1])) if method == "compare" else None
 
     def write(self, folder, count):
-        with open(f"{folder}/{trials.WORKLOADS}", "w") as file:
-            file.write(json.dumps(["hash", "module"]) + "\n")
-        with open(f"{folder}/{trials.RECORDS}", "a") as file:
+        Path(folder, trials.WORKLOADS).write_text(json.dumps(["hash", "module"]) + "\n")
+        with Path(folder, trials.RECORDS).open("a") as file:
             for number in range(count):
                 trace = [[["Split", [], [], []]], [[0, number]]]
                 file.write(json.dumps([0, [trace, [self.trial_s], {"kind": "llvm"}, []]]) + "\n")

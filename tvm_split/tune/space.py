@@ -6,9 +6,10 @@ Result:  v0 = sample_categorical([1, 2, 4, 7, 8, 14], p);  l7, l8 = split(l5, [N
 
 It works on the trace, so it knows no rule. What the trace does not hold is not tuned: a kernel whose rule goes on after
 the last step of its schedule (TransposedConvolution, and BatchMatmul where the last tile of columns is not full) has no
-start. Our own factor is the likeliest of each; a factor with which the trace fails is not in the space. Splits that
-decide what is summed in which order (those before an rfactor) or which instruction is used (before a tensorize) stay as
-they are, so the order of summation is our schedule's.
+start, and TVM cannot search around a DecomposePadding (first convolutions with padding). Our own factor is the
+likeliest of each; a factor with which the trace fails is not in the space. Splits that decide what is summed in which
+order (those before an rfactor) or which instruction is used (before a tensorize) stay as they are, so the order of
+summation is our schedule's.
 """
 
 from __future__ import annotations
@@ -120,7 +121,16 @@ def space_of(start: Start) -> Space | None:
     for loop in loops:
         _leave_unrolling_open(sch, loop)
     size = prod(len(factors) for factors in sites.values()) * len(UNROLL) ** len(loops)
-    return Space(sch.trace, size) if size > 1 else None
+    return Space(sch.trace, size) if size > 1 and _is_printable(sch.trace) else None
+
+
+def _is_printable(trace: Trace) -> bool:
+    """Whether MetaSchedule can write the trace to its log, which it does: TVM 0.27 cannot print DecomposePadding."""
+    try:
+        trace.as_python()
+    except TypeError:
+        return False
+    return True
 
 
 def _sites(instructions: list[Instruction]) -> list[int]:
