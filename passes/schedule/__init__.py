@@ -85,8 +85,8 @@ def prepared(func: tirx.PrimFunc) -> tirx.PrimFunc:
     return expand(func)
 
 
-def finished(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """What is made of a schedule that a rule or tuning found, before it is compiled."""
+def finished(func: tirx.PrimFunc, _target: tvm.target.Target) -> tirx.PrimFunc:
+    """What is made of a schedule that a rule or tuning found, before it is compiled for the target."""
     return round_by_addition(func)
 
 
@@ -102,6 +102,6 @@ def schedule(name: str, func: tirx.PrimFunc, target: tvm.target.Target, rules: S
         if found is not None:
             if isinstance(rule, Default):
                 log.info("%s: no rule but the default one knows it", name)
-            return finished(found.mod["main"]).with_attrs({SCHEDULED: True, RULE: type(rule).__name__})
+            return finished(found.mod["main"], target).with_attrs({SCHEDULED: True, RULE: type(rule).__name__})
     log.info("%s: no rule knows it; it stays as it is", name)
     return func

@@ -1,6 +1,7 @@
 """The process of tuning, in this process."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from tvm import tirx
@@ -35,7 +36,7 @@ def test_one_that_cannot_be_built_loses_alone(kernels, here, target, monkeypatch
 def test_a_comparison_without_our_schedule_fails(kernels, here, target, monkeypatch):
     start = start_of(kernels[0].function, target)
     broken = unbuildable(start.scheduled)
-    monkeypatch.setattr(lab, "start_of", lambda *_: lab.Start(start.module, start.trace, broken, start.rule))
+    monkeypatch.setattr(lab, "start_of", lambda *_: replace(start, scheduled=broken))
     with pytest.raises(FAILED):
         here.compare(Parcel.of(kernels[0]), [])
 
@@ -46,7 +47,7 @@ def test_trials_of_another_schedule_of_ours_are_another_spaces(kernels, here, ta
     assert len({cost.space for cost in before}) == len(before)
     start = start_of(kernels[0].function, target)
     other = start.scheduled.with_attr("tvm_split.other", 1)
-    monkeypatch.setattr(lab, "start_of", lambda *_: lab.Start(start.module, start.trace, other, start.rule))
+    monkeypatch.setattr(lab, "start_of", lambda *_: replace(start, scheduled=other))
     monkeypatch.setattr(lab, "space_of", lambda _: None)
     (after,) = here.costs(parcels[:1])
     assert after.space != before[0].space and after.ours == kernel_key(other) and after.points == 0

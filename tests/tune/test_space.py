@@ -32,7 +32,7 @@ def points(start, space, count):
             Trace(list(space.trace.insts), {}).apply_to_schedule(sch, remove_postproc=False)
         except FAILED:
             continue
-        found.append(finished(sch.mod["main"]))
+        found.append(finished(sch.mod["main"], start.target))
         if len(found) == count:
             break
     return found
@@ -46,7 +46,7 @@ def test_begins_at_our_schedule(kernels, target, rule):
     factors = [i for i in space.trace.insts if i.kind.name == "SampleCategorical"]
     assert factors and all(space.trace.get_decision(inst) == 0 for inst in factors)
     ours = replay(start.module, Trace(before_unrolling(start, space), dict(space.trace.decisions)))
-    assert tvm_ffi.structural_equal(finished(ours.mod["main"]), start.scheduled, map_free_vars=True)
+    assert tvm_ffi.structural_equal(finished(ours.mod["main"], target), start.scheduled, map_free_vars=True)
     assert UNROLL[0] == 1 and replay(start.module, space.trace) is not None  # what comes behind it writes out one term
 
 

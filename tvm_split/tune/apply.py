@@ -171,4 +171,4 @@ def by_trace(start: Start, trace: Any) -> tirx.PrimFunc | None:
         Trace.apply_json_to_schedule(trace, sch)
     except FAILED:
         return None
-    return finished(sch.mod["main"])
+    return finished(sch.mod["main"], start.target)

@@ -77,7 +77,7 @@ class Builder(ms.builder.PyBuilder):
 
 def _build(module: tvm.IRModule, target: tvm.target.Target, arch: str, scratch: str) -> str:
     path = Path(tempfile.mkdtemp(dir=scratch)) / "trial.so"  # MetaSchedule removes the folder when it was run
-    module = tvm.IRModule({name: finished(function) for name, function in module.functions_items()})
+    module = tvm.IRModule({name: finished(function, target) for name, function in module.functions_items()})
     tvm.compile(module, target).export_library(str(path), fcompile=find_linker(arch))
     return str(path)
 

@@ -42,12 +42,13 @@ FIXED = ("RFactor", "Tensorize", "Blockize")
 @dataclass(frozen=True)
 class Start:
     """Where our schedule of a kernel begins (the kernel as rules are shown it, perhaps of narrower indices or merged
-    rows), its trace, which leads from there to what `finished` makes `scheduled` of, and the rule's name."""
+    rows), its trace, which leads from there to what `finished` makes `scheduled` of, the rule's name, the target."""
 
     module: tvm.IRModule
     trace: Trace
     scheduled: tirx.PrimFunc
     rule: str
+    target: tvm.target.Target
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,9 @@ class Space:
     size: int
 
 
-def bare(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function as `main` of a module, whatever its name was."""
-    return function.with_attr("global_symbol", "main")
-
-
 def start_of(function: tirx.PrimFunc, target: tvm.target.Target, rules: Iterable[ScheduleRule] = RULES) -> Start | None:
     """Our schedule of an unscheduled kernel; None when no rule knows it, or its trace does not lead there again."""
-    function = bare(prepared(function))
+    function = prepared(function).with_attr("global_symbol", "main")
     for rule in rules:
         try:
             found = rule.apply(function, target, False)
@@ -76,7 +72,7 @@ def start_of(function: tirx.PrimFunc, target: tvm.target.Target, rules: Iterable
         for module in _starts(function):
             again = replay(module, found.trace)
             if again is not None and tvm_ffi.structural_equal(again.mod, found.mod, map_free_vars=True):
-                return Start(module, found.trace, finished(found.mod["main"]), type(rule).__name__)
+                return Start(module, found.trace, finished(found.mod["main"], target), type(rule).__name__, target)
         return None
     return None
 
@@ -193,7 +189,7 @@ def _works(start: Start, site: int, factor: int) -> bool:
     sch = replay(start.module, Trace(instructions, {}))
     if sch is None:
         return False
-    return not tvm_ffi.structural_equal(finished(sch.mod["main"]), start.scheduled, map_free_vars=True)
+    return not tvm_ffi.structural_equal(finished(sch.mod["main"], start.target), start.scheduled, map_free_vars=True)
 
 
 def _with_factor(split: Instruction, factor: tvm.ir.Expr) -> Instruction:
