@@ -5,8 +5,8 @@ Result:  v0 = sample_categorical([1, 2, 4, 7, 8, 14], p);  l7, l8 = split(l5, [N
          and, behind it: v1 = sample_categorical([1, 2, 4, 8], p);  _, l9 = split(innermost reduced loop, [None, v1])
 
 It works on the trace, so it knows no rule. What the trace does not lead to from one of `_starts` is not tuned: a rule
-may go on after the last step of its schedule (TransposedConvolution; BatchMatmul where the last tile of columns is not
-full) or begin again elsewhere (RowSoftmax, Lookup). Nor can TVM search around a DecomposePadding (first convolutions
+may go on after the last step of its schedule (TransposedConvolution; `whole_tiles`, where a last tile is not full) or
+begin again elsewhere (RowSoftmax, Lookup). Nor can TVM search around a DecomposePadding (first convolutions
 with padding). Our own factor is the likeliest of each; a factor with which the trace fails is not in the space. Splits
 that decide what is summed in which order (those before an rfactor) or which instruction is used (before a tensorize)
 stay as they are, so the order of summation is our schedule's.
