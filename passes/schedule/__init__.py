@@ -36,7 +36,11 @@ log = logging.getLogger(__name__)
 
 #: attributes of a scheduled kernel: TVM's own mark, and the rule that took it
 SCHEDULED, RULE = "tirx.is_scheduled", "tvm_split.rule"
-
+#: what a rule or a step of a schedule raises where it does not fit: TVM's own errors, and Python's in a rule
+FAILED = (
+    s_tir.ScheduleError, tvm.error.InternalError, ValueError, RuntimeError, TypeError, KeyError, IndexError,
+    AttributeError,
+)  # fmt: skip
 
 RULES: tuple[ScheduleRule, ...] = (
     Packed(),  # by annotation: before all that go by shape
@@ -79,19 +83,28 @@ class ScheduleKernels:
         return out
 
 
+def prepared(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """What the rules are shown."""
+    return expand(func)
+
+
+def finished(func: tirx.PrimFunc, target: tvm.target.Target) -> tirx.PrimFunc:
+    """What is made of a schedule that a rule or tuning found, before it is compiled for the target."""
+    return look_up_by_permutation(round_by_addition(func), target)
+
+
 def schedule(name: str, func: tirx.PrimFunc, target: tvm.target.Target, rules: Sequence[ScheduleRule]) -> tirx.PrimFunc:
     """The function as the first rule that knows it schedules it; itself when none does."""
-    func = expand(func)
+    func = prepared(func)
     for rule in rules:
         try:
             found = rule.apply(func, target, False)
-        except (s_tir.ScheduleError, tvm.error.InternalError, ValueError, RuntimeError) as error:
+        except FAILED as error:
             log.warning("%s: rule %s failed, the next one is asked: %s", name, type(rule).__name__, last_line(error))
             continue
         if found is not None:
             if isinstance(rule, Default):
                 log.info("%s: no rule but the default one knows it", name)
-            made = look_up_by_permutation(round_by_addition(found.mod["main"]), target)
-            return made.with_attrs({SCHEDULED: True, RULE: type(rule).__name__})
+            return finished(found.mod["main"], target).with_attrs({SCHEDULED: True, RULE: type(rule).__name__})
     log.info("%s: no rule knows it; it stays as it is", name)
     return func

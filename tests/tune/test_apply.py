@@ -12,10 +12,11 @@ from tvm.s_tir.schedule import Trace
 from tvm_split import lower
 from tvm_split.compile_half import compile_half
 from tvm_split.errors import TuneError
+from tvm_split.passes.schedule import FAILED
 from tvm_split.targets import load_target
 from tvm_split.tune.apply import database_of, facts, kernel_key, tuned
 from tvm_split.tune.database import DECISION, FACTS, Database, Decision
-from tvm_split.tune.space import FAILED, space_of, start_of
+from tvm_split.tune.space import space_of, start_of
 
 
 def another_point(start):

@@ -6,13 +6,14 @@ import re
 import pytest
 import tvm
 
+from tvm_split.tune.choice import costliest
 from tvm_split.tune.compare import GAIN, Measured, compare, winner
 from tvm_split.tune.kernels import Kernel
 from tvm_split.tune.lab import Cost
 from tvm_split.tune.measuring import Place
 from tvm_split.tune.space import start_of
 from tvm_split.tune.trials import Trial
-from tvm_split.tune.tuner import costliest, decision_of
+from tvm_split.tune.tuner import decision_of
 
 
 @pytest.mark.parametrize(

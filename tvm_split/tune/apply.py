@@ -24,10 +24,10 @@ from tvm import s_tir, tirx
 from tvm.s_tir.schedule import Trace
 
 from tvm_split.errors import TuneError
-from tvm_split.passes.schedule import RULE, SCHEDULED
+from tvm_split.passes.schedule import FAILED, RULE, SCHEDULED, finished
 from tvm_split.targets import load_target
 from tvm_split.tune.database import Database, TargetFolder
-from tvm_split.tune.space import FAILED, Start, start_of
+from tvm_split.tune.space import Start, start_of
 from tvm_split.tvm_target import resolve
 
 log = logging.getLogger(__name__)
@@ -171,4 +171,4 @@ def by_trace(start: Start, trace: Any) -> tirx.PrimFunc | None:
         Trace.apply_json_to_schedule(trace, sch)
     except FAILED:
         return None
-    return sch.mod["main"]
+    return finished(sch.mod["main"], start.target)

@@ -17,6 +17,7 @@ import tvm
 from tvm import tirx
 
 from tvm_split.linker import find_linker
+from tvm_split.passes.schedule import FAILED
 from tvm_split.profile.rpc import connect, upload
 from tvm_split.runtime.executor import use_threads
 from tvm_split.tune.kernels import ArrayType
@@ -92,6 +93,14 @@ def seconds_of(
             timer = library.time_evaluator(_symbol(i), device, number=1, repeat=REPEATS, min_repeat_ms=TURN_MS)
             found.append(min(float(value) for value in timer(*given).results))
     return found
+
+
+def is_buildable(function: tirx.PrimFunc, place: Place) -> bool:
+    try:
+        tvm.compile(tvm.IRModule({_symbol(0): function.with_attr("global_symbol", _symbol(0))}), place.target)
+    except FAILED:
+        return False
+    return True
 
 
 @contextmanager

@@ -4,8 +4,9 @@
       database.json                            what made it: format and TVM version
       <target>-<digest>/target.json            one folder a target
       <target>-<digest>/<kernel>/              one folder a kernel, called by the structural hash of what is scheduled
-        database_workload.json, database_tuning_record.json        MetaSchedule's trials
         decision.json                          what compiling reads: our schedule or the tuned one, and the figures
+        <space>/database_workload.json, <space>/database_tuning_record.json
+                                               MetaSchedule's trials around one schedule of ours
 
 A kernel's name does not depend on the layer that it is of or the network, so a layer finds its schedule in a half as in
 the whole network, and equal layers of other networks find it too. Files appear whole or not at all.
@@ -124,6 +125,12 @@ class TargetFolder:
         path.mkdir(parents=True, exist_ok=True)
         if not (self.folder / TARGET).is_file():
             _write(self.folder / TARGET, {"name": self.name, "target": self.target})
+        return path
+
+    def trials(self, key: str, space: str) -> Path:
+        """The folder of the kernel's trials in a space (lab.Cost), made when it is not there."""
+        path = self.kernel(key) / space
+        path.mkdir(exist_ok=True)
         return path
 
     def decision(self, key: str) -> Decision | None:

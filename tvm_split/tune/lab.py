@@ -17,9 +17,9 @@ import tvm
 from tvm import tirx
 
 from tvm_split.errors import TuneError
-from tvm_split.passes.schedule import RULES, schedule
+from tvm_split.passes.schedule import FAILED, RULES, schedule
 from tvm_split.tune.apply import by_trace, kernel_key
-from tvm_split.tune.compare import Measured, compare, seconds_of
+from tvm_split.tune.compare import Measured, compare, is_buildable, seconds_of
 from tvm_split.tune.kernels import ArrayType, Kernel
 from tvm_split.tune.measuring import Board, Builder, Place, runner
 from tvm_split.tune.search import search
@@ -44,11 +44,12 @@ class Parcel:
 @dataclass(frozen=True)
 class Cost:
     """seconds: of a call with our schedule. points: how many schedules there are to try, 0 where nothing varies.
-    ours: hash of our schedule."""
+    ours: hash of our schedule. space: names the space around it, which trials belong to."""
 
     seconds: float
     points: int
     ours: str
+    space: str = ""
 
 
 class Lab:
@@ -64,7 +65,7 @@ class Lab:
     def costs(self, parcels: Sequence[Parcel]) -> list[Cost]:
         """Time every kernel with our schedule, and count what there is to try."""
         target = self._place.target
-        scheduled, points, hashes = [], [], []
+        scheduled, points, hashes, spaces = [], [], [], []
         for parcel in parcels:
             function = tvm.ir.load_json(parcel.function)
             start = start_of(function, target)
@@ -73,8 +74,9 @@ class Lab:
             scheduled.append(ours)
             points.append(0 if space is None else space.size - 1)
             hashes.append(kernel_key(ours))
+            spaces.append("" if start is None else f"{kernel_key(start.module['main'])}-{hashes[-1]}")
         times = seconds_of(scheduled, [(parcel.reads, parcel.writes) for parcel in parcels], self._place)
-        return [Cost(*each) for each in zip(times, points, hashes, strict=True)]
+        return [Cost(*each) for each in zip(times, points, hashes, spaces, strict=True)]
 
     def search(self, parcel: Parcel, folder: str, trials: int, seed: int) -> None:
         """`search.search` in the space around our schedule."""
@@ -92,8 +94,12 @@ class Lab:
         """Our schedule, then that of each trace; one that fits no more, or that TVM cannot build, is unequal."""
         start = self._start(parcel)
         found: list[tirx.PrimFunc | None] = [start.scheduled, *(by_trace(start, trace) for trace in traces)]
-        fitting = [i for i, function in enumerate(found) if function is not None]
-        measured = compare([f for f in found if f is not None], parcel.reads, parcel.writes, self._place)
+        fitting = {i: function for i, function in enumerate(found) if function is not None}
+        try:
+            measured = compare([*fitting.values()], parcel.reads, parcel.writes, self._place)
+        except FAILED:  # one that TVM cannot build must not lose the others
+            fitting = {i: f for i, f in fitting.items() if i == 0 or is_buildable(f, self._place)}
+            measured = compare([*fitting.values()], parcel.reads, parcel.writes, self._place)
         answers = [Measured(False, math.inf)] * len(found)
         for i, answer in zip(fitting, measured, strict=True):
             answers[i] = answer

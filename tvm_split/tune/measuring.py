@@ -19,6 +19,7 @@ from tvm.support.popen_pool import PopenPoolExecutor
 
 from tvm_split.errors import last_line
 from tvm_split.linker import find_linker
+from tvm_split.passes.schedule import finished
 from tvm_split.profile.rpc import address_of
 from tvm_split.runtime.executor import use_threads
 
@@ -76,6 +77,7 @@ class Builder(ms.builder.PyBuilder):
 
 def _build(module: tvm.IRModule, target: tvm.target.Target, arch: str, scratch: str) -> str:
     path = Path(tempfile.mkdtemp(dir=scratch)) / "trial.so"  # MetaSchedule removes the folder when it was run
+    module = tvm.IRModule({name: finished(function, target) for name, function in module.functions_items()})
     tvm.compile(module, target).export_library(str(path), fcompile=find_linker(arch))
     return str(path)
 

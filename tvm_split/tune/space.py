@@ -4,10 +4,12 @@ Given:   our schedule's trace:  l7, l8 = split(l5, [None, 7]);  ...;  unroll(l8)
 Result:  v0 = sample_categorical([1, 2, 4, 7, 8, 14], p);  l7, l8 = split(l5, [None, v0]);  ...;  unroll(l8)
          and, behind it: v1 = sample_categorical([1, 2, 4, 8], p);  _, l9 = split(innermost reduced loop, [None, v1])
 
-It works on the trace, so it knows no rule, and whatever a rule schedules can be tuned. Our own factor is the likeliest
-of each; a factor with which the trace fails is not in the space. Splits that decide what is summed in which order
-(those before an rfactor) or which instruction is used (before a tensorize) stay as they are, so the order of summation
-is our schedule's.
+It works on the trace, so it knows no rule. What the trace does not lead to from one of `_starts` is not tuned: a rule
+may go on after the last step of its schedule (TransposedConvolution; `whole_tiles`, where a last tile is not full) or
+begin again elsewhere (RowSoftmax, Lookup). Nor can TVM search around a DecomposePadding (first convolutions
+with padding). Our own factor is the likeliest of each; a factor with which the trace fails is not in the space. Splits
+that decide what is summed in which order (those before an rfactor) or which instruction is used (before a tensorize)
+stay as they are, so the order of summation is our schedule's.
 """
 
 from __future__ import annotations
@@ -23,9 +25,8 @@ from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 from tvm.s_tir.schedule import Instruction, InstructionKind, Trace
 
-from tvm_split.passes.schedule import RULES
-from tvm_split.passes.schedule.blocks import variables_of
-from tvm_split.passes.schedule.exponential import expand
+from tvm_split.passes.schedule import FAILED, RULES, finished, prepared
+from tvm_split.passes.schedule.blocks import opened, variables_of
 from tvm_split.passes.schedule.packed import inlined
 
 #: how likely our own factor is, and how many others there are at most
@@ -34,21 +35,20 @@ OWN, OTHERS = 0.55, 7
 LONGEST = 64
 UNROLL = (1, 2, 4)
 MARK = "tvm_split.mark"
-#: what a schedule step raises when it does not fit
-FAILED = (s_tir.ScheduleError, tvm.error.InternalError, ValueError, RuntimeError, TypeError)
 #: instructions after which the factor of a split is more than a size
 FIXED = ("RFactor", "Tensorize", "Blockize")
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where our schedule of a kernel begins (the kernel with its exponentials expanded, its rows merged), its trace,
-    which leads from there to `scheduled`, and the rule's name."""
+    """Where our schedule of a kernel begins (the kernel as rules are shown it, perhaps of narrower indices or merged
+    rows), its trace, which leads from there to what `finished` makes `scheduled` of, the rule's name, the target."""
 
     module: tvm.IRModule
     trace: Trace
     scheduled: tirx.PrimFunc
     rule: str
+    target: tvm.target.Target
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,9 @@ class Space:
     size: int
 
 
-def bare(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function as `main` of a module, whatever its name was."""
-    return function.with_attr("global_symbol", "main")
-
-
 def start_of(function: tirx.PrimFunc, target: tvm.target.Target, rules: Iterable[ScheduleRule] = RULES) -> Start | None:
     """Our schedule of an unscheduled kernel; None when no rule knows it, or its trace does not lead there again."""
-    function = bare(expand(function))
+    function = prepared(function).with_attr("global_symbol", "main")
     for rule in rules:
         try:
             found = rule.apply(function, target, False)
@@ -77,20 +72,21 @@ def start_of(function: tirx.PrimFunc, target: tvm.target.Target, rules: Iterable
         for module in _starts(function):
             again = replay(module, found.trace)
             if again is not None and tvm_ffi.structural_equal(again.mod, found.mod, map_free_vars=True):
-                return Start(module, found.trace, found.mod["main"], type(rule).__name__)
+                return Start(module, found.trace, finished(found.mod["main"], target), type(rule).__name__, target)
         return None
     return None
 
 
 def _starts(function: tirx.PrimFunc) -> Iterable[tvm.IRModule]:
-    """The modules that a rule's trace may begin at: packed products begin again after their rows were merged."""
+    """The modules that a rule's trace may begin at: some begin again with narrower indices, or with merged rows."""
     yield tvm.IRModule({"main": function})
-    try:
-        merged = inlined(function)
-    except FAILED:
-        return
-    if merged is not None:
-        yield merged.mod
+    for begin in (opened, inlined):
+        try:
+            begun = begin(function)
+        except FAILED:
+            continue
+        if begun is not None:
+            yield begun.mod
 
 
 def replay(module: tvm.IRModule, trace: Trace) -> s_tir.Schedule | None:
@@ -121,7 +117,16 @@ def space_of(start: Start) -> Space | None:
     for loop in loops:
         _leave_unrolling_open(sch, loop)
     size = prod(len(factors) for factors in sites.values()) * len(UNROLL) ** len(loops)
-    return Space(sch.trace, size) if size > 1 else None
+    return Space(sch.trace, size) if size > 1 and _is_printable(sch.trace) else None
+
+
+def _is_printable(trace: Trace) -> bool:
+    """Whether MetaSchedule can write the trace to its log, which it does: TVM 0.27 cannot print DecomposePadding."""
+    try:
+        trace.as_python()
+    except TypeError:
+        return False
+    return True
 
 
 def _sites(instructions: list[Instruction]) -> list[int]:
@@ -182,7 +187,9 @@ def _works(start: Start, site: int, factor: int) -> bool:
     instructions = list(start.trace.insts)
     instructions[site] = _with_factor(instructions[site], tirx.IntImm("int32", factor))
     sch = replay(start.module, Trace(instructions, {}))
-    return sch is not None and not tvm_ffi.structural_equal(sch.mod["main"], start.scheduled, map_free_vars=True)
+    if sch is None:
+        return False
+    return not tvm_ffi.structural_equal(finished(sch.mod["main"], start.target), start.scheduled, map_free_vars=True)
 
 
 def _with_factor(split: Instruction, factor: tvm.ir.Expr) -> Instruction:

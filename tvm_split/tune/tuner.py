@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import platform
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,8 +15,10 @@ from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.profile.rpc import connect
 from tvm_split.targets import TargetSpec, load_target
+from tvm_split.targets.host import machine
 from tvm_split.tune import trials
 from tvm_split.tune.apply import facts
+from tvm_split.tune.choice import costliest
 from tvm_split.tune.compare import Measured, winner
 from tvm_split.tune.database import Database, Decision, TargetFolder, default_folder
 from tvm_split.tune.kernels import Kernel, kernels_of
@@ -100,29 +101,23 @@ def tune(request: TuneRequest, watcher: Watcher, result: TuneResult) -> None:
             costs = process.ask("costs", [Parcel.of(kernel) for kernel in kernels])
             chosen, result.total_s = costliest(kernels, costs, request.layers, request.share)
             result.wanted = len(chosen)
+            result.rows += fixed(kernels, costs, chosen)
             for kernel, cost in chosen:
                 _one(kernel, cost, request, here, process, watcher, result)
 
 
-def costliest(
-    kernels: Iterable[Kernel], costs: Iterable[Cost], layers: int | None, share: float
-) -> tuple[list[tuple[Kernel, Cost]], float]:
-    """The kernels to tune, costliest first, by what all their calls take; and what all kernels take, in seconds.
-
-    `layers` of them, or else as many as it takes to `share` of that time. One that cannot vary is passed over.
-    """
-    order = sorted(zip(kernels, costs, strict=True), key=lambda pair: -pair[1].seconds * len(pair[0].layers))
-    total = sum(cost.seconds * len(kernel.layers) for kernel, cost in order)
-    if layers is not None:
-        return [pair for pair in order if pair[1].points][:layers], total
-    chosen, covered = [], 0.0
-    for kernel, cost in order:
-        if covered >= share * total:
-            break
-        covered += cost.seconds * len(kernel.layers)
-        if cost.points:
-            chosen.append((kernel, cost))
-    return chosen, total
+def fixed(
+    kernels: Iterable[Kernel], costs: Iterable[Cost], chosen: Collection[tuple[Kernel, Cost]]
+) -> list[Row]:  # fmt: skip
+    """Rows of the kernels that cannot vary though they cost more than one that was chosen; costliest first."""
+    least = min((cost.seconds * len(kernel.layers) for kernel, cost in chosen), default=0.0)
+    found = []
+    for kernel, cost in zip(kernels, costs, strict=True):
+        seconds = cost.seconds * len(kernel.layers)
+        if not cost.points and seconds > least:
+            decision = Decision(kernel.layers, 0, 0, 0, 0, cost.seconds, None, None, cost.ours, "cannot be tuned")
+            found.append(Row(kernel, seconds, decision, kept=False))
+    return sorted(found, key=lambda row: -row.seconds)
 
 
 def _checked(request: TuneRequest) -> TargetSpec:
@@ -136,10 +131,9 @@ def _checked(request: TuneRequest) -> TargetSpec:
     spec = load_target(request.target)
     if spec.simulated:
         raise TargetError(f"target '{spec.name}' is simulated and runs no code: nothing can be timed on it")
-    here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
-    if request.board is None and spec.arch != here:
+    if request.board is None and spec.arch != machine():
         raise TargetError(
-            f"target '{spec.name}' is {spec.arch} and this machine {here}: give --tracker and --key of a board"
+            f"target '{spec.name}' is {spec.arch} and this machine {machine()}: give --tracker and --key of a board"
         )
     if request.board is not None:
         connect(request.board.tracker, request.board.key, BOARD_WAIT_S).close()
@@ -155,7 +149,7 @@ def _one(
     if known is not None and known.trials >= request.trials and known.ours == cost.ours:
         result.rows.append(Row(kernel, seconds, known, kept=True))
         return
-    folder, parcel = here.kernel(kernel.key), Parcel.of(kernel)
+    folder, parcel = here.trials(kernel.key, cost.space), Parcel.of(kernel)
     trials.mend(folder)
     wanted = min(request.trials, cost.points)
     for _ in range(LIVES):
@@ -172,28 +166,38 @@ def _one(
         except LinkDownError as error:
             result.crashes.append(f"{kernel.name}: {error}")
             trials.mend(folder)
+            _check_board(request.board, folder, before)
             continue
         except BuildError as error:  # TVM refuses: it would do so again, but the other layers do not depend on it
             result.crashes.append(f"{kernel.name}: {error}")
-            break
-        if request.board is not None and all(math.isinf(trial.seconds) for trial in trials.read(folder)[before:]):
             _check_board(request.board, folder, before)
+            break
+        _check_board(request.board, folder, before)
         break  # the space may end before `wanted`
-    decision = _decide(kernel, cost, request.trials, folder, process, result)
-    here.decide(kernel.key, decision)
+    decision = _decide(kernel, cost, request, folder, process, result)
+    if decision.ours_s is not None:  # what was not measured is not decided, and tried again when it is asked for again
+        here.decide(kernel.key, decision)
     result.rows.append(Row(kernel, seconds, decision, kept=False))
 
 
-def _check_board(board: Board, folder: Path, before: int) -> None:
-    """No trial worked: LinkDownError, and they are forgotten, when that is because the board is gone."""
+def _check_board(board: Board | None, folder: Path, before: int) -> None:
+    """LinkDownError when the board is gone and the last trial failed, or none was made; of those after the first
+    `before`, the last ones that failed are forgotten then."""
+    every = trials.read(folder)
+    worked = [i + 1 for i, trial in enumerate(every) if i >= before and math.isfinite(trial.seconds)]
+    count = max(worked, default=before)
+    if board is None or (worked and count == len(every)):
+        return
     try:
         connect(board.tracker, board.key, BOARD_WAIT_S).close()
     except LinkDownError:
-        trials.keep(folder, before)
+        trials.keep(folder, count)
         raise
 
 
-def _decide(kernel: Kernel, cost: Cost, asked: int, folder: Path, process: Process, result: TuneResult) -> Decision:
+def _decide(
+    kernel: Kernel, cost: Cost, request: TuneRequest, folder: Path, process: Process, result: TuneResult
+) -> Decision:
     every, finalists = trials.read(folder), trials.best(folder, FINALISTS)
     measured: list[Measured] = []
     if finalists:
@@ -201,7 +205,8 @@ def _decide(kernel: Kernel, cost: Cost, asked: int, folder: Path, process: Proce
             measured = process.ask("compare", Parcel.of(kernel), [trial.trace for trial in finalists])
         except (LinkDownError, BuildError) as error:
             result.crashes.append(f"{kernel.name}: {error}")
-    return decision_of(kernel.layers, asked, every, [trial.trace for trial in finalists], measured, cost.ours)
+            _check_board(request.board, folder, len(every))
+    return decision_of(kernel.layers, request.trials, every, [trial.trace for trial in finalists], measured, cost.ours)
 
 
 def decision_of(

@@ -52,8 +52,19 @@ def test_a_failing_rule_is_logged_and_the_next_one_asked(module, host, caplog):
     assert any("f: no rule but the default one" in record.message for record in caplog.records)
 
 
+@pytest.mark.parametrize("error", [TypeError, KeyError, IndexError, AttributeError, ValueError, RuntimeError])
+def test_whatever_a_rule_raises_the_next_one_is_asked(module, host, error, monkeypatch):
+    def fail(self, func, target, tunable):
+        raise error("no")
+
+    monkeypatch.setattr(Broken, "apply", fail)
+    with host:
+        assert ScheduleKernels([Broken(), Default()])(module)["f"].attrs[SCHEDULED]
+
+
 def test_the_rules_are_in_order():
     names = [type(rule).__name__ for rule in RULES]
-    by_annotation = ["Packed", "Depthwise", "DepthwiseInt8", "TransposedConvolution", "BatchMatmul", "RowSoftmax"]
+    by_annotation = ["Packed", "Depthwise", "DepthwiseInt8", "DepthwiseWide"]
+    by_annotation += ["TransposedConvolution", "BatchMatmul", "RowSoftmax"]
     by_shape = ["Pool", "Softmax", "Reduction", "Transpose", "Lookup", "Elementwise", "Several", "Default"]
     assert names == [*by_annotation, *by_shape]
