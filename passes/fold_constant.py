@@ -43,7 +43,8 @@ class FoldConstant:
             params = function.params[len(function.params) - len(constants) :]
             work.update_func(work.get_global_var(name), function.bind_params(dict(zip(params, constants, strict=True))))
         if tvm_ffi.structural_equal(mod, work):
-            log.info("FoldConstant: nothing to do: no operator reads constants alone, %s aside", ", ".join(self.keep))
+            aside = f", {', '.join(self.keep)} aside" if self.keep else ""
+            log.info("FoldConstant: nothing to do: no operator reads constants alone%s", aside)
             return mod
         return work
 

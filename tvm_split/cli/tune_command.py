@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvm_split.cli.command import INTERRUPTED, Failure, Progress, SplitCommand
+from tvm_split.cli.command import BUG, INTERRUPTED, Failure, Progress, SplitCommand
 from tvm_split.cli.options import MODEL, shared
 from tvm_split.cli.plan_commands import MODEL_HELP
 
@@ -82,6 +82,8 @@ def tune(
         done = f"{len(result.rows)} of {result.wanted} layers are decided"
         raise Failure(f"interrupted; {done}. The same command goes on from here", INTERRUPTED) from None
     show(result, model, as_json)
+    if result.crashes and not any(row.decision.ours_s for row in result.rows):
+        raise Failure("no layer could be measured; the warnings say why", BUG)
 
 
 class Bar:
@@ -143,8 +145,12 @@ def show(result: TuneResult, model: str, as_json: bool) -> None:
     won = [row for row in result.rows if row.decision.is_tuned]
     saved = sum(row.seconds * (1 - (row.decision.tuned_s or 0) / (row.decision.ours_s or 1)) for row in won)
     part = f", {saved / result.total_s:.1%} of the network's time saved" if result.total_s else ""
-    out.print(f"{len(won)} of {len(result.rows)} tuned schedules are faster than ours{part}")
-    out.print(f"use them: tvm-split compile {shlex.quote(model)} --database {shlex.quote(str(result.database))} ...")
+    out.print(f"a faster schedule was found for {len(won)} of {len(result.rows)} kernels{part}")
+    if won:
+        folder, name = shlex.quote(str(result.database)), shlex.quote(result.target)
+        out.print(
+            f"use them where a side's target is {name}: tvm-split compile {shlex.quote(model)} --database {folder}"
+        )
 
 
 def _ms(seconds: float | None) -> str:

@@ -117,7 +117,8 @@ class Child:
         self.name, self._stderr = name, folder / f"{module}.stderr"
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *args, "--with-parent"],
+                # -P: a clone of this project in the current folder would hide the installed package
+                [sys.executable, "-P", "-m", module, *args, "--with-parent"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace",
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends both children
             )  # fmt: skip

@@ -57,6 +57,8 @@ class Lab:
 
     def __init__(self, target: dict[str, Any], arch: str, scratch: str, board: Board | None) -> None:
         _die_with_parent()
+        # What TVM starts by `python -m` would take a clone in the current folder for the installed package.
+        os.environ["PYTHONSAFEPATH"] = "1"
         self._cores = tuple(os.sched_getaffinity(0))  # before the first kernel, which may bind this process to one
         self._place = Place(tvm.target.Target(target), arch, Path(scratch), board)
         self._builder: Builder | None = None
