@@ -68,11 +68,11 @@ def test_a_split_over_its_link(split, x, right):
     assert split.link.down_s(40) * 0.98 <= min(run.downlink_s for run in result.runs) < 1
 
 
-def test_a_clone_in_the_current_folder_hides_nothing(edge_only, x, right, tmp_path, monkeypatch):
+def test_a_clone_in_the_current_folder_hides_nothing(split, x, right, tmp_path, monkeypatch):
     (tmp_path / "tvm_split").mkdir()
     (tmp_path / "tvm_split" / "__init__.py").write_text("raise ImportError('not the installed package')\n")
     monkeypatch.chdir(tmp_path)
-    same(run_bundle(edge_only, {"x": x}).outputs, right)
+    same(run_bundle(split, {"x": x}).outputs, right)
 
 
 def test_unshaped_is_faster(split, x, right):
