@@ -62,10 +62,11 @@ def word(parts: Sequence[tirx.Expr]) -> tirx.Expr:
 def _lower_word(call: Call) -> tirx.Expr:
     lanes, number = _vector(call)
     if lanes == 1:
-        total = number(0)
+        # unsigned: TVM computes shifts of constants (padding), and refuses what leaves int32
+        total = tirx.const(0, "uint32")
         for i, part in enumerate(call.args):
-            total = total | (part.astype("int32") << number(8 * i))
-        return total
+            total = total | (part.astype("uint32") << tirx.const(8 * i, "uint32"))
+        return tirx.reinterpret("int32", total)
     order = [part * lanes + lane for lane in range(lanes) for part in range(4)]
     return tirx.reinterpret(str(call.ty), tirx.Shuffle(list(call.args), order))
 

@@ -92,6 +92,7 @@ def check(target, x_shape, kernel, strides=(1, 1), padding=(0, 0, 0, 0), dilatio
         dict(x_shape=(2, 7, 7, 16), kernel=(5, 5), padding=(2, 2, 2, 2), requantise=False),
         dict(x_shape=(1, 9, 11, 24), kernel=(5, 5), strides=(2, 2), padding=(1, 2, 2, 1), pad_value=3),
         dict(x_shape=(1, 12, 12, 20), kernel=(3, 3), dilation=(2, 2), padding=(2, 2, 2, 2), pad_value=7),
+        dict(x_shape=(1, 1, 1, 1), kernel=(1, 1), pad_value=128, requantise=False),
     ],
     ids=str,
 )

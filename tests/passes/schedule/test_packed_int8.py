@@ -64,7 +64,7 @@ def sums(case, target):
             part = wide[:, kh::stride, kw::stride][:, :rows, :row]
             i, o = (slice(g * n // groups, (g + 1) * n // groups) for n in (inner, outer))
             total[..., o] += part[..., i] @ w[kh, kw][:, o]
-    arrays = [x, *(make() for make in kernel.constants)]
+    arrays = [x, *kernel.constants]
     params = [te.placeholder(int64(*a.shape), str(a.dtype), name=f"x{i}") for i, a in enumerate(arrays)]
     return params, kernel.compute(*params), arrays, total
 
