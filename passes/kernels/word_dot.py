@@ -60,7 +60,7 @@ def word(parts: Sequence[tirx.Expr]) -> tirx.Expr:
 
 
 def _lower_word(call: Call) -> tirx.Expr:
-    lanes, number = _vector(call)
+    lanes, _ = _vector(call)
     if lanes == 1:
         # unsigned: TVM computes shifts of constants (padding), and refuses what leaves int32
         total = tirx.const(0, "uint32")
