@@ -117,7 +117,7 @@ class _Packer(relax.PyExprMutator):
         if layouts != ("NHWC", "HWIO", "NHWC"):
             return f"its layouts are {', '.join(layouts)}, expected NHWC, HWIO, NHWC"
         if shape is None or weight is None or _types(data, weight, call) not in self.types:
-            return "it has no constant weights of float32, of int8 for uint8 data or (fullfp16) of float16, or no known shape"
+            return "it has no constant weights of float32, int8 for uint8 data or (fullfp16) float16, or no known shape"
         kernel_h, kernel_w, inner, channels = weight.shape
         strides, padding, dilation = ([int(n) for n in each] for each in (attrs.strides, attrs.padding, attrs.dilation))
         groups, pad_value = int(attrs.groups), 0
