@@ -17,6 +17,7 @@ from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.conv2d_dot import conv2d_dot, joins, pack_conv2d_dot
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
 from tvm_split.passes.kernels.matmul_dot import matmul_dot, pack_matmul_dot
+from tvm_split.passes.kernels.window import axes_of
 from tvm_split.passes.schedule.dot import Dot, dot_of
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, Tile, tile_time, tiles_of
@@ -57,9 +58,9 @@ def conv2d_int8(
     kind = dot
 
     def compute(x: te.Tensor, w: te.Tensor, missing: te.Tensor | None = None) -> te.Tensor:
-        return conv2d_dot(
-            x, w, missing, channels, tile, kind, width, strides, padding, dilation, groups, pad_value
-        )  # fmt: skip
+        space = [int(extent) for extent in x.shape[1:3]]
+        window = axes_of(space, (height, width), strides, padding, dilation)
+        return conv2d_dot(x, w, missing, channels, tile, kind, window, groups, pad_value)
 
     packed = (pack_conv2d_dot(weight, tile.channels, kind, join), *_missing(weight, kind))
     return Kernel("conv2d", compute, packed)

@@ -17,6 +17,7 @@ from tvm_split.passes.kernels.conv1d import conv1d_packed, pack_conv1d
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.conv2d_transpose import pack_points, pack_transposed, transposed_packed, transposed_points
 from tvm_split.passes.kernels.row_softmax import row_softmax
+from tvm_split.passes.kernels.window import dilated
 from tvm_split.passes.schedule.machine import Machine
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
@@ -190,16 +191,6 @@ def by_group(weight: np.ndarray, groups: int) -> np.ndarray:
     *kernel, inner, outer = weight.shape
     split = weight.reshape(*kernel, groups, inner // groups, outer)
     return np.moveaxis(split, -3, -2).reshape(*kernel, inner // groups, groups * outer)
-
-
-def dilated(weight: np.ndarray, dilation: Sequence[int]) -> np.ndarray:
-    """The kernel with zeros between its elements."""
-    if all(step == 1 for step in dilation):
-        return weight
-    *kernel, inner, outer = weight.shape
-    wide = np.zeros((*((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)), inner, outer), weight.dtype)
-    wide[tuple(slice(None, None, d) for d in dilation)] = weight
-    return wide
 
 
 def _reason(call: relax.Call, weight: np.ndarray | None, expected: tuple[str, ...]) -> str:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import KERNEL, LANES, PIXELS, int64, round_up
+from tvm_split.passes.kernels.conv2d import LANES, PIXELS, round_up
+from tvm_split.passes.kernels.window import KERNEL, int64
 
 if TYPE_CHECKING:  # its package imports the rules, and they import this
     from tvm_split.passes.schedule.tiles import Tile

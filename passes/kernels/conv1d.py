@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import KERNEL, PAD, UNPACK, int64, pack_conv2d, round_up, sums_attrs
+from tvm_split.passes.kernels.conv2d import UNPACK, pack_conv2d, round_up, sums_attrs
+from tvm_split.passes.kernels.window import KERNEL, Axis, int64, padded
 
 if TYPE_CHECKING:  # its package imports the rules, and they import this
     from tvm_split.passes.schedule.tiles import Tile
@@ -34,10 +35,9 @@ def conv1d_packed(
     """`padding` is left, right. With groups, each group's channels are whole tiles."""
     batch, width, *column, _ = (int(extent) for extent in data.shape)
     tiles, kernel, inner, channels = (int(extent) for extent in weight.shape)
-    reach = (kernel - 1) * dilation + 1
-    out_w = (width + sum(padding) - reach) // stride + 1
-    row = round_up(out_w, tile.pixels)
-    data = padded_row(data, (row - 1) * stride + reach, padding[0])
+    along = Axis(width, kernel, stride, *padding, dilation)
+    row = round_up(along.out, tile.pixels)
+    data = padded(data, [along.spanned(row)], [along.before])
     in_group = tirx.IntImm("int64", tiles // groups)
     kw, ic = (
         te.reduce_axis((0, extent), name) for extent, name in zip(int64(kernel, inner), ("kw", "ic"), strict=True)
@@ -47,7 +47,7 @@ def conv1d_packed(
         lambda n, oo, *index: te.sum(
             data(
                 n,
-                index[-2] * stride + kw * dilation,
+                along.at(index[-2], kw),
                 *index[:-2],
                 ic if groups == 1 else te.indexdiv(oo, in_group) * inner + ic,
             )
@@ -57,23 +57,9 @@ def conv1d_packed(
         name="sums", attrs=sums_attrs(tile),
     )  # fmt: skip
     return te.compute(
-        int64(batch, out_w, *column, out_channels),
+        int64(batch, along.out, *column, out_channels),
         lambda n, w, *index: sums(
             n, te.indexdiv(index[-1], channels), *index[:-1], w, te.indexmod(index[-1], channels)
         ),
         name="unpack", attrs={KERNEL: UNPACK},
     )  # fmt: skip
-
-
-def padded_row(data: te.Tensor, extent: int, left: int) -> te.Tensor:
-    """The data with zeros around each row, `left` of them first, up to the extent; itself when it covers that."""
-    batch, width, *rest = (int(each) for each in data.shape)
-    if not left and extent <= width:
-        return data
-
-    def element(n: tirx.Var, w: tirx.Var, *index: tirx.Var) -> tirx.Expr:
-        inside = [w >= left] if left else []
-        inside += [w < width + left] if extent > width + left else []
-        return tirx.if_then_else(tirx.all(*inside), data(n, w - left, *index), tirx.const(0, data.dtype))
-
-    return te.compute(int64(batch, extent, *rest), element, name="pad", attrs={KERNEL: PAD})

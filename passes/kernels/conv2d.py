@@ -20,18 +20,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tvm import te, tirx
 
+from tvm_split.passes.kernels.window import KERNEL, axes_of, int64, padded
+
 if TYPE_CHECKING:  # its package imports the rules, and they import this
     from tvm_split.passes.schedule.tiles import Tile
 
-#: annotation of the block that sums products; LANES and PIXELS, of the same block, are its register tile
-KERNEL, LANES, PIXELS = "tvm_split.kernel", "tvm_split.lanes", "tvm_split.pixels"
+#: annotations of the block that sums products: its register tile
+LANES, PIXELS = "tvm_split.lanes", "tvm_split.pixels"
 #: values of KERNEL
-SUMS, UNPACK, PAD = "sums", "unpack", "pad"
-
-
-def int64(*extents: int) -> tuple[tirx.IntImm, ...]:
-    """Extents as FuseTIR wants them."""
-    return tuple(tirx.IntImm("int64", int(extent)) for extent in extents)
+SUMS, UNPACK = "sums", "unpack"
 
 
 def round_up(value: int, step: int) -> int:
@@ -55,25 +52,21 @@ def conv2d_packed(
     dilation: Sequence[int], groups: int = 1, pad_value: int = 0,
 ) -> te.Tensor:  # fmt: skip
     """`padding` is top, left, bottom, right, of `pad_value`. With groups, each group's channels are whole tiles."""
-    batch, height, width, _ = (int(extent) for extent in data.shape)
+    batch, *space, _ = (int(extent) for extent in data.shape)
     tiles, kernel_h, kernel_w, inner, channels = (int(extent) for extent in weight.shape)
-    (stride_h, stride_w), (step_h, step_w) = strides, dilation
-    reach_h, reach_w = (kernel_h - 1) * step_h + 1, (kernel_w - 1) * step_w + 1
-    out_h = (height + padding[0] + padding[2] - reach_h) // stride_h + 1
-    out_w = (width + padding[1] + padding[3] - reach_w) // stride_w + 1
-    row = round_up(out_w, tile.pixels)
-    extents = ((out_h - 1) * stride_h + reach_h, (row - 1) * stride_w + reach_w)
-    data = padded(data, extents, (padding[0], padding[1]), pad_value)
+    down, along = axes_of(space, (kernel_h, kernel_w), strides, padding, dilation)
+    row = round_up(along.out, tile.pixels)
+    data = padded(data, (down.spanned(down.out), along.spanned(row)), (down.before, along.before), pad_value)
     multiply, in_group = times(data), tirx.IntImm("int64", tiles // groups)
 
     window = zip(("kh", "kw", "ic"), int64(kernel_h, kernel_w, inner), strict=True)
     kh, kw, ic = (te.reduce_axis((0, extent), name) for name, extent in window)
     sums = te.compute(
-        int64(batch, tiles, out_h, row, channels),
+        int64(batch, tiles, down.out, row, channels),
         lambda n, oo, h, w, oi: te.sum(
             multiply(
                 data[
-                    n, h * stride_h + kh * step_h, w * stride_w + kw * step_w,
+                    n, down.at(h, kh), along.at(w, kw),
                     ic if groups == 1 else te.indexdiv(oo, in_group) * inner + ic,
                 ],
                 weight[oo, kh, kw, ic, oi],
@@ -83,7 +76,7 @@ def conv2d_packed(
         name="sums", attrs=sums_attrs(tile),
     )  # fmt: skip
     return te.compute(
-        int64(batch, out_h, out_w, out_channels),
+        int64(batch, down.out, along.out, out_channels),
         lambda n, h, w, o: sums[n, te.indexdiv(o, channels), h, w, te.indexmod(o, channels)],
         name="unpack", attrs={KERNEL: UNPACK},
     )  # fmt: skip
@@ -98,21 +91,3 @@ def term(value: tirx.Expr, weight: tirx.Expr, offset: int = 0) -> tirx.Expr:
 def times(data: te.Tensor) -> Callable[[tirx.Expr, tirx.Expr], tirx.Expr]:
     """What makes a product of the data and weights."""
     return operator.mul if str(data.dtype).startswith("float") else term
-
-
-def padded(data: te.Tensor, extents: tuple[int, int], before: tuple[int, int], value: int = 0) -> te.Tensor:
-    """The data with `value` around it, `before` of them first, up to the extents; itself when it covers them."""
-    batch, height, width, channels = (int(extent) for extent in data.shape)
-    top, left = before
-    if not (top or left) and extents[0] <= height and extents[1] <= width:
-        return data
-
-    def at(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> tirx.Expr:
-        inside = [h >= top] if top else []
-        inside += [h < height + top] if extents[0] > height + top else []
-        inside += [w >= left] if left else []
-        inside += [w < width + left] if extents[1] > width + left else []
-        element = data[n, h - top, w - left, c]
-        return tirx.if_then_else(tirx.all(*inside), element, tirx.const(value, data.dtype)) if inside else element
-
-    return te.compute(int64(batch, *extents, channels), at, name="pad", attrs={KERNEL: PAD})

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import KERNEL, PAD, UNPACK, int64, round_up, sums_attrs, term
+from tvm_split.passes.kernels.conv2d import UNPACK, round_up, sums_attrs, term
+from tvm_split.passes.kernels.window import KERNEL, PAD, Axis, int64, within
 
 if TYPE_CHECKING:  # its package imports the rules, and they import this
     from tvm_split.passes.schedule.dot import Dot
@@ -47,43 +48,36 @@ def pack_conv2d_dot(weight: np.ndarray, channels: int, dot: Dot, join: bool) -> 
 
 def conv2d_dot(
     data: te.Tensor, weight: te.Tensor, missing: te.Tensor | None, out_channels: int, tile: Tile, dot: Dot,
-    kernel_w: int, strides: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int = 1,
-    pad_value: int = 0,
+    window: Sequence[Axis], groups: int = 1, pad_value: int = 0,
 ) -> te.Tensor:  # fmt: skip
-    """`padding` is top, left, bottom, right, of `pad_value`; `missing` is what to add to each channel's sum.
+    """`window` is height and width, padded with `pad_value`; `missing` is what to add to each channel's sum.
 
     With groups, each group's channels are whole tiles.
     """
-    batch, height, width, in_channels = (int(extent) for extent in data.shape)
+    (down, along), in_channels = window, int(data.shape[-1])
     tiles, kernel_h, columns, steps, channels, _ = (int(extent) for extent in weight.shape)
-    (stride_h, stride_w), (step_h, step_w) = strides, dilation
-    reach_h, reach_w = (kernel_h - 1) * step_h + 1, (kernel_w - 1) * step_w + 1
-    out_h = (height + padding[0] + padding[2] - reach_h) // stride_h + 1
-    out_w = (width + padding[1] + padding[3] - reach_w) // stride_w + 1
-    row = round_up(out_w, tile.pixels)
-    rows = (out_h - 1) * stride_h + reach_h
+    row, rows = round_up(along.out, tile.pixels), down.spanned(down.out)
     in_group = tirx.IntImm("int64", tiles // groups)
-    if columns < kernel_w:
-        step = stride_w * in_channels
-        joined = _joined(data, rows, (row - 1) * step + steps * dot.terms, padding, pad_value, dot)
+    if columns < along.kernel:
+        step = along.stride * in_channels
+        joined = _joined(data, window, rows, (row - 1) * step + steps * dot.terms, pad_value, dot)
 
         def read(n: tirx.Expr, oo: tirx.Expr, h: tirx.Expr, w: tirx.Expr, kw: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
             return joined[n, h, w * step + k]
     else:
-        extents = (rows, (row - 1) * stride_w + reach_w)
-        wide = _filled(data, extents, groups, steps * dot.terms, padding, pad_value, dot)
+        wide = _filled(data, window, (rows, along.spanned(row)), groups, steps * dot.terms, pad_value, dot)
 
         def read(n: tirx.Expr, oo: tirx.Expr, h: tirx.Expr, w: tirx.Expr, kw: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
             channel = k if groups == 1 else te.indexdiv(oo, in_group) * (steps * dot.terms) + k
-            return wide[n, h, w * stride_w + kw * step_w, channel]
+            return wide[n, h, along.at(w, kw), channel]
 
-    window = zip(("kh", "kw", "ko", "ki"), int64(kernel_h, columns, steps, dot.terms), strict=True)
-    kh, kw, ko, ki = (te.reduce_axis((0, extent), name) for name, extent in window)
+    terms = zip(("kh", "kw", "ko", "ki"), int64(kernel_h, columns, steps, dot.terms), strict=True)
+    kh, kw, ko, ki = (te.reduce_axis((0, extent), name) for name, extent in terms)
     sums = te.compute(
-        int64(batch, tiles, out_h, row, channels),
+        int64(int(data.shape[0]), tiles, down.out, row, channels),
         lambda n, oo, h, w, oi: te.sum(
             term(
-                read(n, oo, h * stride_h + kh * step_h, w, kw, ko * dot.terms + ki), weight[oo, kh, kw, ko, oi, ki],
+                read(n, oo, down.at(h, kh), w, kw, ko * dot.terms + ki), weight[oo, kh, kw, ko, oi, ki],
                 dot.offset,
             ),
             axis=[kh, kw, ko, ki],
@@ -95,7 +89,8 @@ def conv2d_dot(
         total = sums[n, te.indexdiv(o, channels), h, w, te.indexmod(o, channels)]
         return total if missing is None else total + missing[o]
 
-    return te.compute(int64(batch, out_h, out_w, out_channels), element, name="unpack", attrs={KERNEL: UNPACK})
+    extents = int64(int(data.shape[0]), down.out, along.out, out_channels)
+    return te.compute(extents, element, name="unpack", attrs={KERNEL: UNPACK})
 
 
 def converted(dot: Dot, value: tirx.Expr) -> tirx.Expr:
@@ -112,22 +107,17 @@ def guarded(inside: list[tirx.Expr], value: tirx.Expr, other: int, dot: Dot) -> 
     return tirx.if_then_else(tirx.all(*inside), value, tirx.const(other - shift, dot.data)) if inside else value
 
 
-def within(index: tirx.Expr, before: int, extent: int, length: int) -> list[tirx.Expr]:
-    """Conditions for an index below `length` to be on the data, which has `before` in front of it."""
-    return ([index >= before] if before else []) + ([index < before + extent] if length > before + extent else [])
-
-
 def pad_attrs(ragged: bool) -> dict[str, object]:
     return {KERNEL: PAD} | ({RAGGED: tirx.IntImm("int32", 1)} if ragged else {})
 
 
 def _filled(
-    data: te.Tensor, extents: tuple[int, int], groups: int, filled: int, padding: Sequence[int], pad_value: int,
+    data: te.Tensor, window: Sequence[Axis], extents: tuple[int, int], groups: int, filled: int, pad_value: int,
     dot: Dot,
 ) -> te.Tensor:  # fmt: skip
     """[N][H][W][groups * filled]: padded, converted, groups filled up; the data when that changes nothing."""
     batch, height, width, channels = (int(extent) for extent in data.shape)
-    top, left, inner = padding[0], padding[1], channels // groups
+    top, left, inner = window[0].before, window[1].before, channels // groups
     fits = not (top or left) and extents[0] <= height and extents[1] <= width
     if fits and filled == inner and dot.data == "uint8":
         return data
@@ -145,10 +135,12 @@ def _filled(
     return te.compute(int64(batch, *extents, groups * filled), element, name="pad", attrs=attrs)
 
 
-def _joined(data: te.Tensor, rows: int, length: int, padding: Sequence[int], pad_value: int, dot: Dot) -> te.Tensor:
+def _joined(
+    data: te.Tensor, window: Sequence[Axis], rows: int, length: int, pad_value: int, dot: Dot
+) -> te.Tensor:  # fmt: skip
     """[N][H][length]: padded and converted rows, each pixel's channels behind the other's."""
     batch, height, width, channels = (int(extent) for extent in data.shape)
-    top, left = padding[0], padding[1] * channels
+    top, left = window[0].before, window[1].before * channels
 
     def element(n: tirx.Expr, h: tirx.Expr, x: tirx.Expr) -> tirx.Expr:
         inside = within(h, top, height, rows) + within(x, left, width * channels, length)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import KERNEL, PAD, UNPACK, int64, sums_attrs
+from tvm_split.passes.kernels.conv2d import UNPACK, sums_attrs
+from tvm_split.passes.kernels.window import KERNEL, PAD, axes_of, int64
 
 if TYPE_CHECKING:  # its package imports the rules, and they import this
     from tvm_split.passes.schedule.tiles import Tile
@@ -31,18 +32,17 @@ def conv2d_merged(
     dilation: Sequence[int],
 ) -> te.Tensor:  # fmt: skip
     """`padding` is top, left, bottom, right."""
-    batch, height, width, _ = (int(extent) for extent in data.shape)
+    batch, *space, _ = (int(extent) for extent in data.shape)
     tiles, kernel_h, kernel_w, inner, channels = (int(extent) for extent in weight.shape)
-    (stride_h, _), (step_h, step_w) = strides, dilation
-    out_h = (height + padding[0] + padding[2] - (kernel_h - 1) * step_h - 1) // stride_h + 1
-    out_w = (width + padding[1] + padding[3] - (kernel_w - 1) * step_w - 1) // strides[1] + 1
+    down, along = axes_of(space, (kernel_h, kernel_w), strides, padding, dilation)
+    out_h, out_w = down.out, along.out
     positions = tile.pixels * even(-(-out_h * out_w // tile.pixels))
-    views, below = (1, (kernel_h - 1) * step_h * out_w) if stride_h == 1 else (kernel_h, 0)
+    views, below = (1, (down.reach - 1) * out_w) if down.stride == 1 else (kernel_h, 0)
 
     def met(n: tirx.Var, view: tirx.Var, kw: tirx.Var, position: tirx.Var, c: tirx.Var) -> tirx.Expr:
-        h = te.indexdiv(position, out_w) * stride_h + view * step_h - padding[0]
-        w = te.indexmod(position, out_w) * strides[1] + kw * step_w - padding[1]
-        inside = tirx.all(h >= 0, h < height, w >= 0, w < width)
+        h = down.at(te.indexdiv(position, out_w), view) - down.before
+        w = along.at(te.indexmod(position, out_w), kw) - along.before
+        inside = tirx.all(h >= 0, h < down.extent, w >= 0, w < along.extent)
         return tirx.if_then_else(inside, data[n, h, w, c], tirx.const(0, data.dtype))
 
     panels = te.compute(
@@ -50,7 +50,7 @@ def conv2d_merged(
     )
     window = zip(("kh", "kw", "ic"), int64(kernel_h, kernel_w, inner), strict=True)
     kh, kw, ic = (te.reduce_axis((0, extent), name) for name, extent in window)
-    view, shift = (0, kh * (step_h * out_w)) if views == 1 else (kh, 0)
+    view, shift = (0, kh * (down.dilation * out_w)) if views == 1 else (kh, 0)
     sums = te.compute(
         int64(batch, tiles, positions, channels),
         lambda n, oo, m, oi: te.sum(panels[n, view, kw, m + shift, ic] * weight[oo, kh, kw, ic, oi], axis=[kh, kw, ic]),

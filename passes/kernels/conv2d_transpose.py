@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import KERNEL, LANES, PIXELS, int64, round_up
+from tvm_split.passes.kernels.conv2d import LANES, PIXELS, round_up
+from tvm_split.passes.kernels.window import KERNEL, int64, padded
 
 if TYPE_CHECKING:  # its package imports the rules, and they import this
     from tvm_split.passes.schedule.tiles import Tile
@@ -58,7 +59,7 @@ def transposed_packed(
     first = [t - 1 - p // s for t, p, s in zip(taps, before, strides, strict=True)]
     last = [m + (s - 1 + p) // s for m, s, p in zip(made, strides, before, strict=True)]
     lead = [max(each, 0) for each in first]
-    data = _padded(data, [max(b, n) + a for a, b, n in zip(lead, last, space, strict=True)], lead)
+    data = padded(data, [max(b, n) + a for a, b, n in zip(lead, last, space, strict=True)], lead, role=PAD)
     in_group = tirx.IntImm("int64", tiles // groups)
 
     reduced = [
@@ -102,7 +103,7 @@ def transposed_points(
     """With a kernel as large as its stride, and few channels: one product makes all phases, [1] [I] [T] the weights."""
     batch, *space, inner = (int(extent) for extent in data.shape)
     made = [*space[:-1], round_up(space[-1], tile.pixels)]
-    data = _padded(data, made, [0] * len(space))
+    data = padded(data, made, [0] * len(space), role=PAD)
     ic = te.reduce_axis((0, *int64(inner)), "ic")
     sums = te.compute(
         int64(batch, *made, tile.channels),
@@ -137,19 +138,3 @@ def _joined(
         return joined(n, *pairs, o)
 
     return te.compute(int64(batch, *extents, out_channels), kept, name="unpack", attrs={KERNEL: UNPACK})
-
-
-def _padded(data: te.Tensor, extents: Sequence[int], lead: Sequence[int]) -> te.Tensor:
-    """The data with zeros around it, `lead` of them first, up to the extents; itself when it has them."""
-    batch, *space, channels = (int(extent) for extent in data.shape)
-    if list(extents) == space:
-        return data
-
-    def element(n: tirx.Var, *index: tirx.Var) -> tirx.Expr:
-        *place, c = index
-        inside = [i >= a for i, a in zip(place, lead, strict=True) if a]
-        inside += [i < n + a for i, n, a, e in zip(place, space, lead, extents, strict=True) if e > n + a]
-        value = data(n, *(i - a for i, a in zip(place, lead, strict=True)), c)
-        return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, data.dtype))
-
-    return te.compute(int64(batch, *extents, channels), element, name="pad", attrs={KERNEL: PAD})

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from tvm import te
 
-from tvm_split.passes.kernels.conv2d import KERNEL, int64, padded
+from tvm_split.passes.kernels.window import KERNEL, axes_of, int64, padded
 
 #: value of KERNEL
 DEPTHWISE = "depthwise"
@@ -25,20 +25,16 @@ def depthwise_conv2d(
     pad_value: int = 0,
 ) -> te.Tensor:  # fmt: skip
     """`padding` is top, left, bottom, right, of `pad_value`."""
-    batch, height, width, channels = (int(extent) for extent in data.shape)
-    kernel_h, kernel_w, _ = (int(extent) for extent in weight.shape)
-    (stride_h, stride_w), (step_h, step_w) = (tuple(map(int, pair)) for pair in (strides, dilation))
-    top, left, bottom, right = map(int, padding)
-    reach_h, reach_w = (kernel_h - 1) * step_h + 1, (kernel_w - 1) * step_w + 1
-    out_h = (height + top + bottom - reach_h) // stride_h + 1
-    out_w = (width + left + right - reach_w) // stride_w + 1
-    data = padded(data, ((out_h - 1) * stride_h + reach_h, (out_w - 1) * stride_w + reach_w), (top, left), pad_value)
+    batch, *space, channels = (int(extent) for extent in data.shape)
+    kernel = [int(extent) for extent in weight.shape[:2]]
+    down, along = axes_of(space, kernel, strides, padding, dilation)
+    data = padded(data, [axis.spanned(axis.out) for axis in (down, along)], (down.before, along.before), pad_value)
     result = data.dtype if str(data.dtype).startswith("float") else "int32"
-    kh, kw = te.reduce_axis((0, *int64(kernel_h)), "kh"), te.reduce_axis((0, *int64(kernel_w)), "kw")
+    kh, kw = (te.reduce_axis((0, *int64(size)), name) for size, name in zip(kernel, ("kh", "kw"), strict=True))
     return te.compute(
-        int64(batch, out_h, out_w, channels),
+        int64(batch, down.out, along.out, channels),
         lambda n, h, w, c: te.sum(
-            data[n, h * stride_h + kh * step_h, w * stride_w + kw * step_w, c].astype(result)
+            data[n, down.at(h, kh), along.at(w, kw), c].astype(result)
             * weight[kh, kw, c].astype(result),
             axis=[kh, kw],
         ),

@@ -22,9 +22,9 @@ import numpy as np
 import tvm
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import KERNEL, int64
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.depthwise_wide import depthwise_wide
+from tvm_split.passes.kernels.window import KERNEL, axes_of, dilated, int64, within
 from tvm_split.passes.kernels.word_dot import VPDPBUSD, VPMADDWD, dot, dot_of, pack_words, word
 
 #: values of KERNEL
@@ -99,33 +99,21 @@ def depthwise_int8(
     return weight.astype("int16") if cut is None else pack_depthwise(whole, cut), kernel
 
 
-def dilated(weight: np.ndarray, dilation: Sequence[int]) -> np.ndarray:
-    """The window with its zeros."""
-    height, width = ((size - 1) * step + 1 for size, step in zip(weight.shape, dilation, strict=False))
-    whole = np.zeros((height, width, weight.shape[2]), weight.dtype)
-    whole[:: dilation[0], :: dilation[1]] = weight
-    return whole
-
-
 def depthwise_words(
     data: te.Tensor, weight: te.Tensor, cut: Cut, padding: Sequence[int], pad_value: int = 0
 ) -> te.Tensor:
     """`padding` is top, left, bottom, right, of `pad_value`."""
-    batch, height, width, channels = (int(extent) for extent in data.shape)
-    top, left, bottom, right = map(int, padding)
-    out_h = (height + top + bottom - cut.kernel[0]) // cut.strides[0] + 1
-    out_w = (width + left + right - cut.kernel[1]) // cut.strides[1] + 1
+    batch, *space, channels = (int(extent) for extent in data.shape)
+    down, along = axes_of(space, cut.kernel, cut.strides, padding, (1, 1))
     (rows, columns), (high, wide) = cut.results, cut.block
-    blocks = (-(-out_h // rows), -(-out_w // columns))
+    blocks = (-(-down.out // rows), -(-along.out // columns))
     extents = [(n - 1) * step + words for n, step, words in zip(blocks, cut.step, cut.words, strict=True)]
 
     def value(n: tirx.Var, row: tirx.Expr, column: tirx.Expr, c: tirx.Var) -> tirx.Expr:
         """The element of the padded data."""
-        inside = [row >= top] if top else []
-        inside += [row < height + top] if extents[0] * high > height + top else []
-        inside += [column >= left] if left else []
-        inside += [column < width + left] if extents[1] * wide > width + left else []
-        loaded = data[n, row - top, column - left, c]
+        inside = within(row, down.before, down.extent, extents[0] * high)
+        inside += within(column, along.before, along.extent, extents[1] * wide)
+        loaded = data[n, row - down.before, column - along.before, c]
         return tirx.if_then_else(tirx.all(*inside), loaded, tirx.const(pad_value, "uint8")) if inside else loaded
 
     def word_at(n: tirx.Var, row: tirx.Var, column: tirx.Var, c: tirx.Var) -> tirx.Expr:
@@ -151,7 +139,7 @@ def depthwise_words(
     )
     r, q = int64(rows, columns)
     return te.compute(
-        int64(batch, out_h, out_w, channels),
+        int64(batch, down.out, along.out, channels),
         lambda n, h, w, c: sums[n, te.indexdiv(h, r), te.indexmod(h, r), te.indexdiv(w, q), te.indexmod(w, q), c],
         name="word_rows", attrs={KERNEL: WORD_ROWS},
     )  # fmt: skip

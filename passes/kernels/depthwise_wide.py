@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import KERNEL, int64
+from tvm_split.passes.kernels.window import KERNEL, axes_of, int64, within
 
 #: values of KERNEL
 WIDE, WIDE_SUMS = "depthwise_wide", "depthwise_wide_sums"
@@ -27,29 +27,23 @@ def depthwise_wide(
     pad_value: int = 0,
 ) -> te.Tensor:  # fmt: skip
     """`padding` is top, left, bottom, right, of `pad_value`."""
-    batch, height, width, channels = (int(extent) for extent in data.shape)
-    kernel_h, kernel_w, _ = (int(extent) for extent in weight.shape)
-    (stride_h, stride_w), (step_h, step_w) = (tuple(map(int, pair)) for pair in (strides, dilation))
-    top, left, bottom, right = map(int, padding)
-    reach_h, reach_w = (kernel_h - 1) * step_h + 1, (kernel_w - 1) * step_w + 1
-    out_h = (height + top + bottom - reach_h) // stride_h + 1
-    out_w = (width + left + right - reach_w) // stride_w + 1
-    rows, columns = (out_h - 1) * stride_h + reach_h, (out_w - 1) * stride_w + reach_w
+    batch, *space, channels = (int(extent) for extent in data.shape)
+    kernel = [int(extent) for extent in weight.shape[:2]]
+    down, along = axes_of(space, kernel, strides, padding, dilation)
+    extents = [axis.spanned(axis.out) for axis in (down, along)]
 
     def value(n: tirx.Var, row: tirx.Var, column: tirx.Var, c: tirx.Var) -> tirx.Expr:
-        inside = [row >= top] if top else []
-        inside += [row < height + top] if rows > height + top else []
-        inside += [column >= left] if left else []
-        inside += [column < width + left] if columns > width + left else []
-        loaded = data[n, row - top, column - left, c].astype("int16")
+        inside = within(row, down.before, down.extent, extents[0])
+        inside += within(column, along.before, along.extent, extents[1])
+        loaded = data[n, row - down.before, column - along.before, c].astype("int16")
         return tirx.if_then_else(tirx.all(*inside), loaded, tirx.const(pad_value, "int16")) if inside else loaded
 
-    wide = te.compute(int64(batch, rows, columns, channels), value, name="wide", attrs={KERNEL: WIDE})
-    kh, kw = te.reduce_axis((0, *int64(kernel_h)), "kh"), te.reduce_axis((0, *int64(kernel_w)), "kw")
+    wide = te.compute(int64(batch, *extents, channels), value, name="wide", attrs={KERNEL: WIDE})
+    kh, kw = (te.reduce_axis((0, *int64(size)), name) for size, name in zip(kernel, ("kh", "kw"), strict=True))
     return te.compute(
-        int64(batch, out_h, out_w, channels),
+        int64(batch, down.out, along.out, channels),
         lambda n, h, w, c: te.sum(
-            wide[n, h * stride_h + kh * step_h, w * stride_w + kw * step_w, c].astype("int32")
+            wide[n, down.at(h, kh), along.at(w, kw), c].astype("int32")
             * weight[kh, kw, c].astype("int32"),
             axis=[kh, kw],
         ),

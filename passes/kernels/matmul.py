@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import KERNEL, PAD, UNPACK, int64, round_up, sums_attrs, times
+from tvm_split.passes.kernels.conv2d import UNPACK, round_up, sums_attrs, times
+from tvm_split.passes.kernels.window import KERNEL, PAD, int64
 
 if TYPE_CHECKING:  # its package imports the rules, and they import this
     from tvm_split.passes.schedule.tiles import Tile

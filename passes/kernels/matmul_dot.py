@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import int64, round_up, sums_attrs, term
-from tvm_split.passes.kernels.conv2d_dot import DOT, guarded, pad_attrs, within
+from tvm_split.passes.kernels.conv2d import round_up, sums_attrs, term
+from tvm_split.passes.kernels.conv2d_dot import DOT, guarded, pad_attrs
 from tvm_split.passes.kernels.matmul import rows_of, unpacked
+from tvm_split.passes.kernels.window import int64, within
 
 if TYPE_CHECKING:  # its package imports the rules, and they import this
     from tvm_split.passes.schedule.dot import Dot

@@ -14,7 +14,9 @@ from math import prod
 
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import KERNEL, int64, round_up
+from tvm_split.passes.kernels.conv2d import round_up
+from tvm_split.passes.kernels.matmul import rows_of
+from tvm_split.passes.kernels.window import KERNEL, int64
 
 LANES = 16
 #: values of KERNEL: what is reduced by lanes; what is computed on whole vectors; anything else of the kernel
@@ -26,12 +28,7 @@ def row_softmax(data: te.Tensor, logarithm: bool = False) -> te.Tensor:
     *lead, columns = (int(extent) for extent in data.shape)
     rows, filled = prod(lead), round_up(columns, LANES)
 
-    def at(m: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
-        index: list[tirx.Expr] = []
-        for extent in reversed(lead):
-            index.insert(0, te.indexmod(m, extent) if len(index) + 1 < len(lead) else m)
-            m = te.indexdiv(m, extent)
-        return data(*index, k)
+    at = rows_of(data)
 
     def end(m: tirx.Var, k: tirx.Var) -> tirx.Expr:
         least = tirx.const(float("-inf"), data.dtype)

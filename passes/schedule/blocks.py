@@ -12,12 +12,11 @@ from tvm import s_tir, sym, tirx
 from tvm.ir.expr import Call, TensorLoad
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from tvm_split.passes.kernels.window import KERNEL
 from tvm_split.passes.schedule.machine import Machine
 
 #: a kernel of fewer steps stays on one core: starting the others costs some microseconds
 PARALLEL_STEPS = 16384
-#: annotation of the blocks of our own kernels
-KERNEL = "tvm_split.kernel"
 #: LoopPartition then takes the border off the loop, so that the inside has no conditions
 PARTITION = "pragma_loop_partition_hint"
 Walk = tuple[int | None, ...]

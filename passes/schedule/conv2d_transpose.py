@@ -32,7 +32,7 @@ from tvm_split.passes.kernels.conv2d_transpose import (
     SUMS,
     UNPACK,
 )
-from tvm_split.passes.schedule.blocks import KERNEL
+from tvm_split.passes.kernels.window import KERNEL
 from tvm_split.passes.schedule.hosts import Block, Loop, as_vectors, copy_out, extents_are, hosted, pad_at, write_back
 from tvm_split.passes.schedule.machine import Machine, machine_of
 

@@ -18,8 +18,9 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 
+from tvm_split.passes.kernels.depthwise import DEPTHWISE
+from tvm_split.passes.kernels.window import KERNEL
 from tvm_split.passes.schedule.blocks import (
-    KERNEL,
     PARALLEL_STEPS,
     PARTITION,
     Block,
@@ -32,7 +33,6 @@ from tvm_split.passes.schedule.blocks import (
 )
 from tvm_split.passes.schedule.machine import Machine, machine_of
 
-DEPTHWISE = "depthwise"
 #: pixels of a tile: more take more registers and more instructions, fewer read the weights too often
 MIN_PIXELS, MAX_PIXELS = 4, 7
 #: tiles of a row with padding: rows of no more become one run of code, of which LLVM keeps vectors on NEON's stack

@@ -14,7 +14,6 @@ from __future__ import annotations
 import tvm
 from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
-from tvm.s_tir.schedule import LoopRV
 
 from tvm_split.passes.kernels.depthwise_int8 import WORD_SUMS, WORDS
 from tvm_split.passes.schedule.blocks import (
@@ -25,6 +24,7 @@ from tvm_split.passes.schedule.blocks import (
     kernel_of,
     opened,
 )
+from tvm_split.passes.schedule.depthwise import written_out
 from tvm_split.passes.schedule.machine import Machine, machine_of
 
 #: pixels of a tile: the least, and the most with few registers: to keep some sums in memory costs less than short tiles
@@ -66,20 +66,14 @@ class DepthwiseInt8(ScheduleRule):
             sch.parallel(task)
         sch.compute_at(sums.rv, tile, preserve_unit_loops=True)
         sch.compute_at(words.rv, task, preserve_unit_loops=True)
-        _written_out(sch, list(sch.get_loops(sums.rv))[-len(sums.extents) :])
-        _written_out(sch, [pixel, lane])
+        written_out(sch, list(sch.get_loops(sums.rv))[-len(sums.extents) :])
+        written_out(sch, [pixel, lane])
         *_, word_row, word_column, channel = sch.get_loops(words.rv)
         sch.annotate(word_column, PARTITION, 1)
         if taken == height:
             sch.annotate(word_row, PARTITION, 1)
         sch.vectorize(channel)
         return sch
-
-
-def _written_out(sch: s_tir.Schedule, loops: list[LoopRV]) -> None:
-    for loop in loops[:-1]:
-        sch.unroll(loop)
-    sch.vectorize(loops[-1])
 
 
 def rows_of_task(height: int, word_rows: int, row_bytes: int, tasks: int, machine: Machine) -> int:

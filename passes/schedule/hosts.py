@@ -13,7 +13,8 @@ from typing import Any
 import tvm_ffi
 from tvm import s_tir, tirx
 
-from tvm_split.passes.schedule.blocks import KERNEL, dividing_lanes, extent_of, variables_of
+from tvm_split.passes.kernels.window import KERNEL
+from tvm_split.passes.schedule.blocks import dividing_lanes, extent_of, variables_of
 from tvm_split.passes.schedule.machine import Machine
 
 Block = Any  # what the schedule calls SBlockRV and LoopRV has no public type

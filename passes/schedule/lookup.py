@@ -19,7 +19,7 @@ from tvm.ir import Call
 from tvm.ir.expr import TensorLoad
 from tvm.s_tir.dlight.base import ScheduleRule
 
-from tvm_split.passes.kernels.conv2d import int64
+from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.schedule.blocks import PARALLEL_STEPS, Block, extent_of, inline_spatial, variables_of
 from tvm_split.passes.schedule.table import REGISTER, code_of, permutes
 

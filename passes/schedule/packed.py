@@ -21,8 +21,9 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.s_tir import dlight
 
-from tvm_split.passes.kernels.conv2d import KERNEL, LANES, PAD, PIXELS, SUMS, UNPACK
+from tvm_split.passes.kernels.conv2d import LANES, PIXELS, SUMS, UNPACK
 from tvm_split.passes.kernels.conv2d_dot import DOT
+from tvm_split.passes.kernels.window import KERNEL, PAD
 from tvm_split.passes.schedule.dot import DOTS, Dot, dot_of
 from tvm_split.passes.schedule.hosts import whole_tiles
 from tvm_split.passes.schedule.machine import Machine, machine_of

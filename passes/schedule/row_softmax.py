@@ -14,7 +14,8 @@ from tvm.s_tir.dlight.base import ScheduleRule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from tvm_split.passes.kernels.row_softmax import FILLED, LANES, LANEWISE, ROW, VECTORS
-from tvm_split.passes.schedule.blocks import KERNEL, PARALLEL_STEPS, PARTITION, extent_of
+from tvm_split.passes.kernels.window import KERNEL
+from tvm_split.passes.schedule.blocks import PARALLEL_STEPS, PARTITION, extent_of
 from tvm_split.passes.schedule.hosts import merge_rows
 from tvm_split.passes.schedule.machine import machine_of
 

@@ -12,7 +12,7 @@ from tvm.s_tir.dlight.base import ScheduleRule
 from tvm.s_tir.schedule import Trace
 
 from tvm_split import frontend, pipeline
-from tvm_split.passes.kernels.conv2d import int64
+from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.schedule import FAILED, RULE, RULES, SCHEDULED, finished, schedule
 from tvm_split.passes.schedule.rounding import NEAREST
 from tvm_split.tune import measuring

@@ -3,7 +3,7 @@
 import pytest
 from tvm import te
 
-from tvm_split.passes.kernels.conv2d import int64
+from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.schedule.blocks import opened
 
 

@@ -5,8 +5,8 @@ import pytest
 import tvm
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import int64
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
+from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.schedule.depthwise import Depthwise
 
 TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "haswell"})

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import int64
 from tvm_split.passes.kernels.depthwise_int8 import cut_of, depthwise_int8
+from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.kernels.word_dot import VPDPBUSD, VPMADDWD, dot_of
 from tvm_split.passes.schedule import RULE, RULES, schedule
 

@@ -5,7 +5,7 @@ import pytest
 import tvm
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import int64
+from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.schedule import RULE, RULES, schedule
 from tvm_split.passes.schedule.exponential import expand
 from tvm_split.passes.schedule.lookup import Lookup

@@ -7,8 +7,9 @@ import pytest
 import tvm
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import conv2d_packed, int64, pack_conv2d
+from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
+from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.schedule.machine import machine_of
 from tvm_split.passes.schedule.packed import Packed
 from tvm_split.passes.schedule.tiles import tile_of

@@ -9,7 +9,8 @@ from tvm import te, tirx
 from tvm.script.ir_builder import tirx as T
 
 from tvm_split.passes import pack_int8
-from tvm_split.passes.kernels.conv2d import int64, term
+from tvm_split.passes.kernels.conv2d import term
+from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.pack_int8 import conv2d_int8, matmul_int8
 from tvm_split.passes.schedule.dot import DOTS, Dot, register
 from tvm_split.passes.schedule.dot_x86 import SSE2_WORDS

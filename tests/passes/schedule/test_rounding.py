@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te, tirx
 
-from tvm_split.passes.kernels.conv2d import int64
+from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.schedule import RULES, schedule
 from tvm_split.passes.schedule.rounding import NEAREST, round_by_addition
 

@@ -7,7 +7,7 @@ import pytest
 import tvm
 from tvm import te
 
-from tvm_split.passes.kernels.conv2d import int64
+from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.schedule import RULE, RULES, schedule
 
 PROCESSORS = {"x86-64": None, "haswell": "avx2", "cascadelake": "avx512vnni", "znver4": "avx512vbmi"}

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import s_tir, te
 
-from tvm_split.passes.kernels.conv2d import conv2d_packed, int64
+from tvm_split.passes.kernels.conv2d import conv2d_packed
 from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
+from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.schedule.machine import Machine
 from tvm_split.passes.schedule.tasks import Work, conv_tile_of, task_of, work_time
 from tvm_split.passes.schedule.tiles import Tile
