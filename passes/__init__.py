@@ -23,6 +23,8 @@ PASSES = {
     "preprocess": "Preprocess",
     "fuse-activation": "FuseActivation",
     "annotate-cuts": "AnnotateCuts",
+    "annotate-precision": "AnnotatePrecision",
+    "quantize-layers": "QuantizeLayers",
     "assign-cut": "AssignCut",
     "quantize-cut": "QuantizeCut",
     "pack-cut": "PackCut",

@@ -90,7 +90,7 @@ class QuantizeCut:
         crossing, _, results = side_outputs(mod)
         chosen = {n: self.quantizers[n] for n in crossing if n in self.quantizers and n not in results}
         network, added, taken = extract.graph(mod), [], taken_names(mod)
-        _check_names(self.quantizers, list(network.tensor))
+        check_names("quantizers", "tensor", self.quantizers, list(network.tensor))
         for name in self.quantizers:
             if name not in chosen:
                 why = "is a result wanted at the cloud" if name in results and name in crossing else "does not cross"
@@ -111,12 +111,13 @@ class QuantizeCut:
         return add_side_layers(mod, added) if added else mod
 
 
-def _check_names(names: Iterable[str], known: Sequence[str]) -> None:
+def check_names(field: str, what: str, names: Iterable[str], known: Sequence[str]) -> None:
+    """PlanError, with the nearest names, when the field of a pass names what the network does not have."""
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=3) or known[:3]
             raise PlanError(
-                f"quantizers names '{name}', but the network has no such tensor; there are {', '.join(close)} and "
+                f"{field} names '{name}', but the network has no such {what}; there are {', '.join(close)} and "
                 f"others, {len(known)} in all"
             )
 

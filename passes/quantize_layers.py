@@ -1,0 +1,208 @@
+"""Bring the layers that annotate-precision marked to QDQ form: operators of `main` between quantize and dequantize.
+
+    Given:   h = conv2d_relu(x);  y = softmax(h)     weights of 8 bits, x and h held at 8 bits
+    Result:  xq = quantize(x);  d = dequantize(xq);  w = dequantize(const int8);  b = dequantize(const int32)
+             r = relu(add(conv2d(d, w), b));  hq = quantize(r);  hd = dequantize(hq);  y = softmax(hd)
+
+lower-qdq makes integer layers of this, and fuse-activation layers; a layer that has to do with nothing quantised stays
+the layer that it is. All readers of a tensor that is held as integers read its one quantiser, what crosses included;
+only the network's own outputs are what was computed. A tensor of fewer than 8 bits is clipped to its 2^bits levels.
+
+Weights are symmetric, with a scale for each output channel (calibration/weights.py); a bias has the scale of the sums
+that it is added to. Weights of a layer whose data are not held as integers are rounded all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tvm_split import extract
+from tvm_split.calibration.weights import quantize_weights
+from tvm_split.passes.annotate_precision import HELD, WEIGHT_BITS, held_by
+from tvm_split.passes.bindings import constant, log, operator
+from tvm_split.passes.fuse_activation import ANCHORS
+from tvm_split.passes.layering import LAYER, layer_calls, main_bindings, replace_main, substitute
+from tvm_split.passes.quantize_cut import QUANTIZED, Quantizer
+from tvm_split.passes.same_codes import only_moves
+
+#: largest bias, in steps of its sums: half of what int32 holds, so that the products have the other half
+LARGEST_BIAS = 2**30
+
+
+@tvm.transform.module_pass(opt_level=0, name="QuantizeLayers")
+class QuantizeLayers:
+    """Rewrite the annotated layers of a module of layers, whole or a half; see the file's docstring."""
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        marked = [callee for _, callee in layer_calls(mod) if WEIGHT_BITS in callee.attrs or HELD in callee.attrs]
+        if not marked and HELD not in (mod["main"].attrs or {}):
+            log.info("QuantizeLayers: nothing to do: no layer is annotated (pass annotate-precision)")
+            return mod
+        return _Rewrite(mod).finish()
+
+
+class _Rewrite:
+    """The function being built. `computed` has the tensors by name; `read` what readers of a held one read instead."""
+
+    def __init__(self, mod: tvm.IRModule) -> None:
+        self.mod = mod
+        self.main, bindings = main_bindings(mod)
+        self.names = extract.tensor_names(mod)
+        self.bindings: list[relax.VarBinding] = []
+        self.functions = dict(mod.functions_items())
+        self.computed: dict[str, relax.Expr] = {}
+        self.read: dict[str, relax.Expr] = {}
+        self.steps: dict[str, Quantizer] = {}
+        self.make([(param.name, param) for param in self.main.params], held_by(self.main))
+        layers = {binding.var: callee for binding, callee in layer_calls(mod)}
+        for binding in bindings:
+            if binding.var in layers:
+                self.add(binding, layers[binding.var])
+
+    def make(
+        self, made: Sequence[tuple[str, relax.Expr]], held: Mapping[str, Quantizer], levels: Quantizer | None = None
+    ) -> None:
+        """Note the tensors that a layer makes, or `main` is given, whose values are of those levels already."""
+        for name, value in made:
+            self.computed[name] = value
+            if name in held:
+                self.steps[name] = held[name]
+                codes = self.quantized(value, held[name], name, held[name] == levels)
+                self.read[name] = self.emit(_dequantize(codes, held[name]), f"{name}_dequantized")
+
+    def add(self, binding: relax.VarBinding, callee: relax.Function) -> None:
+        made, call = self.names[binding.var], binding.value
+        tensors = [name for arg in call.args for name in extract.resolve(arg, self.names) or ()]
+        if not (HELD in callee.attrs or WEIGHT_BITS in callee.attrs or self.read.keys() & set(tensors)):
+            value = self.emit(relax.Call(call.op, [self.argument(arg) for arg in call.args]), binding.var.name)
+        elif QUANTIZED in callee.attrs:
+            value = self.sent(callee, call.args[0])
+        else:
+            del self.functions[call.op]
+            value = self.inlined(binding, callee)
+        parts = [value] if len(made) == 1 and not isinstance(value.ty, relax.TupleType) else [
+            self.emit(relax.TupleGetItem(value, i), f"{binding.var.name}_{i}") for i in range(len(made))
+        ]  # fmt: skip
+        found = {self.steps.get(name) for name in tensors}
+        levels = found.pop() if len(found) == 1 and only_moves(callee) else None
+        self.make(list(zip(made, parts, strict=True)), held_by(callee), levels)
+
+    def sent(self, callee: relax.Function, arg: relax.Expr) -> relax.Expr:
+        """What quantize-cut added, with the operator quantize. A tensor held with the same quantiser has its codes."""
+        facts = json.loads(str(callee.attrs[QUANTIZED]))
+        quantizer = Quantizer(facts["bits"], facts["scale"], facts["zero_point"])
+        return self.quantized(self.argument(arg), quantizer, str(callee.attrs[LAYER]))
+
+    def inlined(self, binding: relax.VarBinding, callee: relax.Function) -> relax.Expr:
+        """The layer's operators in `main`, with constant weights and bias as integers where it has a width."""
+        layer, bits = str(callee.attrs[LAYER]), callee.attrs.get(WEIGHT_BITS)
+        inner = dict(zip(callee.params, map(self.argument, binding.value.args), strict=True))
+        steps = {
+            param: self.steps.get((extract.resolve(arg, self.names) or ("",))[0])
+            for param, arg in zip(callee.params, binding.value.args, strict=True)
+        }
+        items = [item for block in callee.body.blocks for item in block.bindings]
+        sums: dict[relax.Var, np.ndarray] = {}  # with their scale for each output channel
+        for i, item in enumerate(items):
+            value = item.value
+            if bits is not None and operator(value) in ANCHORS:
+                data, bias = steps.get(value.args[0]), _bias_of(item.var, items)
+                value, scale = self.weighed(value, int(bits), layer, data, bias)
+                if scale is not None and data is not None:
+                    sums[item.var] = scale * np.float32(data.scale)
+            elif operator(value) == "relax.add" and value.args[0] in sums:
+                value = self.biased(value, sums[value.args[0]], layer)
+            name = layer if i == 0 else f"{layer}_out" if i == len(items) - 1 else item.var.name
+            inner[item.var] = self.emit(substitute(value, inner), name)
+        return substitute(callee.body.body, inner)
+
+    def weighed(
+        self, call: relax.Call, bits: int, layer: str, data: Quantizer | None, bias: np.ndarray | None
+    ) -> tuple[relax.Call, np.ndarray | None]:
+        """The convolution or product with integer weights, and their scale for each output channel.
+
+        A channel whose weights are all but 0 has wider steps, in which its bias is an int32.
+        """
+        array = constant(call.args[1])
+        if array is None or array.dtype != np.float32:
+            log.info("QuantizeLayers: the weights of '%s' stay: they are no float32 constant", layer)
+            return call, None
+        axis = _out_axis(call)
+        codes, scale = quantize_weights(array, axis, bits)
+        if data is not None and bias is not None and bias.size == scale.size:
+            least = np.abs(bias).reshape(-1) / np.float32(data.scale * LARGEST_BIAS)
+            if (scale < least).any():
+                wide = np.maximum(scale, least).astype(np.float32)
+                ratio = (scale / wide).reshape([-1 if i == axis else 1 for i in range(codes.ndim)])
+                codes, scale = np.rint(codes * ratio).astype(np.int8), wide
+        zero = np.zeros(len(scale), "int8")
+        integers = relax.op.dequantize(relax.const(codes), relax.const(scale), relax.const(zero), axis)
+        return relax.Call(call.op, [call.args[0], self.emit(integers, f"{layer}_weight")], call.attrs), scale
+
+    def biased(self, call: relax.Call, scale: np.ndarray, layer: str) -> relax.Call:
+        """The bias in steps of the sums, int32, where it is one number for each channel."""
+        data, other = call.args
+        array = constant(other)
+        if array is None or array.dtype != np.float32 or array.size != scale.size:
+            return call
+        codes = np.rint(array.astype(np.float64) / scale.astype(np.float64).reshape(array.shape))
+        axis = max(range(array.ndim), key=lambda i: array.shape[i])
+        zero = np.zeros(scale.size, "int32")
+        integers = relax.op.dequantize(relax.const(codes.astype("int32")), relax.const(scale), relax.const(zero), axis)
+        return relax.Call(call.op, [data, self.emit(integers, f"{layer}_bias")], call.attrs)
+
+    def argument(self, arg: relax.Expr) -> relax.Expr:
+        names = extract.resolve(arg, self.names) or ()
+        values = [self.read.get(name, self.computed[name]) for name in names]
+        return relax.Tuple(values) if isinstance(arg.ty, relax.TupleType) else values[0]
+
+    def quantized(self, value: relax.Expr, quantizer: Quantizer, name: str, bounded: bool = False) -> relax.Var:
+        """The codes; a width that is not its dtype's own is a bound on what is quantised, unless that is bounded."""
+        if quantizer.bits < 8 and not bounded:
+            ends = ((code - quantizer.zero_point) * quantizer.scale for code in (0, 2**quantizer.bits - 1))
+            value = self.emit(relax.op.clip(value, *ends), f"{name}_clipped")
+        scale, zero = relax.const(np.float32(quantizer.scale)), relax.const(quantizer.zero_point, quantizer.dtype)
+        return self.emit(relax.op.quantize(value, scale, zero, 0, quantizer.dtype), f"{name}_codes")
+
+    def emit(self, value: relax.Expr, name: str) -> relax.Var:
+        value = relax.BlockBuilder().normalize(value)
+        var = relax.DataflowVar(name, value.ty)
+        self.bindings.append(relax.VarBinding(var, value))
+        return var
+
+    def finish(self) -> tvm.IRModule:
+        result = self.main.body.body
+        names = extract.resolve(result, self.names) or ()
+        values = [self.computed[name] for name in names]
+        whole = relax.Tuple(values) if isinstance(result.ty, relax.TupleType) else values[0]
+        out = relax.Var("result", result.ty)
+        self.bindings.append(relax.VarBinding(out, whole))
+        main = self.main.without_attr(HELD) if HELD in (self.main.attrs or {}) else self.main
+        rebuilt = replace_main(self.mod, main, self.bindings, out, self.functions)
+        passes = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
+        return tvm.transform.Sequential(passes)(rebuilt)
+
+
+def _dequantize(codes: relax.Expr, quantizer: Quantizer) -> relax.Call:
+    scale, zero = relax.const(np.float32(quantizer.scale)), relax.const(quantizer.zero_point, quantizer.dtype)
+    return relax.op.dequantize(codes, scale, zero, 0)
+
+
+def _out_axis(call: relax.Call) -> int:
+    """The axis of the output channels in the weights."""
+    if operator(call) == "relax.matmul":
+        return int(call.args[1].ty.ndim) - 1
+    return int(str(call.attrs.kernel_layout).index("O"))
+
+
+def _bias_of(sums: relax.Var, items: list[relax.VarBinding]) -> np.ndarray | None:
+    """The constant that is added to the sums."""
+    for item in items:
+        if operator(item.value) == "relax.add" and item.value.args[0].same_as(sums):
+            return constant(item.value.args[1])
+    return None
