@@ -22,9 +22,9 @@ from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
 from tvm_split.passes.quantize_layers import QuantizeLayers
 from tvm_split.passes.same_codes import same_codes
 
-WEIGHT = np.array([[[[1.0]], [[-0.5]]], [[[0.25]], [[0.125]]]], "float32")  # (2, 2, 1, 1): a power of two each
 CODES = np.array([[[[127]], [[-64]]], [[[127]], [[64]]]], "int8")
-SCALES = np.array([1 / 127, 0.25 / 127], "float32")
+SCALES = np.array([2.0**-7, 2.0**-9], "float32")
+WEIGHT = CODES * SCALES.reshape(2, 1, 1, 1)
 BIAS = np.array([0.5, -0.25], "float32").reshape(1, 2, 1, 1)
 X, H = Quantizer(8, 0.125, 16), Quantizer(4, 0.25, 0)
 
