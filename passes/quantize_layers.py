@@ -26,6 +26,7 @@ from tvm_split.calibration.weights import quantize_weights
 from tvm_split.passes.annotate_precision import HELD, WEIGHT_BITS, held_by
 from tvm_split.passes.bindings import constant, log, operator
 from tvm_split.passes.fuse_activation import ANCHORS
+from tvm_split.passes.layer_weights import weights_of
 from tvm_split.passes.layering import LAYER, layer_calls, main_bindings, replace_main, substitute
 from tvm_split.passes.quantize_cut import QUANTIZED, Quantizer
 from tvm_split.passes.same_codes import only_moves
@@ -128,12 +129,12 @@ class _Rewrite:
 
         A channel whose weights are all but 0 has wider steps, in which its bias is an int32.
         """
-        array = constant(call.args[1])
-        if array is None or array.dtype != np.float32:
+        weights = weights_of(call)
+        if weights is None:
             log.info("QuantizeLayers: the weights of '%s' stay: they are no float32 constant", layer)
             return call, None
-        axis = _out_axis(call)
-        codes, scale = quantize_weights(array, axis, bits)
+        axis = weights.axis
+        codes, scale = quantize_weights(weights.array, axis, bits)
         if data is not None and bias is not None and bias.size == scale.size:
             least = np.abs(bias).reshape(-1) / np.float32(data.scale * LARGEST_BIAS)
             if (scale < least).any():
@@ -191,13 +192,6 @@ class _Rewrite:
 def _dequantize(codes: relax.Expr, quantizer: Quantizer) -> relax.Call:
     scale, zero = relax.const(np.float32(quantizer.scale)), relax.const(quantizer.zero_point, quantizer.dtype)
     return relax.op.dequantize(codes, scale, zero, 0)
-
-
-def _out_axis(call: relax.Call) -> int:
-    """The axis of the output channels in the weights."""
-    if operator(call) == "relax.matmul":
-        return int(call.args[1].ty.ndim) - 1
-    return int(str(call.attrs.kernel_layout).index("O"))
 
 
 def _bias_of(sums: relax.Var, items: list[relax.VarBinding]) -> np.ndarray | None:

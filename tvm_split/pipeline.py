@@ -16,6 +16,7 @@ from tvm_split.passes.lower_qdq import LowerQdq
 from tvm_split.passes.pack_cut import PackCut
 from tvm_split.passes.partition import Partition
 from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
+from tvm_split.passes.quantize_layers import QuantizeLayers
 from tvm_split.passes.simplify import Simplify
 from tvm_split.plan.problem import Side
 
@@ -58,6 +59,18 @@ def at_cut(
             PackCut(),  # after quantize-cut, whose widths it packs to
         ],
         name="tvm_split.at_cut",
+    )
+
+
+def quantized() -> tvm.transform.Sequential:
+    """A module of layers with its precision annotated, whole or a half -> the same with integer layers."""
+    return tvm.transform.Sequential(
+        [
+            QuantizeLayers(),
+            LowerQdq(),
+            FuseActivation(),  # of what quantize-layers took apart
+        ],
+        name="tvm_split.quantized",
     )
 
 
