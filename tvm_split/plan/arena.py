@@ -13,12 +13,17 @@ A plan made in the layers' order never looks ahead: prefix n's storages are thos
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
-from tvm_split.graph import Graph, Layer, Tensor
+from tvm_split.graph import DTYPE_BITS, Graph, Layer, Tensor
 
 #: a storage and the tensor put into it may differ by this factor (TokenAllocator1D's match_range_)
 RANGE = 16
+
+#: tensor -> bits it is held at, where that is less than its own
+Held = Mapping[str, int]
+AS_THEY_ARE: Held = MappingProxyType({})
 
 
 class Arena:
@@ -49,30 +54,52 @@ def is_turned(tensor: Tensor) -> bool:
     return len(tensor.shape) == 4 and tensor.is_float and tensor.shape[1] > 1 and tensor.shape[2] * tensor.shape[3] > 1
 
 
+def storage_bits(tensor: Tensor, held: Held) -> int:
+    """Bits that an element of the tensor takes in its storage: a byte for all that is held at 8 bits and less."""
+    return max(8, held[tensor.name]) if tensor.name in held else DTYPE_BITS[tensor.dtype]
+
+
+def storage(tensor: Tensor, held: Held) -> tuple[str, int]:
+    """dtype and bytes of the storage that the tensor needs."""
+    if tensor.name not in held:
+        return tensor.dtype, tensor.size_bytes
+    bits = storage_bits(tensor, held)
+    return ("uint8" if bits == 8 else "float16"), tensor.elements * bits // 8
+
+
 def arena_bytes(
-    graph: Graph, layers: Iterable[Layer], kept: Collection[str], returned: Collection[str]
+    graph: Graph,
+    layers: Iterable[Layer],
+    kept: Collection[str],
+    returned: Collection[str],
+    held: Held = AS_THEY_ARE,
 ) -> Iterator[int]:
     """Sum of the storages after each of the layers, run in this order.
 
     Tensors in `kept` live to the end. Those in `returned` are the half's results, which share their bytes with nothing.
-    A network input has no storage, the caller holds it; but one that is held channels last is turned into one.
-    O(layers + reads).
+    A network input has no storage, the caller holds it; but one that is held channels last is turned into one, and one
+    that is held at fewer bits is quantised into one. O(layers + reads).
     """
     order = tuple(layers)
     last = {name: i for i, layer in enumerate(order) for name in (*layer.outputs, *layer.inputs)}
     arena, results = Arena(), 0
-    held: dict[str, int] = {}
-    turned = {name for name in graph.inputs if is_turned(graph.tensor[name])}
+    used: dict[str, tuple[str, int]] = {}
+    copied = {name for name in graph.inputs if name in held or is_turned(graph.tensor[name])}
+
+    def take(tensor: Tensor) -> None:
+        dtype, size_bytes = storage(tensor, held)
+        used[tensor.name] = dtype, arena.take(dtype, size_bytes)
+
     for i, layer in enumerate(order):
-        for name in turned.intersection(layer.inputs) - held.keys():
-            held[name] = arena.take(graph.tensor[name].dtype, graph.tensor[name].size_bytes)
+        for name in copied.intersection(layer.inputs) - used.keys():
+            take(graph.tensor[name])
         for name in layer.outputs:
             tensor = graph.tensor[name]
             if name in returned:
                 results += tensor.size_bytes
             else:
-                held[name] = arena.take(tensor.dtype, tensor.size_bytes)
+                take(tensor)
         for name in dict.fromkeys((*layer.inputs, *layer.outputs)):
-            if last[name] == i and name in held and name not in kept:
-                arena.give(graph.tensor[name].dtype, held.pop(name))
+            if last[name] == i and name in used and name not in kept:
+                arena.give(*used.pop(name))
         yield arena.size_bytes + results

@@ -16,11 +16,15 @@ memory"); its parts, none of which takes another's place:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
 
-from tvm_split.graph import DTYPE_BITS, Graph, Tensor
-from tvm_split.plan.arena import arena_bytes, is_turned
+from tvm_split.graph import Graph, Layer, Tensor
+from tvm_split.plan.arena import AS_THEY_ARE, Held, arena_bytes, is_turned, storage_bits
 from tvm_split.plan.problem import Candidate, Crossing, Kind, Problem, Timing
+
+#: bytes of the storages after each layer, as `arena_bytes` counts them
+Storages = Callable[[Graph, Iterable[Layer], Collection[str], Collection[str], Held], Iterator[int]]
 
 
 def crossings(problem: Problem, edge: frozenset[str], bits: int) -> tuple[Crossing, ...]:
@@ -47,17 +51,34 @@ def kind_of_count(problem: Problem, edge_layers: int) -> Kind:
     return "edge-only" if edge_layers == len(problem.graph.layers) else "split"
 
 
-def memory_bytes(problem: Problem, edge: frozenset[str], payload: Iterable[Crossing]) -> int:
+def memory_bytes(
+    problem: Problem, edge: frozenset[str], payload: Iterable[Crossing], storages: Storages = arena_bytes
+) -> int:
     """Edge memory of a cut, in the parts that are named above. O(layers + tensors)."""
+    weights = sum(layer.weight_bytes for layer in problem.graph.layers if layer.name in edge)
+    return weights + working_bytes(problem, edge, payload, planned=storages)
+
+
+def working_bytes(
+    problem: Problem,
+    edge: frozenset[str],
+    payload: Iterable[Crossing],
+    held: Held = AS_THEY_ARE,
+    planned: Storages = arena_bytes,
+) -> int:
+    """Edge memory of a cut beside its weights, with some tensors held at fewer bits than their own."""
     graph, sent = problem.graph, {part.tensor: part for part in payload}
     order = [layer for layer in graph.layers if layer.name in edge]
     kept = sent.keys() | graph.outputs
-    weights = sum(layer.weight_bytes for layer in order)
-    storages = list(arena_bytes(graph, order, kept, results_at_edge(problem)))
-    copies = sum(copy_bytes(graph, part) for part in sent.values())
-    packed, pack_scratch = pack_bytes(graph, sent)
-    scratch = [layer.scratch_bytes for layer in order]
-    return weights + input_bytes(graph) + (storages or [0])[-1] + copies + packed + max(pack_scratch, *scratch, 0)
+    storages = list(planned(graph, order, kept, results_at_edge(problem), held))
+    scratch = max((layer.scratch_bytes for layer in order), default=0)
+    return input_bytes(graph) + (storages or [0])[-1] + payload_memory_bytes(graph, sent, scratch, held)
+
+
+def payload_memory_bytes(graph: Graph, sent: Mapping[str, Crossing], scratch: int, held: Held = AS_THEY_ARE) -> int:
+    """Copies, payload, and scratch of the layer that takes most (`scratch`) or of pack."""
+    packed, pack_scratch = pack_bytes(graph, sent, held=held)
+    return sum(copy_bytes(graph, part, held) for part in sent.values()) + packed + max(pack_scratch, scratch)
 
 
 def results_at_edge(problem: Problem) -> frozenset[str]:
@@ -71,23 +92,26 @@ def input_bytes(graph: Graph) -> int:
     return sum(graph.tensor[name].size_bytes for name in used)
 
 
-def copy_bytes(graph: Graph, part: Crossing) -> int:
+def copy_bytes(graph: Graph, part: Crossing, held: Held = AS_THEY_ARE) -> int:
     """Bytes of the copies between a tensor and the payload: the integers that quantise makes, and what is sent once
     more in the network's own layout, where the half keeps channels last."""
     tensor = graph.tensor[part.tensor]
-    narrower = part.bits != DTYPE_BITS[tensor.dtype]
-    width = (1 if part.bits <= 8 else 2) if narrower else DTYPE_BITS[tensor.dtype] // 8
+    narrower = part.bits != storage_bits(tensor, held)
+    width = (1 if part.bits <= 8 else 2) if narrower else part.bits // 8
     is_made = graph.producer[tensor.name] is not None
     return tensor.elements * width * (narrower + (is_made and is_turned(tensor)))
 
 
-def pack_bytes(graph: Graph, crossing: Mapping[str, Crossing], sent: int | None = None) -> tuple[int, int]:
+def pack_bytes(
+    graph: Graph, crossing: Mapping[str, Crossing], sent: int | None = None, held: Held = AS_THEY_ARE
+) -> tuple[int, int]:
     """Bytes of the payload beside the tensors in it, and scratch of pack. `sent` is the payload's size, if known."""
     total = sum(part.size_bytes for part in crossing.values()) if sent is None else sent
     if len(crossing) != 1:
         return total, total
     ((name, part),) = crossing.items()
-    is_bytes = part.bits == 8 and (copy_bytes(graph, part) > 0 or graph.tensor[name].dtype == "uint8")
+    unsigned = name in held or graph.tensor[name].dtype == "uint8"
+    is_bytes = part.bits == 8 and (copy_bytes(graph, part, held) > 0 or unsigned)
     return (0 if is_bytes else total), 0
 
 
@@ -100,7 +124,7 @@ def returned_bytes(problem: Problem, edge: frozenset[str]) -> int:
     return sum(graph.tensor[name].size_bytes for name, maker in made if maker is not None and maker not in edge)
 
 
-def evaluate(problem: Problem, edge: Iterable[str], bits: int) -> Candidate:
+def evaluate(problem: Problem, edge: Iterable[str], bits: int, storages: Storages = arena_bytes) -> Candidate:
     """Price the cut. GraphError when it is not downward closed. O(layers + tensors)."""
     graph = problem.graph
     chosen = graph.check_cut(edge)
@@ -117,17 +141,23 @@ def evaluate(problem: Problem, edge: Iterable[str], bits: int) -> Candidate:
         kind=kind_of(problem, chosen),
         edge_layers=tuple(layer.name for layer in graph.layers if layer.name in chosen),
         crossing=payload,
-        edge_memory_bytes=memory_bytes(problem, chosen, payload),
+        edge_memory_bytes=memory_bytes(problem, chosen, payload, storages),
         predicted=timing,
     )
 
 
 def ranked(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
     """The candidates soonest first, each once. Equal times: by edge layers, bytes and bits, fewest first."""
-    once = {(found.edge_layers, found.crossing): found for found in candidates}
+    once = {_identity(found): found for found in candidates}
     return tuple(sorted(once.values(), key=_order))
 
 
-def _order(found: Candidate) -> tuple[float, int, int, tuple[int, ...], tuple[str, ...]]:
+def _identity(found: Candidate) -> tuple[Any, ...]:
+    bits = (tuple(sorted(found.weight_bits.items())), tuple(sorted(found.tensor_bits.items())))
+    return found.edge_layers, found.crossing, *bits
+
+
+def _order(found: Candidate) -> tuple[Any, ...]:
     widths = tuple(part.bits for part in found.crossing)
-    return found.predicted.total_s, len(found.edge_layers), found.payload_bytes, widths, found.edge_layers
+    cut = (len(found.edge_layers), found.payload_bytes, widths, found.edge_layers)
+    return found.predicted.total_s, *cut, found.distortion, found.edge_memory_bytes

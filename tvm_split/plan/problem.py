@@ -11,6 +11,7 @@ from typing import Any, Literal
 from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.graph import DTYPE_BITS, Graph, Tensor
+from tvm_split.plan.precision import Precision
 
 Side = Literal["edge", "cloud"]
 Kind = Literal["edge-only", "cloud-only", "split"]
@@ -61,6 +62,8 @@ class Problem:
     memory_bytes: the edge's limit for weights + live activations + payload buffer; None for no limit.
     pins: glob of a layer's name -> the side it must run on (`--pin 'stem*=edge'`). A pin that matches nothing, or pins
         that leave no legal cut, raise PlanError.
+    precision: what may be quantised on the edge, and what that costs; None for float32. Planners that know no bits take
+        no notice of it. `cut_bits` stay the widths of crossing tensors, chosen one by one where it is given.
     result_at: where the network's outputs are wanted. At the edge (the default), outputs made in the cloud come back
         over the downlink as they are. At the cloud, outputs made on the edge are sent up as they are.
     """
@@ -74,6 +77,7 @@ class Problem:
     pins: Mapping[str, Side] = field(default_factory=dict)
     tensor_bits: Mapping[str, int] = field(default_factory=dict)
     result_at: Side = "edge"
+    precision: Precision | None = None
 
     def __post_init__(self) -> None:
         if not self.cut_bits:
@@ -85,6 +89,8 @@ class Problem:
         for layer in self.graph.layers:
             self.edge.of(layer.name)
             self.cloud.of(layer.name)
+        if self.precision is not None:
+            self.precision.check(self.graph)
         for pattern, side in self.pins.items():
             if side not in ("edge", "cloud"):
                 raise PlanError(f"pin '{pattern}={side}' names no side; write '{pattern}=edge' or '{pattern}=cloud'")
@@ -174,13 +180,24 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One answer: a cut, the width of each crossing tensor, what it costs. `edge_layers` in topological order."""
+    """One answer: a cut, the width of each crossing tensor, what it costs. `edge_layers` in topological order.
+
+    weight_bits, tensor_bits: bits of the edge layers' weights, and bits at which the edge holds a tensor, where these
+        are less than their own. Empty for a float half.
+    distortion: of the edge's weights and tensors and of the crossing tensors, as the problem's precision counts it.
+    gap: at most this share of what the answer costs could be saved by any other; 0 when it is proven best, None when
+        the planner does not know.
+    """
 
     kind: Kind
     edge_layers: tuple[str, ...]
     crossing: tuple[Crossing, ...]
     edge_memory_bytes: int
     predicted: Timing
+    weight_bits: Mapping[str, int] = field(default_factory=dict, hash=False)
+    tensor_bits: Mapping[str, int] = field(default_factory=dict, hash=False)
+    distortion: float = 0.0
+    gap: float | None = None
 
     @property
     def payload_bytes(self) -> int:

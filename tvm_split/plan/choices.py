@@ -1,0 +1,106 @@
+"""What may be chosen of each layer and tensor: the widths that the precision, the tensor and the user leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tvm_split.graph import DTYPE_BITS, Tensor
+from tvm_split.plan.arena import storage_bits
+from tvm_split.plan.mixed import precision_of, tensor_distortion
+from tvm_split.plan.precision import INTEGER_BITS
+from tvm_split.plan.problem import AS_IT_IS, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Widths to choose from, ascending. A layer without quantisable weights has none; a tensor at its dtype's own
+    width is as it is.
+
+    weights: by layer. held: by tensor. crossing: by tensor, if it is held as it is; none crosses wider than it is held.
+    """
+
+    weights: Mapping[str, tuple[int, ...]]
+    held: Mapping[str, tuple[int, ...]]
+    crossing: Mapping[str, tuple[int, ...]]
+
+
+def choices(problem: Problem) -> Choices:
+    """All that the problem's precision allows. PlanError when it has none."""
+    precision, graph = precision_of(problem), problem.graph
+    return Choices(
+        weights={layer.name: precision.weight_options(layer.name) for layer in graph.layers},
+        held={tensor.name: held_options(problem, tensor) for tensor in graph.tensors},
+        crossing={tensor.name: crossing_options(problem, tensor) for tensor in graph.tensors},
+    )
+
+
+def float_choices(problem: Problem, bits: int) -> Choices:
+    """No choice: everything as it is, and floating-point tensors cross at `bits`."""
+    graph = problem.graph
+    return Choices(
+        weights={layer.name: () for layer in graph.layers},
+        held={tensor.name: (DTYPE_BITS[tensor.dtype],) for tensor in graph.tensors},
+        crossing={tensor.name: (problem.width(tensor, bits),) for tensor in graph.tensors},
+    )
+
+
+def held_options(problem: Problem, tensor: Tensor) -> tuple[int, ...]:
+    """Widths at which the edge may hold it. A network input may always stay as it came."""
+    precision, own = precision_of(problem), DTYPE_BITS[tensor.dtype]
+    if tensor.name not in precision.tensor_distortion or tensor.name in problem.graph.outputs:
+        return (own,)
+    if tensor.name in precision.fixed:
+        return (min(own, precision.fixed[tensor.name]),)
+    came = (own,) if problem.graph.producer.get(tensor.name) is None else ()
+    return tuple(sorted({*came, *(min(own, bits) for bits in precision.widths)}))
+
+
+def crossing_options(problem: Problem, tensor: Tensor) -> tuple[int, ...]:
+    """Widths at which it may cross; as it is, or as the user says, where its distortion is not known."""
+    if tensor.name not in precision_of(problem).tensor_distortion:
+        return (problem.width(tensor, AS_IT_IS),)
+    return tuple(sorted({problem.width(tensor, bits) for bits in problem.cut_bits}))
+
+
+def worthwhile(problem: Problem, all_of_them: Choices, by_memory: bool, limit: float | None) -> Choices:
+    """The choices without those that no best answer needs: alone over the limit of distortion, or no smaller and no
+    better than another.
+
+    A width of weights, or of a held tensor, is only compared with those that leave the layer on the same side of
+    integers or floats. Without a limit on memory (by_memory), size says nothing.
+    """
+    precision = precision_of(problem)
+    weights = {}
+    for layer in problem.graph.layers:
+        options = [
+            (bits, precision.weight_bytes(layer, bits) * by_memory, precision.of_weights(layer.name, bits))
+            for bits in all_of_them.weights[layer.name]
+        ]
+        weights[layer.name] = _front(options, limit)
+    held = {}
+    for tensor in problem.graph.tensors:
+        options = [
+            (bits, storage_bits(tensor, {tensor.name: bits}) * by_memory, tensor_distortion(problem, tensor.name, bits))
+            for bits in all_of_them.held[tensor.name]
+        ]
+        held[tensor.name] = _front(options, limit)
+    crossing = {
+        name: tuple(bits for bits in widths if limit is None or tensor_distortion(problem, name, bits) <= limit)
+        for name, widths in all_of_them.crossing.items()
+    }
+    return Choices(weights, held, crossing)
+
+
+def _front(options: list[tuple[int, int, float]], limit: float | None) -> tuple[int, ...]:
+    """Of (bits, size, distortion), the bits that no other on the same side of integers beats, narrowest first."""
+    kept: list[int] = []
+    for side in (True, False):
+        least = float("inf")
+        for bits, _, distortion in sorted(
+            (o for o in options if (o[0] <= INTEGER_BITS) == side), key=lambda o: (o[1], o[2], o[0])
+        ):
+            if distortion < least and (limit is None or distortion <= limit):
+                kept.append(bits)
+                least = distortion
+    return tuple(sorted(kept))
