@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tvm_split.costs import Costs
 from tvm_split.graph import Graph, Layer, Tensor
-from tvm_split.profile.roofline import moved_bytes, roofline
+from tvm_split.profile.roofline import integer_roofline, moved_bytes, roofline
 from tvm_split.targets import TargetSpec, load_target, target_names
 
 #: 1 Gflop/s reached, 1 MB/s, 1 ms: seconds can be worked out in the head
@@ -73,3 +73,15 @@ def test_more_work_never_costs_less_and_a_faster_target_never_more(flops, weight
     assert cost <= roofline(graph(flops * 2, weight_bytes * 2), TARGET).of("conv")
     faster = replace(TARGET, peak_flops_per_s=4e9 * factor, memory_bandwidth_bytes_per_s=1e6 * factor)
     assert roofline(graph(flops, weight_bytes), faster).of("conv") <= cost
+
+
+def test_integers_are_a_byte_each_and_have_a_rate_of_their_own():
+    target = replace(TARGET, peak_int8_ops_per_s=16e9)
+    assert integer_roofline(graph(flops=2_000_000_000), target).of("conv") == pytest.approx(0.5 + 1e-3)
+    light = integer_roofline(graph(weight_bytes=1_000_000), target)
+    assert light.of("conv") == pytest.approx((250_000 + 250 + 500) / 1e6 + 1e-3)
+    assert light.of("add") == pytest.approx((500 + 250 + 8 * 125) / 1e6 + 1e-3)
+
+
+def test_a_target_without_a_rate_of_integers():
+    assert integer_roofline(graph(), TARGET) is None

@@ -19,6 +19,7 @@ from tvm_split.plan.programme import INF, Sum
 #: a network's weights and tensors in the programme's units
 UNITS = 1e4
 
+
 def add_memory(model: CutModel) -> Sum:
     """Bytes of the half, as a sum to limit or to minimise: its least value is what the half takes.
 

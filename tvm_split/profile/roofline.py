@@ -17,13 +17,22 @@ bench's own multiply-add loop), their operations over their time, as a share of 
 The median is 0.8, which the x86 files say. Nobody has measured an ARM board: those files say 0.5, an assumption.
 Between the kernels of EfficientNet-Lite0 the virtual machine, threads and cold caches took 10 us a layer. Measured
 costs replace all this.
+
+Integers: `peak_int8_ops_per_s`. Our kernels' hot loops (docs/arm.md) do eight products of 8 bits in the cycle in which
+NEON does four of float32, sixteen with dot products; x86 with VNNI four times those of float32.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tvm_split.costs import Costs
 from tvm_split.graph import Graph, Layer
 from tvm_split.targets.spec import TargetSpec
+
+
+#: bytes of a float32, and of what a quantised layer has in its place
+FLOAT_BYTES, CODE_BYTES = 4, 1
 
 
 def roofline(graph: Graph, target: TargetSpec) -> Costs:
@@ -32,18 +41,33 @@ def roofline(graph: Graph, target: TargetSpec) -> Costs:
     Bytes are the layer's weights, each distinct input once and its outputs, at the sizes the graph gives them. All
     arithmetic is priced at the float32 peak. An accelerator's tiling is not modelled.
     """
-    flops_per_s = target.peak_flops_per_s * target.efficiency
+    return _costs(graph, target, "peak_flops_per_s", target.peak_flops_per_s, moved_bytes)
+
+
+def integer_roofline(graph: Graph, target: TargetSpec) -> Costs | None:
+    """Costs of every layer computed on 8-bit integers, its float weights and tensors a byte an element.
+
+    `efficiency` is that of the float kernels. None when the target's file states no rate of 8-bit integers.
+    """
+    if target.peak_int8_ops_per_s is None:
+        return None
+    return _costs(graph, target, "peak_int8_ops_per_s", target.peak_int8_ops_per_s, moved_code_bytes)
+
+
+def _costs(graph: Graph, target: TargetSpec, rate: str, peak: float, moved: Callable[[Graph, Layer], float]) -> Costs:
     return Costs(
         target=target.name,
         source="roofline",
         layer_s={
-            layer.name: max(layer.flops / flops_per_s, moved_bytes(graph, layer) / target.memory_bandwidth_bytes_per_s)
+            layer.name: max(
+                layer.flops / (peak * target.efficiency), moved(graph, layer) / target.memory_bandwidth_bytes_per_s
+            )
             + target.layer_overhead_s
             for layer in graph.layers
         },
         provenance={
             "graph": graph.name,
-            "peak_flops_per_s": target.peak_flops_per_s,
+            rate: peak,
             "efficiency": target.efficiency,
             "memory_bandwidth_bytes_per_s": target.memory_bandwidth_bytes_per_s,
             "layer_overhead_s": target.layer_overhead_s,
@@ -55,3 +79,11 @@ def moved_bytes(graph: Graph, layer: Layer) -> int:
     """Bytes of the layer's weights, of each distinct input and of each output."""
     names = (*dict.fromkeys(layer.inputs), *layer.outputs)
     return layer.weight_bytes + sum(graph.tensor[name].size_bytes for name in names)
+
+
+def moved_code_bytes(graph: Graph, layer: Layer) -> float:
+    """`moved_bytes` where each float tensor is a byte an element, and so are the weights, taken as float32."""
+    names = (*dict.fromkeys(layer.inputs), *layer.outputs)
+    tensors = [graph.tensor[name] for name in names]
+    held = sum(tensor.elements * CODE_BYTES if tensor.is_float else tensor.size_bytes for tensor in tensors)
+    return held + layer.weight_bytes * CODE_BYTES / FLOAT_BYTES
