@@ -30,7 +30,6 @@ from tvm_split.costs import Costs
 from tvm_split.graph import Graph, Layer
 from tvm_split.targets.spec import TargetSpec
 
-
 #: bytes of a float32, and of what a quantised layer has in its place
 FLOAT_BYTES, CODE_BYTES = 4, 1
 
