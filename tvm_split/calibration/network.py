@@ -1,0 +1,73 @@
+"""What is known of a network before its bits are planned: statistics of its tensors, its weights, who shares codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import tvm
+
+from tvm_split.calibration.distortion import activation_choices, activation_distortions, weight_distortions
+from tvm_split.calibration.quantizers import held_choices
+from tvm_split.calibration.ranges import Choice, best_range
+from tvm_split.calibration.statistics import Statistics
+from tvm_split.costs import Costs
+from tvm_split.graph import DTYPE_BITS, Graph
+from tvm_split.passes.layer_weights import Weights, layer_weights
+from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.passes.same_codes import same_codes
+from tvm_split.plan.precision import EDGE_WIDTHS, INTEGER_BITS, Precision
+from tvm_split.plan.problem import Candidate
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """`statistics` of the float tensors that may be quantised, `weights` by layer, `groups` as same_codes has them."""
+
+    graph: Graph
+    statistics: Mapping[str, Statistics]
+    weights: Mapping[str, Weights] = field(default_factory=dict)
+    groups: Sequence[frozenset[str]] = ()
+
+    @classmethod
+    def of(cls, mod: tvm.IRModule, graph: Graph, statistics: Mapping[str, Statistics]) -> Calibrated:
+        return cls(graph, statistics, layer_weights(mod), same_codes(mod))
+
+    def precision(
+        self, widths: Sequence[int], cut_bits: Sequence[int], integer: Costs | None, fixed: Mapping[str, int]
+    ) -> Precision:
+        """What planners choose from: distortions as Auto-Split has them (KDD 2021, constraint 5b).
+
+        widths: bits that the edge's weights and tensors may have; cut_bits: those that a tensor may cross at.
+        """
+        below = [bits for bits in widths if bits < EDGE_WIDTHS[-1]]
+        of_tensors = sorted({*below, *(bits for bits in cut_bits if bits < EDGE_WIDTHS[-1])})
+        arrays = {name: (each.array, each.axis) for name, each in self.weights.items()}
+        return Precision(
+            widths=tuple(sorted(widths)),
+            weight_matrix={
+                name: (each.array.shape[each.axis], each.array.size // each.array.shape[each.axis])
+                for name, each in self.weights.items()
+            },
+            weight_distortion=weight_distortions(arrays, below),
+            tensor_distortion=activation_distortions(activation_choices(self.statistics, of_tensors)),
+            integer=integer,
+            fixed=fixed,
+        )
+
+    def held(self, candidate: Candidate) -> dict[str, Choice]:
+        """The quantiser of each tensor that the candidate's edge half holds as integers."""
+        bits = {name: width for name, width in candidate.tensor_bits.items() if width <= INTEGER_BITS}
+        return held_choices(self.statistics, bits, self.groups)
+
+    def sent(self, candidate: Candidate) -> dict[str, Quantizer]:
+        """The quantiser of each tensor that crosses at fewer bits than its own; that of the half, if it is as wide."""
+        held, found = self.held(candidate), {}
+        for part in candidate.crossing:
+            tensor = self.graph.tensor[part.tensor]
+            if not tensor.is_float or tensor.name in self.graph.inputs or part.bits >= DTYPE_BITS[tensor.dtype]:
+                continue
+            own = held.get(part.tensor)
+            choice = own if own is not None and own.quantizer.bits == part.bits else None
+            found[part.tensor] = (choice or best_range(self.statistics[part.tensor], part.bits)).quantizer
+        return found

@@ -1,0 +1,65 @@
+"""A candidate's edge half: cut out, its layers on integers where the candidate says so; and what it computes here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import tvm
+
+from tvm_split import extract, pipeline
+from tvm_split.layer_runner import LayerRunner
+from tvm_split.passes.annotate_precision import AnnotatePrecision
+from tvm_split.passes.assign_cut import AssignCut
+from tvm_split.passes.layering import LAYER, layer_calls
+from tvm_split.passes.partition import Partition, side_outputs
+from tvm_split.passes.quantize_cut import QUANTIZED, QuantizeCut, Quantizer
+from tvm_split.plan.precision import INTEGER_BITS
+from tvm_split.plan.problem import Candidate, Side
+
+
+def with_precision(half: tvm.IRModule, candidate: Candidate, held: Mapping[str, Quantizer]) -> tvm.IRModule:
+    """The edge half with the candidate's bits: integer layers; the half itself where nothing is quantised."""
+    weights = {name: bits for name, bits in candidate.weight_bits.items() if bits <= INTEGER_BITS}
+    readers = extract.graph(half).readers
+    senders = {str(callee.attrs[LAYER]) for _, callee in layer_calls(half) if QUANTIZED in callee.attrs}
+    # what is only sent is quantised once, for that
+    inside = {name: quantizer for name, quantizer in held.items() if not senders.issuperset(readers.get(name, ()))}
+    if not weights and not inside:
+        return half
+    return pipeline.quantized()(AnnotatePrecision(weights, inside)(half))
+
+
+class EdgeHalf:
+    """The half, compiled for this machine. BuildError as LayerRunner has it."""
+
+    def __init__(
+        self, mod: tvm.IRModule, candidate: Candidate, held: Mapping[str, Quantizer], sent: Mapping[str, Quantizer],
+        result_at: Side,
+    ) -> None:  # fmt: skip
+        steps = [AssignCut(candidate.edge_layers, result_at), QuantizeCut(sent)]
+        marked = tvm.transform.Sequential(steps)(mod)
+        crossing, at_edge, _ = side_outputs(marked)
+        self._names = tuple(dict.fromkeys((*crossing, *at_edge)))
+        self._quantizers = {
+            str(callee.attrs[LAYER]): json.loads(str(callee.attrs[QUANTIZED]))
+            for _, callee in layer_calls(marked)
+            if QUANTIZED in callee.attrs
+        }
+        self._runner = LayerRunner(with_precision(Partition("edge")(marked), candidate, held))
+
+    def run(self, sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the cloud reads of each crossing tensor, and the network outputs made on the edge, by tensor name."""
+        outputs = self._runner.graph.outputs
+        inputs = {name: sample[name] for name in self._runner.graph.inputs}
+        made = self._runner.run(inputs, outputs)
+        found: dict[str, np.ndarray] = {}
+        for name, held in zip(self._names, outputs, strict=True):
+            facts = self._quantizers.get(name)
+            if facts is None:
+                found[name] = made[held]
+            else:
+                centred = made[held].astype(np.float32) - np.float32(facts["zero_point"])
+                found[facts["tensor"]] = centred * np.float32(facts["scale"])
+        return found
