@@ -2,7 +2,7 @@
 
 An instruction adds `terms` products to each of its sums. Of pixels p, lanes (output channels) l and terms k it makes
 
-    C[p][l] += sum over k of (int32(A[p][k]) - offset) * int32(B[l][k])         int32, which wraps around
+    C[p][l] += sum over k of int32(A[p][k]) * int32(B[l][k])         int32, which wraps around
 
 The instructions of a processor stand in a file of their own (dot_x86.py): for each kind a `Dot` that is registered
 with the code of a call, and a function that chooses one by the target's features.
@@ -33,7 +33,6 @@ class Dot:
     data: dtype of A. A network's data are uint8: for int16 they are widened while they are copied, for int8 128 is
         subtracted from them.
     weight: dtype of B, int8 or int16; that of the packed weights.
-    offset: what the instruction itself subtracts from each element of A.
     scratch: vector registers that calls take beside the tile's sums, one pixel and weights.
     single: the kind to take where a call's pixels would not be side by side (strided convolutions).
 
@@ -46,14 +45,13 @@ class Dot:
     pixels: int = 1
     data: str = "uint8"
     weight: str = "int8"
-    offset: int = 0
     scratch: int = 0
     single: Dot | None = None
 
     @property
     def shift(self) -> int:
-        """What copy and instruction together subtract from each element of the data."""
-        return self.offset + (128 if self.data == "int8" else 0)
+        """What the copy subtracts from each element of the data."""
+        return 128 if self.data == "int8" else 0
 
     def intrin(self, lanes: int) -> str:
         """Name of the registered TensorIntrin. KeyError for lanes that no instruction has."""
@@ -114,4 +112,4 @@ def _description(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.B
         *outer, k = T.axis.remap("S" * (len(rows) + 1) + "R", loops)
         T.reads(c[tuple(outer)], a[(*outer[:-1], k)], b[outer[-1], k])
         T.writes(c[tuple(outer)])
-        T.buffer_store(c, c[tuple(outer)] + term(a[(*outer[:-1], k)], b[outer[-1], k], dot.offset), outer)
+        T.buffer_store(c, c[tuple(outer)] + term(a[(*outer[:-1], k)], b[outer[-1], k]), outer)

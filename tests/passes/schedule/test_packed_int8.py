@@ -128,7 +128,7 @@ def test_without_a_dot_product_a_layer_is_exact(case, monkeypatch):
 def _of_two_pixels(dot, lanes, a, b, c):
     """Two pixels by two channels, eight terms of each, as usmmla has them; here spelt out."""
     for p, lane in np.ndindex(dot.pixels, lanes):
-        products = [term(a[p, k], b[lane, k], dot.offset) for k in range(dot.terms)]
+        products = [term(a[p, k], b[lane, k]) for k in range(dot.terms)]
         T.buffer_store(c, sum(products, c[p, lane]), [p, lane])
 
 
@@ -139,7 +139,7 @@ def _of_two_pixels(dot, lanes, a, b, c):
      ("classifier", "sse2")],
 )  # fmt: skip
 def test_instructions_of_several_pixels_where_these_are_side_by_side(case, name, monkeypatch):
-    dot = register(Dot("test_two", terms=8, lanes=(2,), pixels=2, offset=5, single=SSE2_WORDS), _of_two_pixels)
+    dot = register(Dot("test_two", terms=8, lanes=(2,), pixels=2, data="int8", single=SSE2_WORDS), _of_two_pixels)
     monkeypatch.setattr(pack_int8, "dot_of", lambda _target: dot)
     target = cpu("x86-64")
     try:
