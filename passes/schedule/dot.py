@@ -5,7 +5,7 @@ An instruction adds `terms` products to each of its sums. Of pixels p, lanes (ou
     C[p][l] += sum over k of int32(A[p][k]) * int32(B[l][k])         int32, which wraps around
 
 The instructions of a processor stand in a file of their own (dot_x86.py): for each kind a `Dot` that is registered
-with the code of a call, and a function that chooses one by the target's features.
+with the code of a call, and a function that chooses one by the target's features. dot_kinds.py has them all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import tvm
 from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script.ir_builder import IRBuilder
@@ -60,23 +59,12 @@ class Dot:
         return f"tvm_split.{self.name}.{lanes}"
 
 
-#: every kind by its name, which annotates the kernels that are made for it
-DOTS: dict[str, Dot] = {}
-
 #: emits the code of one call: (the kind, lanes, A, B, C)
 Body = Callable[[Dot, int, tirx.Buffer, tirx.Buffer, tirx.Buffer], None]
 
 
-def dot_of(target: tvm.target.Target) -> Dot | None:
-    """The best kind that the target has; None where none is known."""
-    from tvm_split.passes.schedule import dot_arm, dot_x86  # here, as they import this file
-
-    found = (choose(target) for choose in (dot_x86.choose, dot_arm.choose))
-    return next((dot for dot in found if dot is not None), None)
-
-
 def register(dot: Dot, body: Body) -> Dot:
-    """Register the kind, and a TensorIntrin for each of its numbers of lanes; the kind itself.
+    """Register a TensorIntrin for each number of lanes of the kind; the kind itself.
 
     `body(dot, lanes, a, b, c)` is called inside the block of a TVMScript IRBuilder and emits stores to c (see
     dot_x86.py). The buffers are a [terms], b [lanes][terms], c [lanes] or, with more than one pixel, a
@@ -86,7 +74,6 @@ def register(dot: Dot, body: Body) -> Dot:
         TensorIntrin.register(
             dot.intrin(lanes), _function(dot, lanes, _description), _function(dot, lanes, body), override=True
         )
-    DOTS[dot.name] = dot
     return dot
 
 

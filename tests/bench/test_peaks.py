@@ -8,7 +8,8 @@ from tvm.target import codegen
 from tvm_split.bench.peak_kernels import dot_products, multiply_add, read
 from tvm_split.bench.peaks import CHAINS, STEPS, Limits, falling, measure, probes
 from tvm_split.passes.schedule import dot_x86
-from tvm_split.passes.schedule.dot import Dot, dot_of
+from tvm_split.passes.schedule.dot import Dot
+from tvm_split.passes.schedule.dot_kinds import dot_of
 from tvm_split.targets import load_target
 from tvm_split.tvm_target import resolve
 
