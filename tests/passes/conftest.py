@@ -4,6 +4,7 @@
 They hold no state, so one serves the whole session, and hypothesis may call a test that takes them many times.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from tvm import relax
 from tvm.ir.instrument import pass_instrument
 
 from tvm_split import extract, lower, pipeline
+from tvm_split.passes.layering import main_bindings
 from tvm_split.passes.partition import Partition, side_outputs
 from tvm_split.passes.schedule import RULE
 
@@ -108,6 +110,17 @@ def operators() -> Callable[[tvm.IRModule], list[str]]:
         return [value.op.name.split(".")[-1] for value in values if isinstance(value, relax.Call)]
 
     return names
+
+
+@pytest.fixture(scope="session")
+def conversions() -> Callable[[tvm.IRModule], Counter[str]]:
+    """How many operators of each name stand in `main` and are no layer."""
+
+    def count(mod: tvm.IRModule) -> Counter[str]:
+        values = [binding.value for binding in main_bindings(mod)[1]]
+        return Counter(str(v.op.name) for v in values if isinstance(v, relax.Call) and isinstance(v.op, tvm.ir.Op))
+
+    return count
 
 
 @pytest.fixture(scope="session")
