@@ -18,7 +18,8 @@ from tvm_split.passes.kernels.conv2d_dot import conv2d_dot, joins, pack_conv2d_d
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
 from tvm_split.passes.kernels.matmul_dot import matmul_dot, pack_matmul_dot
 from tvm_split.passes.kernels.window import axes_of
-from tvm_split.passes.schedule.dot import Dot, dot_of
+from tvm_split.passes.schedule.dot import Dot
+from tvm_split.passes.schedule.dot_kinds import dot_of
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, Tile, tile_time, tiles_of
 

@@ -82,10 +82,9 @@ def conv2d_packed(
     )  # fmt: skip
 
 
-def term(value: tirx.Expr, weight: tirx.Expr, offset: int = 0) -> tirx.Expr:
+def term(value: tirx.Expr, weight: tirx.Expr) -> tirx.Expr:
     """One product of integers, in int32, as dot product instructions are described; see schedule/dot.py."""
-    wide = value.astype("int32")
-    return (wide - tirx.IntImm("int32", offset) if offset else wide) * weight.astype("int32")
+    return value.astype("int32") * weight.astype("int32")
 
 
 def times(data: te.Tensor) -> Callable[[tirx.Expr, tirx.Expr], tirx.Expr]:

@@ -76,10 +76,7 @@ def conv2d_dot(
     sums = te.compute(
         int64(int(data.shape[0]), tiles, down.out, row, channels),
         lambda n, oo, h, w, oi: te.sum(
-            term(
-                read(n, oo, down.at(h, kh), w, kw, ko * dot.terms + ki), weight[oo, kh, kw, ko, oi, ki],
-                dot.offset,
-            ),
+            term(read(n, oo, down.at(h, kh), w, kw, ko * dot.terms + ki), weight[oo, kh, kw, ko, oi, ki]),
             axis=[kh, kw, ko, ki],
         ),
         name="sums", attrs=sums_attrs(tile) | {DOT: dot.name},
@@ -103,8 +100,7 @@ def converted(dot: Dot, value: tirx.Expr) -> tirx.Expr:
 def guarded(inside: list[tirx.Expr], value: tirx.Expr, other: int, dot: Dot) -> tirx.Expr:
     """The converted value where all conditions hold, else the other one, converted, too."""
     value = converted(dot, value)
-    shift = 128 if dot.data == "int8" else 0
-    return tirx.if_then_else(tirx.all(*inside), value, tirx.const(other - shift, dot.data)) if inside else value
+    return tirx.if_then_else(tirx.all(*inside), value, tirx.const(other - dot.shift, dot.data)) if inside else value
 
 
 def pad_attrs(ragged: bool) -> dict[str, object]:

@@ -25,7 +25,7 @@ from tvm import te, tirx
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.depthwise_wide import depthwise_wide
 from tvm_split.passes.kernels.window import KERNEL, axes_of, dilated, int64, within
-from tvm_split.passes.kernels.word_dot import VPDPBUSD, VPMADDWD, dot, dot_of, pack_words, word
+from tvm_split.passes.kernels.word_dot import VPDPBUSD, VPMADDWD, dot, pack_words, word, word_dot_of
 
 #: values of KERNEL
 WORDS, WORD_SUMS, WORD_ROWS = "depthwise_words", "depthwise_word_sums", "depthwise_word_rows"
@@ -87,7 +87,7 @@ def depthwise_int8(
 
     `padding` is top, left, bottom, right, of `pad_value`, the code of zero.
     """
-    name, whole = dot_of(target), dilated(weight, dilation)
+    name, whole = word_dot_of(target), dilated(weight, dilation)
     cut = cut_of(name, whole.shape[:2], strides) if name else None
 
     def kernel(x: te.Tensor, w: te.Tensor) -> te.Tensor:

@@ -56,7 +56,7 @@ def matmul_dot(
     ko, ki = te.reduce_axis((0, outer), "ko"), te.reduce_axis((0, inner), "ki")
     sums = te.compute(
         int64(tiles, filled, channels),
-        lambda oo, m, oi: te.sum(term(read(m, ko * dot.terms + ki), weight[oo, ko, oi, ki], dot.offset), axis=[ko, ki]),
+        lambda oo, m, oi: te.sum(term(read(m, ko * dot.terms + ki), weight[oo, ko, oi, ki]), axis=[ko, ki]),
         name="sums", attrs=sums_attrs(tile) | {DOT: dot.name},
     )  # fmt: skip
     return unpacked(sums, leading, out_channels, missing)

@@ -4,7 +4,7 @@
     Result:  vpdpbusd zmm;    in one lane: acc + (data & 255) * (weight << 24 >> 24) + ...
 
 Both forms give the same bits: no sum of four products of 8 bits leaves 32 bits, and nothing saturates. The first value
-lies in the lowest bits of its word. A kernel made with one of them is for a target of which `dot_of` names it.
+lies in the lowest bits of its word. A kernel made with one of them is for a target of which `word_dot_of` names it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,12 @@ WORD = "tvm_split.word"
 #: values in a word
 VALUES = {VPDPBUSD: 4, VPMADDWD: 2}
 _PURE = 1
-#: LLVM's names for each number of lanes
-_VPDPBUSD = {
-    16: "llvm.x86.avx512.vpdpbusd.512",
-    8: "llvm.x86.avx512.vpdpbusd.256",
-    4: "llvm.x86.avx512.vpdpbusd.128",
-}
-_VPMADDWD = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
+#: LLVM's names of the instructions, by the lanes of int32 in a register; schedule/dot_x86.py calls them, too
+LLVM_VPDPBUSD = {lanes: f"llvm.x86.avx512.vpdpbusd.{lanes * 32}" for lanes in (16, 8, 4)}
+LLVM_VPMADDWD = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
 
 
-def dot_of(target: tvm.target.Target) -> str | None:
+def word_dot_of(target: tvm.target.Target) -> str | None:
     """The better of the two that the target has for every vector that it has; None: neither."""
 
     def has(*features: str) -> bool:
@@ -74,9 +70,9 @@ def _lower_word(call: Call) -> tirx.Expr:
 def _lower_vpdpbusd(call: Call) -> tirx.Expr:
     total, data, weight = call.args
     lanes, number = _vector(call)
-    if lanes in _VPDPBUSD:
+    if lanes in LLVM_VPDPBUSD:
         parts = [tirx.reinterpret(f"int8x{4 * lanes}", word) for word in (data, weight)]
-        return tirx.call_llvm_pure_intrin(str(call.ty), _VPDPBUSD[lanes], total, *parts)
+        return tirx.call_llvm_pure_intrin(str(call.ty), LLVM_VPDPBUSD[lanes], total, *parts)
     for i in range(4):
         byte = (data >> number(8 * i)) & number(255)
         total = total + byte * ((weight << number(24 - 8 * i)) >> number(24))
@@ -86,9 +82,9 @@ def _lower_vpdpbusd(call: Call) -> tirx.Expr:
 def _lower_vpmaddwd(call: Call) -> tirx.Expr:
     total, data, weight = call.args
     lanes, number = _vector(call)
-    if lanes in _VPMADDWD:
+    if lanes in LLVM_VPMADDWD:
         parts = [tirx.reinterpret(f"int16x{2 * lanes}", word) for word in (data, weight)]
-        return total + tirx.call_llvm_pure_intrin(str(call.ty), _VPMADDWD[lanes], *parts)
+        return total + tirx.call_llvm_pure_intrin(str(call.ty), LLVM_VPMADDWD[lanes], *parts)
     for shift in (16, 0):
         a, b = ((word << number(shift)) >> number(16) for word in (data, weight))
         total = total + a * b

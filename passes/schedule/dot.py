@@ -2,10 +2,10 @@
 
 An instruction adds `terms` products to each of its sums. Of pixels p, lanes (output channels) l and terms k it makes
 
-    C[p][l] += sum over k of (int32(A[p][k]) - offset) * int32(B[l][k])         int32, which wraps around
+    C[p][l] += sum over k of int32(A[p][k]) * int32(B[l][k])         int32, which wraps around
 
 The instructions of a processor stand in a file of their own (dot_x86.py): for each kind a `Dot` that is registered
-with the code of a call, and a function that chooses one by the target's features.
+with the code of a call, and a function that chooses one by the target's features. dot_kinds.py has them all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import tvm
 from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script.ir_builder import IRBuilder
@@ -33,7 +32,6 @@ class Dot:
     data: dtype of A. A network's data are uint8: for int16 they are widened while they are copied, for int8 128 is
         subtracted from them.
     weight: dtype of B, int8 or int16; that of the packed weights.
-    offset: what the instruction itself subtracts from each element of A.
     scratch: vector registers that calls take beside the tile's sums, one pixel and weights.
     single: the kind to take where a call's pixels would not be side by side (strided convolutions).
 
@@ -46,14 +44,13 @@ class Dot:
     pixels: int = 1
     data: str = "uint8"
     weight: str = "int8"
-    offset: int = 0
     scratch: int = 0
     single: Dot | None = None
 
     @property
     def shift(self) -> int:
-        """What copy and instruction together subtract from each element of the data."""
-        return self.offset + (128 if self.data == "int8" else 0)
+        """What the copy subtracts from each element of the data."""
+        return 128 if self.data == "int8" else 0
 
     def intrin(self, lanes: int) -> str:
         """Name of the registered TensorIntrin. KeyError for lanes that no instruction has."""
@@ -62,23 +59,12 @@ class Dot:
         return f"tvm_split.{self.name}.{lanes}"
 
 
-#: every kind by its name, which annotates the kernels that are made for it
-DOTS: dict[str, Dot] = {}
-
 #: emits the code of one call: (the kind, lanes, A, B, C)
 Body = Callable[[Dot, int, tirx.Buffer, tirx.Buffer, tirx.Buffer], None]
 
 
-def dot_of(target: tvm.target.Target) -> Dot | None:
-    """The best kind that the target has; None where none is known."""
-    from tvm_split.passes.schedule import dot_arm, dot_x86  # here, as they import this file
-
-    found = (choose(target) for choose in (dot_x86.choose, dot_arm.choose))
-    return next((dot for dot in found if dot is not None), None)
-
-
 def register(dot: Dot, body: Body) -> Dot:
-    """Register the kind, and a TensorIntrin for each of its numbers of lanes; the kind itself.
+    """Register a TensorIntrin for each number of lanes of the kind; the kind itself.
 
     `body(dot, lanes, a, b, c)` is called inside the block of a TVMScript IRBuilder and emits stores to c (see
     dot_x86.py). The buffers are a [terms], b [lanes][terms], c [lanes] or, with more than one pixel, a
@@ -88,7 +74,6 @@ def register(dot: Dot, body: Body) -> Dot:
         TensorIntrin.register(
             dot.intrin(lanes), _function(dot, lanes, _description), _function(dot, lanes, body), override=True
         )
-    DOTS[dot.name] = dot
     return dot
 
 
@@ -114,4 +99,4 @@ def _description(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.B
         *outer, k = T.axis.remap("S" * (len(rows) + 1) + "R", loops)
         T.reads(c[tuple(outer)], a[(*outer[:-1], k)], b[outer[-1], k])
         T.writes(c[tuple(outer)])
-        T.buffer_store(c, c[tuple(outer)] + term(a[(*outer[:-1], k)], b[outer[-1], k], dot.offset), outer)
+        T.buffer_store(c, c[tuple(outer)] + term(a[(*outer[:-1], k)], b[outer[-1], k]), outer)

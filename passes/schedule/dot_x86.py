@@ -12,11 +12,8 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 from tvm.target import codegen
 
+from tvm_split.passes.kernels.word_dot import LLVM_VPDPBUSD, LLVM_VPMADDWD
 from tvm_split.passes.schedule.dot import Dot, register
-
-#: LLVM's intrinsics by the lanes of int32 in a register
-VPDPBUSD = {lanes: f"llvm.x86.avx512.vpdpbusd.{lanes * 32}" for lanes in (16, 8, 4)}
-VPMADDWD = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
 
 
 def _bytes(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer) -> None:
@@ -25,7 +22,7 @@ def _bytes(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer)
     weights = b.vload([0, 0], vector)
     sums = c.vload([0], total)
     T.buffer_store(
-        c, T.call_llvm_pure_intrin(total, VPDPBUSD[lanes], sums, T.reinterpret(vector, four), weights),
+        c, T.call_llvm_pure_intrin(total, LLVM_VPDPBUSD[lanes], sums, T.reinterpret(vector, four), weights),
         [T.ramp(0, 1, lanes)],
     )  # fmt: skip
 
@@ -34,7 +31,7 @@ def _words(dot: Dot, lanes: int, a: tirx.Buffer, b: tirx.Buffer, c: tirx.Buffer)
     vector, total = f"int16x{lanes * dot.terms}", f"int32x{lanes}"
     two = T.broadcast(T.reinterpret("int32", a.vload([0], "int16x2")), lanes)
     weights = b.vload([0, 0], f"{dot.weight}x{lanes * dot.terms}").astype(vector)
-    products = T.call_llvm_pure_intrin(total, VPMADDWD[lanes], T.reinterpret(vector, two), weights)
+    products = T.call_llvm_pure_intrin(total, LLVM_VPMADDWD[lanes], T.reinterpret(vector, two), weights)
     T.buffer_store(c, c.vload([0], total) + products, [T.ramp(0, 1, lanes)])
 
 

@@ -1,11 +1,13 @@
 """Functions of one tensor of 8-bit integers that give 8-bit integers: a table of all 256 results.
 
-    Given:   for i: out[i] = astype(clip(round(sigmoid((x[i] - zx) * sx) / sy) + zy, 0, 255), "uint8")
+    Given:   for i: out[i] = astype(clip(round(cos((x[i] - zx) * sx) / sy) + zy, 0, 255), "uint8")
     Result:  for k in 256: table[k] = the same of k;   for i in parallel: out[i] = table[x[i]]
 
 It is the same expression on the same numbers, so the same bits. Arithmetic alone is faster as vectors: a table is made
 where the expression has a call that is none of the processor's instructions (sigmoid of 451584 elements on a Zen 4
-took 0.55 of the time with AVX-512, 0.22 with AVX2). What tabulate_codes.py made a table of takes that one.
+took 0.55 of the time with AVX-512, 0.22 with AVX2). What tabulate_codes.py made a table of takes that one: here one
+is made of the functions that it does not know (log, power, sin, cos, tan, atan, sinh, cosh, asinh), in layers of their
+own.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ from tvm.s_tir import dlight
 from tvm_split.passes.kernels.conv2d import LANES, PIXELS, SUMS, UNPACK
 from tvm_split.passes.kernels.conv2d_dot import DOT
 from tvm_split.passes.kernels.window import KERNEL, PAD
-from tvm_split.passes.schedule.dot import DOTS, Dot, dot_of
+from tvm_split.passes.schedule.dot import Dot
+from tvm_split.passes.schedule.dot_kinds import DOTS
 from tvm_split.passes.schedule.hosts import whole_tiles
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.packed_around import MIN_LANES, Block, Loop, dividing, schedule_copy, schedule_pad
@@ -59,7 +60,6 @@ class Packed(dlight.ScheduleRule):
     def apply(self, func: tirx.PrimFunc, target: tvm.target.Target, _tunable: bool) -> s_tir.Schedule | None:
         if not isinstance(func, tirx.PrimFunc):
             return None
-        dot_of(target)  # which loads the files that fill DOTS
         try:
             return _scheduled(func, machine_of(target))
         except s_tir.ScheduleError as error:  # something around the kernel that no primitive can move

@@ -6,7 +6,7 @@ import pytest
 
 from tvm_split.assembly.aarch64 import hot
 from tvm_split.assembly.layers import LISTED, arm_target, assembly, integer_network, network
-from tvm_split.passes.schedule.dot import dot_of
+from tvm_split.passes.schedule.dot_kinds import dot_of
 
 #: least part of the instructions that multiplies vectors; a depthwise window reads each value for few products, and its
 #: loop holds the code of the border

@@ -9,21 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import relax
 
-from tvm_split import lower, pipeline
 from tvm_split.passes.pack_weights import PackWeights
 from tvm_split.passes.schedule.batch_matmul import BatchMatmul
 
-AVX512, AVX2, ARM = (
-    tvm.target.Target({"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2}),
-    tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v3", "num-cores": 2}),
-    tvm.target.Target("raspberry-pi/4b-aarch64"),
-)
 UNIT = 2.0**-24  # what rounding to float32 loses of a number, relative
-
-
-def runs(target):
-    host = tvm.target.Target({"kind": "llvm", "mcpu": tvm.target.codegen.llvm_get_system_cpu()})
-    return tvm.target.codegen.target_has_features("avx512f" if target is AVX512 else "avx2", host)
 
 
 def product(build, a, b, scale=0.125):
@@ -36,25 +25,12 @@ def product(build, a, b, scale=0.125):
     return build(body, a, b)
 
 
-def kernels(mod, target):
-    """What lowering makes of the module, before code: name of the rule -> kernel."""
-    with target:
-        lowered = tvm.transform.Sequential(lower.passes(target)[:-8])(pipeline.layers()(mod))
-    return {str(f.attrs["tvm_split.rule"]): f for f in lowered.functions.values() if "tvm_split.rule" in f.attrs}
-
-
-def check(build, a_shape, b_shape, seed=0):
+def check(build, check_bits, a_shape, b_shape, seed=0):
     rng = np.random.default_rng(seed)
     a, b = (rng.standard_normal(shape).astype("float32") for shape in (a_shape, b_shape))
     exact = np.maximum(0.125 * np.matmul(a.astype("float64"), b), 0)
     bound = (a_shape[-1] + 1) * UNIT * 1.01 * 0.125 * np.matmul(np.abs(a).astype("float64"), np.abs(b))
-    mod, results = product(build, a_shape, b_shape), []
-    for target in filter(runs, (AVX2, AVX512)):
-        vm = relax.VirtualMachine(tvm.compile(mod, target, relax_pipeline=pipeline.cpu(target)), tvm.cpu())
-        results.append(vm["main"](tvm.runtime.tensor(a), tvm.runtime.tensor(b)).numpy())
-        assert (np.abs(results[-1] - exact) <= bound).all()
-    for other in results[1:]:
-        np.testing.assert_array_equal(results[0].view("uint32"), other.view("uint32"))
+    check_bits(product(build, a_shape, b_shape), (a, b), exact, bound)
 
 
 CASES = {
@@ -68,41 +44,42 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_within_the_bound_of_the_sum_and_the_same_bits(build, case):
-    check(build, *CASES[case])
+def test_within_the_bound_of_the_sum_and_the_same_bits(build, check_bits, case):
+    check(build, check_bits, *CASES[case])
 
 
 @settings(max_examples=12, deadline=None)
 @given(st.data())
-def test_any_shape(build, data):
+def test_any_shape(build, check_bits, data):
     draw = lambda *range_: data.draw(st.integers(*range_))  # noqa: E731
     rows, terms, columns, rank = draw(1, 60), draw(1, 70), draw(1, 90), draw(0, 2)
     extents = [draw(1, 3) for _ in range(rank)]
     lead = [[extent if data.draw(st.booleans()) else 1 for extent in extents] for _ in range(2)]
-    check(build, (*lead[0], rows, terms), (*lead[1][draw(0, rank) :], terms, columns), draw(0, 99))
+    check(build, check_bits, (*lead[0], rows, terms), (*lead[1][draw(0, rank) :], terms, columns), draw(0, 99))
 
 
-@pytest.mark.parametrize("target", [AVX2, AVX512, ARM], ids=["avx2", "avx512", "arm"])
-def test_the_rule_takes_it_and_multiplies_vectors(build, target):
-    found = kernels(product(build, (2, 37, 64), (2, 64, 45)), target)
-    assert list(found) == ["BatchMatmul"]
-    func = found["BatchMatmul"].with_attr("global_symbol", "main")
+@pytest.mark.parametrize("processor", ["avx2", "avx512", "arm"])
+def test_the_rule_takes_it_and_multiplies_vectors(build, processors, scheduled, processor):
+    target = processors[processor]
+    ((rule, kernel),) = scheduled(product(build, (2, 37, 64), (2, 64, 45)), target)
+    assert rule == "BatchMatmul"
+    func = kernel.with_attr("global_symbol", "main")
     assembly = tvm.compile(tvm.IRModule({"main": func}), target).mod.inspect_source("s")
-    vector = {AVX2: r"vfmadd\w+ps\t.*ymm", AVX512: r"vfmadd\w+ps\t.*zmm", ARM: r"fmla\tv\d+\.4s"}[target]
-    scalar = r"\tfmadd\ts" if target is ARM else r"\tvfmadd\w+ss\t"
+    vector = {"avx2": r"vfmadd\w+ps\t.*ymm", "avx512": r"vfmadd\w+ps\t.*zmm", "arm": r"fmla\tv\d+\.4s"}[processor]
+    scalar = r"\tfmadd\ts" if processor == "arm" else r"\tvfmadd\w+ss\t"
     assert len(re.findall(vector, assembly)) >= 6 and not re.findall(scalar, assembly)
 
 
-def test_other_functions_are_left_alone(build):
-    with AVX2:
+def test_other_functions_are_left_alone(build, processors):
+    with processors["avx2"]:
         plain = relax.transform.LegalizeOps()(product(build, (8, 8), (8, 8)))
     funcs = [f for f in plain.functions.values() if isinstance(f, tvm.tirx.PrimFunc)]
-    assert funcs and all(BatchMatmul().apply(func, AVX2, False) is None for func in funcs)
+    assert funcs and all(BatchMatmul().apply(func, processors["avx2"], False) is None for func in funcs)
 
 
 @pytest.mark.parametrize("a, b", [((3, 8), (8, 40)), ((40, 8), (8, 3)), ((8,), (8, 9)), ((9, 8), (8,))])
-def test_vectors_and_few_rows_stay(build, caplog, a, b):
+def test_vectors_and_few_rows_stay(build, processors, caplog, a, b):
     before = build(lambda emit, x, y: emit(relax.op.matmul(x, y)), a, b)
     with caplog.at_level("INFO", "tvm_split.passes"):
-        assert PackWeights(AVX2)(before).same_as(before)
+        assert PackWeights(processors["avx2"])(before).same_as(before)
     assert "too few rows or columns" in caplog.text

@@ -54,9 +54,7 @@ def dot_products(symbol: str, threads: int, chains: int, steps: int, dot: Dot) -
     step, k = te.reduce_axis((0, steps), "step"), te.reduce_axis((0, dot.terms), "k")
     out = te.compute(
         (threads, chains, dot.pixels, lanes),
-        lambda _thread, chain, pixel, lane: te.sum(
-            term(data[chain, pixel, k], weights[lane, k], dot.offset), axis=[step, k]
-        ),
+        lambda _thread, chain, pixel, lane: te.sum(term(data[chain, pixel, k], weights[lane, k]), axis=[step, k]),
         name="out",
     )
     sch = s_tir.Schedule(te.create_prim_func([data, weights, out]))

@@ -19,7 +19,8 @@ import tvm
 from tvm_split.bench.engines import ArrayType
 from tvm_split.bench.peak_kernels import dot_products, multiply_add, read
 from tvm_split.bench.worker import Worker
-from tvm_split.passes.schedule.dot import Dot, dot_of
+from tvm_split.passes.schedule.dot import Dot
+from tvm_split.passes.schedule.dot_kinds import dot_of
 from tvm_split.passes.schedule.machine import machine_of
 
 #: independent multiply-adds in flight: more than latency x units of any processor here (4 x 2), few enough for the 16

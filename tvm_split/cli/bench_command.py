@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tvm_split.cli.command import Progress, SplitCommand
-from tvm_split.cli.options import DATABASE, NETWORK, shared
+from tvm_split.cli.options import DATABASE, JSON, NETWORK, QUIET, shared, target_option
 from tvm_split.cli.plan_commands import MODEL_HELP
 
 
@@ -20,13 +20,7 @@ from tvm_split.cli.plan_commands import MODEL_HELP
     help="int8: quantise MODEL first with onnxruntime's static quantiser (QDQ, per channel), unless it is quantised, "
     "and time our float32 network too. Without it, MODEL as it is.",
 )
-@click.option(
-    "--target",
-    default="host",
-    show_default=True,
-    metavar="TARGET",
-    help="What to compile for; it must run on this machine.",
-)
+@target_option("What to compile for; it must run on this machine.")
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -55,9 +49,9 @@ from tvm_split.cli.plan_commands import MODEL_HELP
     metavar="FILE|FOLDER",
     help="Samples: the first is run, and up to 8 calibrate int8. Without it, random numbers.",
 )
-@shared((DATABASE,))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+@DATABASE
+@JSON
+@QUIET
 def bench(
     model: str, precision: str | None, target: str, threads: int | None, repeats: int, default: bool, data: Path | None,
     shapes: tuple[tuple[str, tuple[int, ...]], ...], database: Path | None, as_json: bool, quiet: bool,

@@ -121,8 +121,20 @@ MODEL = (
                       "imagenet, efficientnet-lite0, plate or a .toml file of mean, std, scale, channels, layout."),
 )  # fmt: skip
 
-DATABASE = click.option("--database", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-                        help="Use the schedules that `tvm-split tune` found, a folder that it made.")  # fmt: skip
+
+def target_option(text: str) -> Callable[[Any], Any]:
+    """--target of a command for one machine; `text` is its help."""
+    return click.option("--target", default="host", show_default=True, metavar="TARGET", help=text)
+
+
+def database_option(text: str) -> Callable[[Any], Any]:
+    """--database, the folder of `tune`; `text` is its help."""
+    return click.option("--database", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help=text)
+
+
+DATABASE = database_option("Use the schedules that `tvm-split tune` found, a folder that it made.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
+QUIET = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 
 REQUEST = (
     MODEL[0],
@@ -172,9 +184,9 @@ OUTPUT = (
     click.option("--top", type=click.IntRange(1), default=8, show_default=True,
                  help="How many splits the table shows. --json holds every split whose accuracy was checked: the "
                       "soonest few of each width, and those that win at another uplink rate."),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."),
+    JSON,
     click.option("--explain", is_flag=True, help="Print on stderr what each pass found, and why it left things alone."),
-    click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
+    QUIET,
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvm_split.cli.command import Progress, SplitCommand
+from tvm_split.cli.options import JSON
 from tvm_split.errors import BundleError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ INPUT_HELP = (
     ".npz with one array for each input, .npy, or a picture (for a network that takes the raw uint8 frame: scaled and "
     "cropped). The first sample is run."
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
 VERSION = 1
 
 

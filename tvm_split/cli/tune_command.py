@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvm_split.cli.command import BUG, INTERRUPTED, Failure, Progress, SplitCommand
-from tvm_split.cli.options import MODEL, shared
+from tvm_split.cli.options import JSON, MODEL, QUIET, database_option, shared, target_option
 from tvm_split.cli.plan_commands import MODEL_HELP
 
 if TYPE_CHECKING:
@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=SplitCommand, epilog=MODEL_HELP, short_help="Search for faster schedules of the costliest layers.")
 @shared(MODEL)
-@click.option(
-    "--target",
-    default="host",
-    show_default=True,
-    metavar="TARGET",
-    help="What to tune for: a name of `tvm-split targets`, or a .toml file.",
-)
+@target_option("What to tune for: a name of `tvm-split targets`, or a .toml file.")
 @click.option("--tracker", metavar="HOST:PORT", help="RPC tracker of boards to tune on. Lab networks only.")
 @click.option("--key", metavar="KEY", help="The boards' key at the tracker.")
 @click.option(
@@ -47,14 +41,9 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Without --layers: tune the costliest layers that take this share of the time together.",
 )
-@click.option(
-    "--database",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="The folder of trials and decisions. Without it, `tuned` in $TVM_SPLIT_CACHE or ~/.cache/tvm-split.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")  # fmt: skip
+@database_option("The folder of trials and decisions. Without it, `tuned` in $TVM_SPLIT_CACHE or ~/.cache/tvm-split.")
+@JSON
+@QUIET
 def tune(
     model: str, shapes: tuple[tuple[str, tuple[int, ...]], ...], preprocess: str | None, target: str,
     tracker: str | None, key: str | None, trials: int, layers: int | None, share: float, database: Path | None,

@@ -1,5 +1,7 @@
 """Layers of 8-bit codes that are no convolution: NumPy's numbers for any shape, whichever rule takes them."""
 
+import re
+
 import numpy as np
 import pytest
 import tvm
@@ -19,6 +21,8 @@ RUN = [HOST] + [
     if tvm.target.codegen.target_has_features(need, HOST)
 ]
 BOARD = tvm.target.Target("raspberry-pi/4b-aarch64")
+#: a vector of the board among operands
+VECTORS = r"\tv\d+\.\d+[bhs]|\tq\d+"
 SCALE, ZERO = np.float32(0.0625), 9  # a power of two: sums and products of codes are exact, so every bit is known
 
 
@@ -77,11 +81,25 @@ LAYERS = {
         (1, 14, 12, 48),
     ),
 }  # fmt: skip
+#: the rules of those that are not elementwise
+TAKEN_BY = {
+    "transpose": "Transpose", "max_pool": "Pool", "mean_pool": "Pool", "global_sum": "Reduction",
+    "global_mean": "Reduction",
+}  # fmt: skip
 
 
 def compiled(func, target):
     found = schedule("layer", func, target, RULES)
     return tvm.compile(tvm.IRModule({"main": found.with_attr("global_symbol", "main")}), target), str(found.attrs[RULE])
+
+
+def assembly_of(library):
+    (assembly,) = (m.inspect_source("asm") for m in (library.mod, *library.mod.imports) if m.kind == "llvm")
+    return assembly
+
+
+def rounding_calls(assembly):
+    return re.findall(r"\t(?:callq?|jmpq?|bl?)\t.*(?:round|rint|nearbyint).*", assembly)
 
 
 def check(func, reference, shapes, target):
@@ -102,14 +120,16 @@ def test_layers_are_exact_and_call_nothing(kernel, name, target):
     func = kernel(body, *shapes, dtype="uint8")
     library, rule = check(func, reference, shapes, target)
     assert rule != "Default"
-    (assembly,) = (m.inspect_source("asm") for m in (library.mod, *library.mod.imports) if m.kind == "llvm")
-    assert not any("call" in line and ("round" in line or "rint" in line) for line in assembly.splitlines())
+    assert not rounding_calls(assembly_of(library))
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_layers_compile_for_the_board(kernel, name):
+def test_layers_have_their_rule_and_vectors_on_the_board(kernel, name):
     body, _, *shapes = LAYERS[name]
-    compiled(kernel(body, *shapes, dtype="uint8"), BOARD)
+    library, rule = compiled(kernel(body, *shapes, dtype="uint8"), BOARD)
+    assembly = assembly_of(library)
+    assert rule == TAKEN_BY.get(name, "Elementwise")
+    assert re.search(VECTORS, assembly) and not rounding_calls(assembly)
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)

@@ -9,7 +9,7 @@ from tvm import te, tirx
 
 from tvm_split.passes.kernels.depthwise_int8 import cut_of, depthwise_int8
 from tvm_split.passes.kernels.window import int64
-from tvm_split.passes.kernels.word_dot import VPDPBUSD, VPMADDWD, dot_of
+from tvm_split.passes.kernels.word_dot import VPDPBUSD, VPMADDWD, word_dot_of
 from tvm_split.passes.schedule import RULE, RULES, schedule
 
 
@@ -97,7 +97,7 @@ def check(target, x_shape, kernel, strides=(1, 1), padding=(0, 0, 0, 0), dilatio
     ids=str,
 )
 def test_sums_and_codes_are_exact(name, shape):
-    assert check(cpu(name), **shape) == ("DepthwiseInt8" if dot_of(cpu(name)) else "DepthwiseWide")
+    assert check(cpu(name), **shape) == ("DepthwiseInt8" if word_dot_of(cpu(name)) else "DepthwiseWide")
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -128,7 +128,7 @@ def test_windows_too_large_to_write_out_are_exact():
     [("cascadelake", VPDPBUSD), ("alderlake", VPDPBUSD), ("skylake-avx512", VPMADDWD), ("x86-64", VPMADDWD)],
 )
 def test_targets_have_their_products(name, wanted):
-    assert dot_of(cpu(name)) == wanted
+    assert word_dot_of(cpu(name)) == wanted
 
 
 @pytest.mark.parametrize(

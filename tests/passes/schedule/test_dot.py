@@ -9,7 +9,8 @@ import tvm
 from tvm import s_tir, te
 from tvm.script.ir_builder import tirx as T
 
-from tvm_split.passes.schedule.dot import DOTS, Dot, dot_of, register, term
+from tvm_split.passes.schedule.dot import Dot, register, term
+from tvm_split.passes.schedule.dot_kinds import DOTS, dot_of
 from tvm_split.passes.schedule.dot_x86 import NEEDS
 
 #: a processor that has each kind
@@ -59,7 +60,7 @@ def blocks(dot, lanes, steps, stride):
 
     def element(p, lane):
         value = data[p * stride if dot.pixels > 1 else 0, step * dot.terms + k]
-        return te.sum(term(value, weight[step, lane, k], dot.offset), axis=[step, k])
+        return te.sum(term(value, weight[step, lane, k]), axis=[step, k])
 
     return te.create_prim_func([data, weight, te.compute((dot.pixels, lanes), element, name="sums")])
 
@@ -80,7 +81,7 @@ def check(dot, lanes, target, values):
     arrays = [tvm.runtime.tensor(array) for array in (data, weights)]
     tvm.compile(tensorized(dot, lanes), target=target).mod["main"](*arrays, found)
     flat = weights.transpose(0, 2, 1).reshape(-1, lanes).astype("int64")
-    np.testing.assert_array_equal(found.numpy(), (data[: dot.pixels].astype("int64") - dot.offset) @ flat)
+    np.testing.assert_array_equal(found.numpy(), data[: dot.pixels].astype("int64") @ flat)
 
 
 def numbers(dot, lanes, steps=3):
@@ -122,15 +123,12 @@ def _plain(dot, lanes, a, b, c):
     for p, lane in itertools.product(range(dot.pixels), range(lanes)):
         total = c[p, lane]
         for k in range(dot.terms):
-            total = total + term(a[p, k], b[lane, k], dot.offset)
+            total = total + term(a[p, k], b[lane, k])
         T.buffer_store(c, total, [p, lane])
 
 
-@pytest.mark.parametrize("offset", [0, 128])
-def test_several_pixels_in_a_call(offset):
-    dot = register(Dot(f"test_pixels_{offset}", terms=8, lanes=(2,), pixels=2, offset=offset), _plain)
-    try:
-        for values in numbers(dot, 2):
-            check(dot, 2, HOST, values)
-    finally:
-        del DOTS[dot.name]
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_several_pixels_in_a_call(dtype):
+    dot = register(Dot(f"test_pixels_{dtype}", terms=8, lanes=(2,), pixels=2, data=dtype), _plain)
+    for values in numbers(dot, 2):
+        check(dot, 2, HOST, values)

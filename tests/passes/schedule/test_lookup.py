@@ -43,7 +43,7 @@ def run(func, x, made):
     return tensors[1].numpy()
 
 
-@pytest.mark.parametrize("curve", [sigmoid, swish, tirx.tanh])
+@pytest.mark.parametrize("curve", [sigmoid, swish, tirx.tanh, tirx.cos])
 @pytest.mark.parametrize("given, made", [("uint8", "uint8"), ("int8", "int8"), ("int8", "uint8")])
 def test_every_code_has_the_bits_of_the_arithmetic(curve, given, made):
     shape = (1, 17, 13, 24)  # a whole number of no vector

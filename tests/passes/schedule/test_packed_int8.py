@@ -12,7 +12,8 @@ from tvm_split.passes import pack_int8
 from tvm_split.passes.kernels.conv2d import term
 from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.pack_int8 import conv2d_int8, matmul_int8
-from tvm_split.passes.schedule.dot import DOTS, Dot, register
+from tvm_split.passes.schedule.dot import Dot, register
+from tvm_split.passes.schedule.dot_kinds import DOTS
 from tvm_split.passes.schedule.dot_x86 import SSE2_WORDS
 from tvm_split.passes.schedule.packed import Packed
 
@@ -128,7 +129,7 @@ def test_without_a_dot_product_a_layer_is_exact(case, monkeypatch):
 def _of_two_pixels(dot, lanes, a, b, c):
     """Two pixels by two channels, eight terms of each, as usmmla has them; here spelt out."""
     for p, lane in np.ndindex(dot.pixels, lanes):
-        products = [term(a[p, k], b[lane, k], dot.offset) for k in range(dot.terms)]
+        products = [term(a[p, k], b[lane, k]) for k in range(dot.terms)]
         T.buffer_store(c, sum(products, c[p, lane]), [p, lane])
 
 
@@ -139,14 +140,12 @@ def _of_two_pixels(dot, lanes, a, b, c):
      ("classifier", "sse2")],
 )  # fmt: skip
 def test_instructions_of_several_pixels_where_these_are_side_by_side(case, name, monkeypatch):
-    dot = register(Dot("test_two", terms=8, lanes=(2,), pixels=2, offset=5, single=SSE2_WORDS), _of_two_pixels)
+    dot = register(Dot("test_two", terms=8, lanes=(2,), pixels=2, data="int8", single=SSE2_WORDS), _of_two_pixels)
     monkeypatch.setattr(pack_int8, "dot_of", lambda _target: dot)
+    monkeypatch.setitem(DOTS, dot.name, dot)
     target = cpu("x86-64")
-    try:
-        func, arrays, expected = layer(case, target)
-        mod = scheduled(func, target)
-    finally:
-        del DOTS[dot.name]
+    func, arrays, expected = layer(case, target)
+    mod = scheduled(func, target)
     assert f'"tvm_split.dot": "{name}"' in func.script()
     np.testing.assert_array_equal(compute(mod, target, arrays, expected.shape), expected)
 
