@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from types import MappingProxyType
 
+from tvm_split.caches import L1, L2, cache_bytes
 from tvm_split.errors import TargetError
 from tvm_split.targets.spec import TargetSpec
 
@@ -65,8 +66,8 @@ def host() -> TargetSpec:
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         tvm_target=MappingProxyType({"kind": "llvm", "mcpu": "native"}),
         vector_bits=vector_bits,
-        l1_bytes=_cache_bytes("1", "Data"),
-        l2_bytes=_cache_bytes("2", "Unified"),
+        l1_bytes=cache_bytes(*L1),
+        l2_bytes=cache_bytes(*L2),
         sources=MappingProxyType(SOURCES),
     )
 
@@ -101,14 +102,6 @@ def _clock_hz(cpuinfo: str) -> float:
             "with peak_flops_per_s and give its path"
         )
     return max(map(float, clocks)) * 1e6
-
-
-def _cache_bytes(level: str, kind: str) -> int | None:
-    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        if _read(folder / "level").strip() == level and _read(folder / "type").strip() == kind:
-            size = re.fullmatch(r"([0-9]+)([KM]?)", _read(folder / "size").strip())
-            return None if size is None else int(size[1]) * {"": 1, "K": 2**10, "M": 2**20}[size[2]]
-    return None
 
 
 def _read(path: str | Path) -> str:
