@@ -235,6 +235,10 @@ def test_lists(command: str) -> None:
     assert done.exit_code == 0 and len(done.output.splitlines()) > 5
 
 
+def test_targets_say_that_peaks_are_computed() -> None:
+    assert "Peaks are computed as cores x clock" in call("targets").stdout
+
+
 def test_a_reader_that_stops_early_is_no_error() -> None:
     script = f"{sys.executable} -m tvm_split.cli zoo | head -1 >/dev/null; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
