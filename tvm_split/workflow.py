@@ -12,6 +12,7 @@ from tvm_split import accuracy, calibrate, data, frontend, pipeline
 from tvm_split.accuracy import Accuracy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
+from tvm_split.cautions import few_samples, fixed_widths
 from tvm_split.choice import (
     SWEEP,
     Scored,
@@ -133,7 +134,9 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     chosen = choose(scored, request.tolerance)
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
     spans = envelope(problem, allowed, *SWEEP)
-    warnings += _constants(chosen.candidate, ranges)
+    warnings += _constants(chosen.candidate, ranges) + fixed_widths(problem, candidates)
+    if request.data is not None:  # of random inputs `_batches` says worse
+        warnings += few_samples(found, request.min_agreement)
     return PlanResult(request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges)
 
 
