@@ -18,6 +18,7 @@ from tvm_split.plan.problem import Candidate
 from tvm_split.plan_json import to_json
 from tvm_split.targets import load_target
 from tvm_split.tune.apply import database_of, taking
+from tvm_split.tune.database import Database
 from tvm_split.versions import versions
 from tvm_split.workflow import PlanResult, Progress, quiet
 
@@ -28,7 +29,7 @@ def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, forc
     BundleError when `out` exists (and `force` does not replace it) or cannot be written; BuildError as `compile_half`.
     """
     candidate, graph, problem = result.chosen.candidate, result.graph, result.problem
-    with new_folder(out, force) as folder, database_of(result.request):
+    with new_folder(out, force) as folder, database_of(result.request) as use:
         facts, names = build_halves(result, candidate, folder, progress)
         write_json(folder / PLAN, to_json(result))
         names.append(PLAN)
@@ -42,7 +43,7 @@ def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, forc
         facts |= {
             "model": graph.name, "kind": candidate.kind, "inputs": inputs, "outputs": outputs,
             "result_at": problem.result_at, "targets": {"edge": result.request.edge, "cloud": result.request.cloud},
-            "versions": versions(),
+            "versions": versions(), "database": None if use is None else database_facts(use.database),
         }  # fmt: skip
         write_manifest(folder, facts, problem.link, names)
     return Bundle.open(out)
@@ -89,6 +90,11 @@ def _codec(candidate: Candidate) -> dict[str, Any] | None:
         return None
     (frame,) = candidate.crossing
     return {"name": frame.codec, "shape": list(frame.shape), "quality": QUALITY, "bytes": frame.size_bytes}
+
+
+def database_facts(database: Database) -> dict[str, str]:
+    """What the manifest says of the tuned schedules that the halves were compiled with."""
+    return {"name": database.folder.resolve().name, "sha256": database.digest()}
 
 
 def _facts(tensor: Tensor) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import tvm
 from tvm import relax, s_tir
 from tvm.s_tir.schedule import Trace
 
-from tvm_split import lower
+from tvm_split import lower, workflow
 from tvm_split.compile_half import compile_half
 from tvm_split.errors import TuneError
 from tvm_split.passes.schedule import FAILED
@@ -186,6 +187,24 @@ def test_databases_that_cannot_be_used(database, kernels, target, tmp_path):
     (database.folder / FACTS).write_text(json.dumps({"version": 2}))
     with pytest.raises(TuneError, match="expected version 1"):
         Database.open(database.folder)
+
+
+def test_a_bundle_tells_which_database_its_halves_were_compiled_with(database, model, kernels, target, tmp_path):
+    """By the folder's name and its decisions: where it lies and what was tried change nothing."""
+
+    def compiled(name, folder):
+        request = workflow.Request(model, edge="host", cloud="host", database=folder)
+        return workflow.compile(request, tmp_path / name).bundle.manifest["database"]
+
+    assert compiled("plain", None) is None
+    told = compiled("tuned-bundle", database.folder)
+    assert told == {"name": "tuned", "sha256": database.digest()} and len(told["sha256"]) == 64
+    moved = Database.open(shutil.copytree(database.folder, tmp_path / "elsewhere"))
+    (moved.find(facts(target)).trials(kernels[0].key, "space") / "log").touch()
+    assert moved.digest() == database.digest()
+    here = database.find(facts(target))
+    here.decide(kernels[0].key, dataclasses.replace(here.decision(kernels[0].key), trace=None))
+    assert moved.digest() != database.digest()
 
 
 def test_two_cannot_tune_into_one_place(database, target):

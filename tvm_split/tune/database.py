@@ -101,6 +101,13 @@ class Database:
         found = [_read(path) for path in sorted(self.folder.glob(f"*/{TARGET}"))]
         return [str(facts.get("name")) for facts in found if isinstance(facts, dict)]
 
+    def digest(self) -> str:
+        """SHA-256 of what compiling reads: every decision, with its place in the folder."""
+        found = hashlib.sha256()
+        for path in sorted(self.folder.glob(f"*/*/{DECISION}")):
+            found.update(f"{path.relative_to(self.folder)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        return found.hexdigest()
+
     def of(self, name: str, target: dict[str, Any]) -> TargetFolder:
         """The target's part; `target` is what TVM's target exports. Nothing is written."""
         return TargetFolder(self.folder / f"{name}-{target_key(target)}", name, target)
