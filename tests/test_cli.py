@@ -61,7 +61,9 @@ def result_of(request: workflow.Request) -> Any:
     costs = Costs("t", "test", {"a": 0.1, "b": 0.2})
     return SimpleNamespace(
         request=request, graph=SimpleNamespace(name="net"), chosen=scored, candidates=(scored,), spans=(),
-        problem=SimpleNamespace(link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs), warnings=("No --data was given.",),
+        problem=SimpleNamespace(
+            link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs, memory_bytes=request.memory_bytes
+        ), warnings=("No --data was given.",),
     )  # fmt: skip
 
 
