@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tvm_split import calibrate, extract, pipeline
+from tvm_split import calibrate, explain, extract, pipeline
 from tvm_split.bundle import PLAN, Bundle, write_manifest
 from tvm_split.bundle_folder import canonical_json, new_folder, write_json
 from tvm_split.compile_half import baseline, compile_half, device, weights_digest, with_fingerprint
@@ -21,6 +22,8 @@ from tvm_split.tune.apply import database_of, taking
 from tvm_split.tune.database import Database
 from tvm_split.versions import versions
 from tvm_split.workflow import PlanResult, Progress, quiet
+
+log = logging.getLogger(__name__)
 
 
 def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, force: bool = False) -> Bundle:
@@ -71,12 +74,14 @@ def build_halves(
     compiled_for = {}
     for side, mod in modules.items():
         progress(f"compiling the {side} half for {own[side].name}")
+        log.info("the %s half as compiled for %s:", side, own[side].name)
         with taking(progress):
             compile_half(mod, own[side], folder / f"{side}.so")
         compiled_for[side] = own[side].facts()
         if twin.facts() != own[side].facts():
             progress(f"compiling the {side} half's twin for {twin.name}")
-            compile_half(mod, twin, folder / f"{side}_host.so")
+            with explain.heard():  # passes would say of the twin what they said of the half
+                compile_half(mod, twin, folder / f"{side}_host.so")
             compiled_for[f"{side}_host"] = twin.facts()
     halves = {role: f"{role}.so" for role in compiled_for}
     payload = {"bytes": sum(part["size_bytes"] for part in parts), "parts": parts, "codec": _codec(candidate)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ from tvm_split.tvm_target import resolve
 
 if TYPE_CHECKING:
     import tvm
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 Batches = list[Mapping[str, Any]]
@@ -172,6 +175,7 @@ def _as_compiled(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tuple[Gra
     target = resolve(edge)
     if target.kind.name != "llvm":
         return graph, [f"'{edge.name}' is no CPU target, so the scratch memory of its kernels is not known or counted."]
+    log.info("each layer as compiled for the edge, %s:", edge.name)
     return with_scratch(mod, graph, target), []
 
 
