@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from types import MappingProxyType
 
+from tvm_split.caches import L1, L2, cache_bytes
 from tvm_split.errors import TargetError
 from tvm_split.targets.spec import TargetSpec
 
@@ -31,7 +32,8 @@ SOURCES = {
     "cores": "os.cpu_count(); the same threads as TVM's target gets",
     "memory_bytes": "os.sysconf: pages of physical memory",
     "vector_bits": "/proc/cpuinfo: widest of avx512f, fma, sse2, asimd",
-    "peak_flops_per_s": "cores x clock x 32 (AVX-512 or AVX2 with FMA) or 8 (SSE2, NEON) operations a cycle",
+    "peak_flops_per_s": "cores x clock x 32 (AVX-512 or AVX2 with FMA) or 8 (SSE2, NEON) operations a cycle; the clock "
+    "is cpufreq's highest, else that of /proc/cpuinfo, in a virtual machine the base clock: the processor may do more",
     "l1_bytes": "/sys/devices/system/cpu/cpu0/cache",
     "l2_bytes": "/sys/devices/system/cpu/cpu0/cache",
     "memory_bandwidth_bytes_per_s": "assumption: 20 GB/s; a warm numpy copy of 400 MB on one core of an AMD EPYC moved "
@@ -51,22 +53,22 @@ def host() -> TargetSpec:
     if simd is None:
         raise TargetError(f"target 'host': /proc/cpuinfo names none of {', '.join(SIMD)}; write a target file instead")
     vector_bits, flops_per_cycle = simd
-    cores = os.cpu_count() or 1
+    cores, clock_hz = os.cpu_count() or 1, _clock_hz(cpuinfo)
     return TargetSpec(
         name="host",
-        description=f"This machine, {platform.machine()}, {cores} cores",
+        description=f"This machine, {platform.machine()}, {cores} cores at {clock_hz / 1e9:.3g} GHz",
         kind="both",
         arch="x86_64" if arch == "x86_64" else "aarch64",
         cores=cores,
-        peak_flops_per_s=cores * _clock_hz(cpuinfo) * flops_per_cycle,
+        peak_flops_per_s=cores * clock_hz * flops_per_cycle,
         memory_bandwidth_bytes_per_s=BANDWIDTH_BYTES_PER_S,
         layer_overhead_s=LAYER_OVERHEAD_S,
         efficiency=EFFICIENCY["x86_64" if arch == "x86_64" else "aarch64"],
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         tvm_target=MappingProxyType({"kind": "llvm", "mcpu": "native"}),
         vector_bits=vector_bits,
-        l1_bytes=_cache_bytes("1", "Data"),
-        l2_bytes=_cache_bytes("2", "Unified"),
+        l1_bytes=cache_bytes(*L1),
+        l2_bytes=cache_bytes(*L2),
         sources=MappingProxyType(SOURCES),
     )
 
@@ -101,14 +103,6 @@ def _clock_hz(cpuinfo: str) -> float:
             "with peak_flops_per_s and give its path"
         )
     return max(map(float, clocks)) * 1e6
-
-
-def _cache_bytes(level: str, kind: str) -> int | None:
-    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        if _read(folder / "level").strip() == level and _read(folder / "type").strip() == kind:
-            size = re.fullmatch(r"([0-9]+)([KM]?)", _read(folder / "size").strip())
-            return None if size is None else int(size[1]) * {"": 1, "K": 2**10, "M": 2**20}[size[2]]
-    return None
 
 
 def _read(path: str | Path) -> str:

@@ -19,7 +19,7 @@ FACTS = {
                      "cloud": {"arch": "x86_64", "mcpu": "skylake-avx512", "features": ["avx512f"]}},
     "outputs": [{"name": "y", "tensor": "y", "shape": [1], "dtype": "float32", "returned_by": "cloud"},
                 {"name": "x", "tensor": "x", "shape": [1, 3], "dtype": "float32", "returned_by": "edge"}],
-    "result_at": "edge",
+    "result_at": "edge", "database": None,
 }  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def test_the_manifest_edited(path):
         Bundle.open(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 3}', '{"version": 1}', "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 4}', '{"version": 1}', "\xff"])
 def test_a_manifest_that_is_none(path, text):
     (path / MANIFEST).write_bytes(text.encode("latin-1"))
     with pytest.raises(BundleError, match=r"cannot be read|bundle version|has no field"):
@@ -90,7 +90,7 @@ def test_a_manifest_that_is_none(path, text):
 
 def test_another_version(path):
     forge(path, version=9)
-    with pytest.raises(BundleError, match="has bundle version 9; this tvm-split reads version 3"):
+    with pytest.raises(BundleError, match="has bundle version 9; this tvm-split reads version 4"):
         Bundle.open(path)
 
 

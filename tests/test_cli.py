@@ -61,7 +61,9 @@ def result_of(request: workflow.Request) -> Any:
     costs = Costs("t", "test", {"a": 0.1, "b": 0.2})
     return SimpleNamespace(
         request=request, graph=SimpleNamespace(name="net"), chosen=scored, candidates=(scored,), spans=(),
-        problem=SimpleNamespace(link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs), warnings=("No --data was given.",),
+        problem=SimpleNamespace(
+            link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs, memory_bytes=request.memory_bytes
+        ), warnings=("No --data was given.",),
     )  # fmt: skip
 
 
@@ -233,6 +235,10 @@ def test_plan_prints_table_and_reason_and_saves_costs(asked: list[workflow.Reque
 def test_lists(command: str) -> None:
     done = call(command)
     assert done.exit_code == 0 and len(done.output.splitlines()) > 5
+
+
+def test_targets_say_that_peaks_are_computed() -> None:
+    assert "Peaks are computed as cores x clock" in call("targets").stdout
 
 
 def test_a_reader_that_stops_early_is_no_error() -> None:

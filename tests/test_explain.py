@@ -7,7 +7,7 @@ import pytest
 import tvm
 from tvm import relax
 
-from tvm_split import explain, pipeline
+from tvm_split import explain, pipeline, workflow
 from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.layer_kernels import lower_layers
@@ -35,10 +35,29 @@ def test_each_layer_has_its_rule_or_the_reason_why_not(mod, caplog):
     said = {line.split(" (")[0]: line for line in caplog.messages}
     conv, sums, view = (layer.name for layer in graph.layers)
     assert "stays: its groups have 3 output channels" in said[conv]
-    assert said[view] == f"{view} (reshape): no kernel of its own"
+    assert said[view] == f"{view} (reshape): no kernel"
     assert sums in said
     assert not any("nothing to do" in line for line in caplog.messages)
     assert len([line for line in caplog.messages if "schedule rule" in line]) == 1
+
+
+def test_headings_name_the_target_and_nothing_is_said_twice_of_a_twin(mod, caplog, tmp_path):
+    caplog.set_level("INFO", "tvm_split")
+    conv, _, view = (layer.name for layer in extract_graph(mod).layers)
+    request = workflow.Request(mod, edge="host", cloud="host", pins={conv: "edge", view: "cloud"})
+    workflow.compile(request, tmp_path / "bundle")
+    said = caplog.messages
+    heading, edge, cloud = (
+        said.index(line)
+        for line in (
+            "each layer as compiled for the edge, host:",
+            "the edge half as compiled for host:",
+            "the cloud half as compiled for host:",
+        )
+    )
+    assert said[heading + 1].startswith(f"{conv} (") and heading < edge < cloud
+    for half in (said[edge:cloud], said[cloud:]):
+        assert any(line.startswith("PackWeights: ") for line in half) and len(half) == len(set(half))
 
 
 def test_nothing_is_collected_when_nobody_wants_to_know(mod, caplog):
@@ -67,7 +86,7 @@ def test_lines_list_what_the_default_rule_takes():
     assert list(explain.lines(graph, rules, {"b": ["one", "two"]})) == [
         "a (op): Packed",
         "b (op): Default, as no other rule knows it; one; two",
-        "c (op): no kernel of its own",
+        "c (op): no kernel",
         "d (op): no rule",
         "no schedule rule but the default one takes 2 of 4 layers: b, d",
     ]

@@ -3,12 +3,13 @@
 import copy
 import json
 from importlib import resources
+from pathlib import Path
 from types import SimpleNamespace
 
 import jsonschema
 import pytest
 
-from tvm_split.plan.problem import Candidate, Crossing, Timing
+from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.plan_json import to_json
 
 SCHEMA = json.loads((resources.files("tvm_split") / "plan.schema.json").read_text())
@@ -29,8 +30,10 @@ def _result(**accuracy: object) -> SimpleNamespace:
         ),
         SimpleNamespace(candidate=whole, label="edge-only", measured=Timing(1.1, 0.0, 0.0, 0.0), accuracy=None),
     )
-    request = SimpleNamespace(strategy="auto-split")
-    return SimpleNamespace(graph=SimpleNamespace(name="net"), request=request, chosen=scored[0], candidates=scored)
+    request = SimpleNamespace(strategy="auto-split", edge="raspberry-pi-4", cloud=Path("mine/attic.toml"))
+    problem = SimpleNamespace(link=Link("3mbit", 375_000, 375_000, 0.0), memory_bytes=8 << 20)
+    graph = SimpleNamespace(name="net")
+    return SimpleNamespace(graph=graph, request=request, problem=problem, chosen=scored[0], candidates=scored)
 
 
 @pytest.mark.parametrize("accuracy", [{}, {"top1_agreement": None}, {"max_abs_error": None, "relative_error": None}])
@@ -38,7 +41,10 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
     made = json.loads(json.dumps(to_json(_result(**accuracy)), allow_nan=False))
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
-    assert list(made) == ["version", "model", "strategy", "chosen", "candidates"]
+    assert list(made) == ["version", "model", "strategy", "devices", "link", "memory_bytes", "chosen", "candidates"]
+    assert made["devices"] == {"edge": "raspberry-pi-4", "cloud": "mine/attic.toml"}
+    assert made["link"] == {"name": "3mbit", "up_bytes_per_s": 375_000, "down_bytes_per_s": 375_000, "rtt_s": 0.0}
+    assert made["memory_bytes"] == 8 << 20
     assert made["chosen"] == made["candidates"][0]
     assert made["chosen"]["crossing"] == [{"tensor": "h", "shape": [1, 8, 4, 4], "bits": 4, "bytes": 64}]
     assert made["chosen"]["payload_bytes"] == 64
@@ -53,6 +59,8 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
         (("extra",), 1),
         (("version",), 2),
         (("candidates",), []),
+        (("devices", "phone"), "x"),
+        (("memory_bytes",), 0),
         (("chosen", "kind"), "both"),
         (("chosen", "label"), "x"),
         (("chosen", "payload_bytes"), 1.5),

@@ -35,9 +35,9 @@ def test_import_tvm_registers_tags_and_pipeline_without_a_warning(fresh: subproc
     assert fresh.returncode == 0, fresh.stderr
     assert fresh.stderr == ""
     *tags, pipeline, modules, board, cloud = fresh.stdout.splitlines()
-    assert sorted(tags) == [f"tvm-split/{name}" for name in COMPILABLE]
+    assert sorted(tags) == sorted(f"tvm-split/{name}" for name in [*COMPILABLE, "host"])
     assert pipeline == "True"
-    assert modules == "['tvm_split', 'tvm_split.plugin']"
+    assert modules == "['tvm_split', 'tvm_split.caches', 'tvm_split.plugin']"
     assert board == "cortex-a76 4"
     assert cloud == "2"
 

@@ -76,6 +76,16 @@ def test_table_marks_the_chosen_row_and_shows_every_column() -> None:
     assert "exact" in text and "5.85 Mbit/s" in text
 
 
+@pytest.mark.parametrize(
+    ("agreement", "heading"), [(None, "outputs"), (0.9, "top-1 agreement"), ("no classes", "relative error")]
+)
+def test_the_last_column_is_named_after_what_was_checked(agreement: object, heading: str) -> None:
+    split = _scored("split after a, 4 bits", "split", 38_000, (0.3, 0.4, 0.1, 0.01), agreement)
+    if agreement == "no classes":
+        split.accuracy.top1_agreement = None
+    assert report.answers(_result(split, EDGE)).columns[-1].header == heading
+
+
 def test_top_leaves_out_splits_but_never_the_chosen_one_nor_the_baselines() -> None:
     text = to_text(report.answers(_result(SPLIT, COARSE, EDGE, JPEG), top=1))
     assert "2 bits" in text and "4 bits" in text and "edge-only" in text and "JPEG" in text

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tvm_split import calibrate, extract, pipeline
+from tvm_split import calibrate, explain, extract, pipeline
 from tvm_split.bundle import PLAN, Bundle, write_manifest
 from tvm_split.bundle_folder import canonical_json, new_folder, write_json
 from tvm_split.compile_half import baseline, compile_half, device, weights_digest, with_fingerprint
@@ -18,8 +19,11 @@ from tvm_split.plan.problem import Candidate
 from tvm_split.plan_json import to_json
 from tvm_split.targets import load_target
 from tvm_split.tune.apply import database_of, taking
+from tvm_split.tune.database import Database
 from tvm_split.versions import versions
 from tvm_split.workflow import PlanResult, Progress, quiet
+
+log = logging.getLogger(__name__)
 
 
 def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, force: bool = False) -> Bundle:
@@ -28,7 +32,7 @@ def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, forc
     BundleError when `out` exists (and `force` does not replace it) or cannot be written; BuildError as `compile_half`.
     """
     candidate, graph, problem = result.chosen.candidate, result.graph, result.problem
-    with new_folder(out, force) as folder, database_of(result.request):
+    with new_folder(out, force) as folder, database_of(result.request) as use:
         facts, names = build_halves(result, candidate, folder, progress)
         write_json(folder / PLAN, to_json(result))
         names.append(PLAN)
@@ -42,7 +46,7 @@ def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, forc
         facts |= {
             "model": graph.name, "kind": candidate.kind, "inputs": inputs, "outputs": outputs,
             "result_at": problem.result_at, "targets": {"edge": result.request.edge, "cloud": result.request.cloud},
-            "versions": versions(),
+            "versions": versions(), "database": None if use is None else database_facts(use.database),
         }  # fmt: skip
         write_manifest(folder, facts, problem.link, names)
     return Bundle.open(out)
@@ -70,12 +74,14 @@ def build_halves(
     compiled_for = {}
     for side, mod in modules.items():
         progress(f"compiling the {side} half for {own[side].name}")
+        log.info("the %s half as compiled for %s:", side, own[side].name)
         with taking(progress):
             compile_half(mod, own[side], folder / f"{side}.so")
         compiled_for[side] = own[side].facts()
         if twin.facts() != own[side].facts():
             progress(f"compiling the {side} half's twin for {twin.name}")
-            compile_half(mod, twin, folder / f"{side}_host.so")
+            with explain.heard():  # passes would say of the twin what they said of the half
+                compile_half(mod, twin, folder / f"{side}_host.so")
             compiled_for[f"{side}_host"] = twin.facts()
     halves = {role: f"{role}.so" for role in compiled_for}
     payload = {"bytes": sum(part["size_bytes"] for part in parts), "parts": parts, "codec": _codec(candidate)}
@@ -89,6 +95,11 @@ def _codec(candidate: Candidate) -> dict[str, Any] | None:
         return None
     (frame,) = candidate.crossing
     return {"name": frame.codec, "shape": list(frame.shape), "quality": QUALITY, "bytes": frame.size_bytes}
+
+
+def database_facts(database: Database) -> dict[str, str]:
+    """What the manifest says of the tuned schedules that the halves were compiled with."""
+    return {"name": database.folder.resolve().name, "sha256": database.digest()}
 
 
 def _facts(tensor: Tensor) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tvm_split.errors import BundleError
 from tvm_split.manifest import FIELDS, check_manifest
 from tvm_split.plan.problem import Link, Timing
 
-VERSION = 3
+VERSION = 4
 PLAN = "plan.json"
 
 

@@ -1,5 +1,6 @@
 """What --explain says of a network's kernels: the rule that schedules each layer's, and why it has no better one.
 
+each layer as compiled for the edge, raspberry-pi-4:
 stem_conv (conv2d_bias_relu): Packed
 mix (conv2d): Default, as no other rule knows it; PackWeights: relax.nn.conv2d of (1, 8, 8, 6) stays: its groups ...
 """
@@ -56,7 +57,7 @@ def lines(graph: Graph, rules: Mapping[str, str | None], reasons: Mapping[str, l
     for layer in graph.layers:
         said = "; ".join(reasons.get(layer.name, ()))
         if layer.name not in rules:
-            what = "no kernel of its own"
+            what = "no kernel"
         elif rules[layer.name] in (None, Default.__name__):
             left.append(layer.name)
             what = "no rule" if rules[layer.name] is None else f"{Default.__name__}, as no other rule knows it"

@@ -27,6 +27,7 @@ FIELDS: dict[Any, Any] = {
              "up_w": NUMBER_OR_NONE, "down_w": NUMBER_OR_NONE},
     "files": {EACH: {"sha256": str, "bytes": int}},
     "versions": {EACH: str},
+    "database": {OPTIONAL: True, "name": str, "sha256": str},
 }  # fmt: skip
 
 

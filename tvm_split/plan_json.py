@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tvm_split.choice import Scored
+    from tvm_split.plan.problem import Link
     from tvm_split.workflow import PlanResult
 
 VERSION = 1
@@ -17,9 +18,17 @@ def to_json(result: PlanResult) -> dict[str, Any]:
         "version": VERSION,
         "model": result.graph.name,
         "strategy": result.request.strategy,
+        "devices": {"edge": str(result.request.edge), "cloud": str(result.request.cloud)},
+        "link": _link(result.problem.link),
+        "memory_bytes": result.problem.memory_bytes,
         "chosen": candidate_json(result.chosen),
         "candidates": [candidate_json(scored) for scored in result.candidates],
     }
+
+
+def _link(link: Link) -> dict[str, Any]:
+    rates = {"up_bytes_per_s": link.up_bytes_per_s, "down_bytes_per_s": link.down_bytes_per_s, "rtt_s": link.rtt_s}
+    return {"name": link.name, **rates}
 
 
 def candidate_json(scored: Scored) -> dict[str, Any]:

@@ -55,9 +55,10 @@ def answers(result: PlanResult, top: int = 10) -> Table:
     rows = [_row(scored, result) for scored in result.candidates if id(scored) not in left_out]
     link, request = result.problem.link, result.request
     title = f"{result.graph.name}: {request.edge} -> {request.cloud} over {link.name} ({rate(link.up_bytes_per_s)} up)"
-    has_classes = any(s.accuracy is not None and s.accuracy.top1_agreement is not None for s in result.candidates)
-    accuracy = "top-1 agreement" if has_classes else "relative error"
-    return table(title, ("", "answer", *STAGES, "payload", "edge memory", accuracy), rows, left=2)
+    checked = [scored.accuracy for scored in result.candidates if scored.accuracy is not None]
+    has_classes = any(accuracy.top1_agreement is not None for accuracy in checked)
+    lost = "top-1 agreement" if has_classes else "relative error" if checked else "outputs"
+    return table(title, ("", "answer", *STAGES, "payload", "edge memory", lost), rows, left=2)
 
 
 def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:

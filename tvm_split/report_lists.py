@@ -33,6 +33,13 @@ def targets_table(specs: Sequence[TargetSpec]) -> Table:
     return table("", ("target", "what it is", "side", "architecture", "cores", "memory", "peak GFLOP/s"), rows, left=4)
 
 
+#: printed below `targets_table`
+PEAKS = (
+    "Peaks are computed as cores x clock x operations a cycle. A virtual machine names its base clock, so host may "
+    "reach more there: `tvm-split bench` measures it."
+)
+
+
 def links_table(links: Sequence[Link]) -> Table:
     rows = [(link.name, rate(link.up_bytes_per_s), rate(link.down_bytes_per_s), seconds(link.rtt_s), _watts(link.up_w),
              _watts(link.down_w)) for link in links]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from tvm_split import accuracy, calibrate, data, frontend, pipeline
 from tvm_split.accuracy import Accuracy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
+from tvm_split.cautions import few_samples, fixed_widths
 from tvm_split.choice import (
     SWEEP,
     Scored,
@@ -41,6 +43,8 @@ from tvm_split.tvm_target import resolve
 
 if TYPE_CHECKING:
     import tvm
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 Batches = list[Mapping[str, Any]]
@@ -133,7 +137,9 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     chosen = choose(scored, request.tolerance)
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
     spans = envelope(problem, allowed, *SWEEP)
-    warnings += _constants(chosen.candidate, ranges)
+    warnings += _constants(chosen.candidate, ranges) + fixed_widths(problem, candidates)
+    if request.data is not None:  # of random inputs `_batches` says worse
+        warnings += few_samples(found, request.min_agreement)
     return PlanResult(request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges)
 
 
@@ -169,6 +175,7 @@ def _as_compiled(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tuple[Gra
     target = resolve(edge)
     if target.kind.name != "llvm":
         return graph, [f"'{edge.name}' is no CPU target, so the scratch memory of its kernels is not known or counted."]
+    log.info("each layer as compiled for the edge, %s:", edge.name)
     return with_scratch(mod, graph, target), []
 
 

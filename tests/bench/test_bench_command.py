@@ -35,6 +35,13 @@ def test_json_alone_on_stdout_and_progress_on_stderr(two_layers: Path) -> None:
     assert "timing tvm-split, onnxruntime, TVM default by turns, 2 rounds" in done.stderr
 
 
+def test_a_busy_machine_is_told(two_layers: Path, alone: list[float | None]) -> None:
+    alone[:] = [0.0, 1.5]  # when the kernels are to be timed
+    result = bench(BenchRequest(str(two_layers), threads=1, repeats=1, default=False))
+    (said,) = result.warnings
+    assert said.startswith("other processes keep 1.5 of ") and result.busy_cores == 1.5
+
+
 def test_int8_runs_the_quantised_network_in_both(two_layers: Path, tmp_path: Path) -> None:
     data = tmp_path / "calibration.npz"
     np.savez(data, x=np.random.default_rng(0).random((4, 3, 8, 8), np.float32))

@@ -51,7 +51,13 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema() -> None:
     made = json.loads(json.dumps(RESULT.to_json(), allow_nan=False))
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
-    assert list(made) == [*KEYS[:-1], "ours_float32_ms", "ratio_to_float32", KEYS[-1]]
+    ours_only = ["ours_float32_ms", "ratio_to_float32", "fastest_ms", "limits", "busy_cores", "versions"]
+    assert list(made) == [*KEYS[:-1], *ours_only, KEYS[-1]]
+    assert made["fastest_ms"] == {"ours": 3.0, "tvm_default": 1000.0, "onnxruntime": 1.0, "ours_float32": None}
+    read = [{"bytes": 32768, "gb_per_s": 400.0}, {"bytes": 1 << 20, "gb_per_s": 100.0}]
+    assert made["limits"] == {"gflops_per_s": 230.0, "int8_gops_per_s": None, "read": read}
+    assert made["busy_cores"] is None and replace(RESULT, busy_cores=0.5).to_json()["busy_cores"] == 0.5
+    assert set(made["versions"]) == {"tvm-split", "apache-tvm", "apache-tvm-ffi", "onnxruntime"}
     assert (made["ours_ms"], made["tvm_default_ms"], made["onnxruntime_ms"]) == (4.0, 1000.0, pytest.approx(2.5))
     assert made["ratio_to_onnxruntime"] == pytest.approx(made["ours_ms"] / made["onnxruntime_ms"])
     assert made["layers"][0] == {
@@ -77,6 +83,9 @@ def test_engines_that_did_not_run_are_null(difference: float | None) -> None:
         (("version",), 2),
         (("precision",), "float16"),
         (("threads",), 0),
+        (("limits", "gflops_per_s"), None),
+        (("fastest_ms", "ours"), 0),
+        (("busy_cores",), -1),
         (("ours_ms",), None),
         (("onnxruntime_ms",), 0),
         (("layers", 0, "rule"), 3),

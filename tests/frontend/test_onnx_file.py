@@ -1,5 +1,7 @@
 """ONNX in, module out: the numbers, the names, the shapes, and every file that must be refused with its reason."""
 
+import warnings
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -81,6 +83,17 @@ def test_constant_shape_arithmetic_is_folded(model):
 @pytest.mark.parametrize(("declared", "given"), [(["n", 3, 8, 8], {}), (["n", 3, "h", "w"], {"x": (1, 3, 8, 8)})])
 def test_open_axes_take_the_given_shape(small, run, declared, given):
     assert run(load(small(declared), shapes=given), X)[0].shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize("declared", [0, -1])
+def test_a_first_axis_below_1_is_taken_to_be_open_and_that_is_said(small, run, declared):
+    with pytest.warns(UserWarning, match=rf"input 'x' declares its first axis as {declared}; .* --shape x=1x3x8x8"):
+        mod = load(small([declared, 3, 8, 8]))
+    assert run(mod, X)[0].shape == (1, 4, 8, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert int(load(small([declared, 3, 8, 8]), shapes={"x": (2, 3, 8, 8)})["main"].params[0].ty.shape[0]) == 2
+        load(small(["n", 3, 8, 8]))
 
 
 def test_open_axes_are_asked_for_with_the_option_to_give(small):

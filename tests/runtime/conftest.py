@@ -83,7 +83,7 @@ def write_bundle(folder: Path, halves: dict[str, Path], **changes) -> Bundle:
         (folder / f"{role}.so").write_bytes(path.read_bytes())
     write_json(folder / "plan.json", {"chosen": {"predicted": Timing(0.001, 0.01, 0.001, 0.005).to_json()}})
     facts = {
-        "fingerprint": FINGERPRINT, "kind": "split", "result_at": "edge",
+        "fingerprint": FINGERPRINT, "kind": "split", "result_at": "edge", "database": None,
         "inputs": [{"name": "x", "shape": [N], "dtype": "float32"}], "outputs": [SCORES, DOUBLED, BEST],
         "payload": {"bytes": N, "parts": [PART], "codec": None}, "halves": {role: f"{role}.so" for role in halves},
         "compiled_for": {role: GENERIC for role in halves}, "targets": {"edge": "raspberry-pi-4", "cloud": "c5.xlarge"},

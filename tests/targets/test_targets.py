@@ -189,6 +189,18 @@ def test_host_is_this_machine():
     assert spec == load_target("host")
 
 
+def test_host_names_the_clock_that_its_peak_is_computed_from(monkeypatch):
+    """A virtual machine: no cpufreq, and the base clock in /proc/cpuinfo, above which the processor may run."""
+    cpuinfo = "flags : fma avx512f\ncpu MHz\t\t: 2596.122\nflags : fma avx512f\ncpu MHz\t\t: 2596.122\n"
+    monkeypatch.setattr(host_module, "_read", lambda path: cpuinfo if "cpuinfo" == Path(path).name else "")
+    monkeypatch.setattr(host_module.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(host_module.platform, "machine", lambda: "x86_64")
+    spec = load_target("host")
+    assert spec.description == "This machine, x86_64, 2 cores at 2.6 GHz"
+    assert spec.peak_flops_per_s == pytest.approx(2 * 2.596122e9 * 32)
+    assert "in a virtual machine the base clock" in spec.sources["peak_flops_per_s"]
+
+
 def test_host_without_a_known_clock_or_processor_says_so(monkeypatch):
     monkeypatch.setattr(host_module, "_read", lambda path: "flags : avx512f" if "cpuinfo" == Path(path).name else "")
     with pytest.raises(TargetError, match="tells this machine's clock; write a target file"):

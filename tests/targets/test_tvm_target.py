@@ -28,12 +28,17 @@ def test_tvm_accepts_the_target_and_it_has_the_cores_of_the_file(name):
 def test_the_caches_of_the_file_reach_whoever_has_tvm_s_target(name):
     spec = load_target(name)
     target = resolve(spec)
-    copies = [target, target.with_host(target), Target(target.export()), Target(str(target))]
-    if name != "host":  # which is no tag
-        copies.append(Target(f"tvm-split/{name}"))
+    tag = Target(f"tvm-split/{name}")
+    copies = [target, target.with_host(target), Target(target.export()), Target(str(target)), tag]
     for copy in copies:
         assert (copy.features.l1_bytes, copy.features.l2_bytes) == (spec.l1_bytes, spec.l2_bytes)
     assert resolve(replace(spec, l1_bytes=None)).features.l1_bytes is None
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_target_s_tag_is_the_target(name):
+    tag, target = Target(f"tvm-split/{name}"), resolve(load_target(name))
+    assert dict(tag.export()) == dict(target.export())
 
 
 @pytest.mark.parametrize(

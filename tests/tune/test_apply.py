@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import tvm
 from tvm import relax, s_tir
 from tvm.s_tir.schedule import Trace
 
-from tvm_split import lower
+from tvm_split import lower, workflow
 from tvm_split.compile_half import compile_half
 from tvm_split.errors import TuneError
 from tvm_split.passes.schedule import FAILED
@@ -91,6 +92,58 @@ def test_what_lost_is_not_taken(database, layers, kernels, target):
     assert not use.taken and not use.stale
 
 
+@pytest.mark.parametrize(
+    "trace",
+    [
+        [[], []],  # which would leave the kernel without a schedule
+        [[["Nonsense", [], [], []]], []],
+        [["Split"], [[0, 1]]],
+        "half of the steps",
+        "of another kernel",
+    ],
+)
+def test_a_trace_that_is_no_variation_of_our_schedule_is_damage(database, layers, kernels, target, trace):
+    here = database.find(facts(target))
+    first, second = (here.decision(kernel.key) for kernel in kernels[:2])
+    if trace == "of another kernel":
+        trace = second.trace
+    elif trace == "half of the steps":
+        trace = [first.trace[0][: len(first.trace[0]) // 2], []]
+    here.decide(kernels[0].key, dataclasses.replace(first, trace=trace))
+    with tuned(database), pytest.raises(TuneError) as caught:
+        outputs(layers, target)
+    name, path = kernels[0].layers[0], here.decision_file(kernels[0].key)
+    assert str(caught.value).startswith(f"{path} is damaged: its trace is no variation of our schedule of {name}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trace": "abc"}, "trace is 'abc'"),
+        ({"trace": [1, 2]}, "trace is [1, 2]; expected a list of instructions and one of decisions"),
+        ({"layers": "a"}, "layers is 'a'"),
+        ({"trials": 1.5}, "trials is 1.5"),
+        ({"failed": True}, "failed is True"),
+        ({"ours_s": "fast"}, "ours_s is 'fast'"),
+        ({"more": 1}, "it has the fields failed, layers, more, ours"),
+    ],
+)
+def test_a_wrong_field_of_a_decision_is_named_once(database, kernels, target, change, message):
+    here = database.find(facts(target))
+    path = here.decision_file(kernels[0].key)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(TuneError) as caught:
+        here.decision(kernels[0].key)
+    assert str(caught.value).startswith(f"{path} is damaged: {message}") and str(caught.value).count("delete it") == 1
+
+
+def test_a_decision_that_is_no_object_is_told(database, kernels, target):
+    here = database.find(facts(target))
+    here.decision_file(kernels[0].key).write_text("[1]")
+    with pytest.raises(TuneError, match=r"is damaged: it holds \[1\]; expected layers, trials"):
+        here.decision(kernels[0].key)
+
+
 def test_a_kernels_key_does_not_depend_on_names(kernels):
     function = kernels[0].function
     assert kernel_key(function.with_attr("global_symbol", "other")) == kernels[0].key == kernel_key(function)
@@ -125,14 +178,33 @@ def test_databases_that_cannot_be_used(database, kernels, target, tmp_path):
     here = database.find(facts(target))
     path = here.folder / kernels[0].key / DECISION
     path.write_text(path.read_text()[:40])
-    with pytest.raises(TuneError, match=r"decision.json cannot be read .*; delete it"):
+    with pytest.raises(TuneError, match=r"decision.json cannot be read .*; delete it") as caught:
         here.decision(kernels[0].key)
+    assert str(caught.value).count(str(path)) == str(caught.value).count("delete it") == 1
     (database.folder / FACTS).write_text(json.dumps({"version": 1, "apache-tvm": "0.26.0"}))
     with pytest.raises(TuneError, match=r"was made with TVM 0.26.0, but TVM 0.27.0.post1 is installed"):
         Database.open(database.folder)
     (database.folder / FACTS).write_text(json.dumps({"version": 2}))
     with pytest.raises(TuneError, match="expected version 1"):
         Database.open(database.folder)
+
+
+def test_a_bundle_tells_which_database_its_halves_were_compiled_with(database, model, kernels, target, tmp_path):
+    """By the folder's name and its decisions: where it lies and what was tried change nothing."""
+
+    def compiled(name, folder):
+        request = workflow.Request(model, edge="host", cloud="host", database=folder)
+        return workflow.compile(request, tmp_path / name).bundle.manifest["database"]
+
+    assert compiled("plain", None) is None
+    told = compiled("tuned-bundle", database.folder)
+    assert told == {"name": "tuned", "sha256": database.digest()} and len(told["sha256"]) == 64
+    moved = Database.open(shutil.copytree(database.folder, tmp_path / "elsewhere"))
+    (moved.find(facts(target)).trials(kernels[0].key, "space") / "log").touch()
+    assert moved.digest() == database.digest()
+    here = database.find(facts(target))
+    here.decide(kernels[0].key, dataclasses.replace(here.decision(kernels[0].key), trace=None))
+    assert moved.digest() != database.digest()
 
 
 def test_two_cannot_tune_into_one_place(database, target):

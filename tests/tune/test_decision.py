@@ -41,9 +41,9 @@ def test_decisions_say_why():
     won = decided(["t0"], [Measured(True, 1.0), Measured(True, 0.5)])
     assert won.is_tuned and (won.trace, won.ours_s, won.tuned_s, won.failed) == ("t0", 1.0, 0.5, 1)
     slower = decided(["t0"], [Measured(True, 1.0), Measured(True, 1.2)])
-    assert not slower.is_tuned and (slower.reason, slower.tuned_s) == ("not faster than ours", 1.2)
+    assert not slower.is_tuned and (slower.reason, slower.tuned_s) == ("no trial was faster", 1.2)
     unequal = decided(["t0"], [Measured(True, 1.0), Measured(False, math.inf)])
-    assert not unequal.is_tuned and (unequal.reason, unequal.unequal) == ("other results than ours", 1)
+    assert not unequal.is_tuned and (unequal.reason, unequal.unequal) == ("the trials gave other results", 1)
     assert decided(["t0"], []).reason == "the comparison failed"
     assert decided([], []).reason == "no trial could be built and run"
 

@@ -13,6 +13,10 @@ from tvm_split.tune.database import Decision, default_folder
 from tvm_split.tune.kernels import Kernel
 from tvm_split.tune.measuring import Board
 
+#: kernels that cannot be tuned
+FIXED = {"stem": ("stem", "stem_2"), "up": ("up",)}
+STAYS = Decision(("stem",), 0, 0, 0, 0, 0.001, None, None, "0", "cannot be tuned")
+
 
 @pytest.fixture
 def asked(monkeypatch):
@@ -27,8 +31,10 @@ def asked(monkeypatch):
         a = Kernel("a" * 16, None, ("a", "a_2"), (), ())
         b = Kernel("b" * 16, None, ("b",), (), ())
         won = Decision(a.layers, 4, 4, 1, 0, 0.002, 0.001, [[], []], "0", "faster")
-        lost = Decision(b.layers, 4, 4, 0, 1, 0.001, None, None, "0", "other results than ours")
+        lost = Decision(b.layers, 4, 4, 0, 1, 0.001, None, None, "0", "the trials gave other results")
         result.rows += [tuner.Row(a, 0.004, won, False), tuner.Row(b, 0.001, lost, True)]
+        stem, up = (Kernel(name[0] * 16, None, layers, (), ()) for name, layers in FIXED.items())
+        result.fixed += [tuner.Row(each, 0.0015, STAYS, False) for each in (stem, up)]
         result.crashes.append("b: the process was killed by SIGSEGV")
 
     monkeypatch.setattr(tuner, "tune", tune)
@@ -54,15 +60,43 @@ def test_the_table_and_what_to_do_next(asked, tmp_path):
     assert "tuned" in found.stdout and "other results" in found.stdout and "2.00" in found.stdout
     text = " ".join(found.stdout.split())
     assert "a faster schedule was found for 1 of 2 kernels, 20.0% of the network's time saved" in text
-    assert "tvm-split compile m.onnx --database" in text
+    assert f"tvm-split compile m.onnx --database {tmp_path} --cloud host -o BUNDLE" in text
+    assert f"tvm-split bench m.onnx --database {tmp_path}" in text
+    assert text.count("stem") == 1 and "cannot be tuned (30% of the time): stem and 1 like it, up" in text
     assert "warning: b: the process was killed by SIGSEGV" in found.stderr
     assert "tuning a and 1 like it: 0 of 4 trials" in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("target", "side", "bench"),
+    [("raspberry-pi-4", "--edge raspberry-pi-4", False), ("c5.large", "--cloud c5.large", True)],
+)
+def test_the_advice_puts_the_target_on_its_side(asked, tmp_path, monkeypatch, target, side, bench):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    found = call("m.onnx", "--database", str(tmp_path), "--target", target)
+    text = " ".join(found.stdout.split())
+    assert f"{side} -o BUNDLE" in text and text.count("-o BUNDLE") == 1
+    assert ("tvm-split bench" in text) == bench == (f"--target {target}" in text)
+
+
+def test_a_run_that_measured_nothing_is_no_success(asked, tmp_path, monkeypatch):
+    """What cannot be tuned was timed when layers were ranked; that is no decision."""
+    before = tuner.tune
+
+    def tune(request, watcher, result):
+        before(request, watcher, result)
+        result.rows.clear()
+
+    monkeypatch.setattr(tuner, "tune", tune)
+    found = call("m.onnx", "--database", str(tmp_path))
+    assert found.exit_code == 1 and "no layer could be measured" in found.stderr
+
+
 def test_json_alone_on_stdout(asked, tmp_path):
     told = json.loads(call("m.onnx", "--database", str(tmp_path), "--json").stdout)
-    assert [layer["tuned"] for layer in told["layers"]] == [True, False]
-    assert told["layers"][0]["ours_s"] == 0.002 and told["layers"][1]["decided_before"]
+    assert [layer["tuned"] for layer in told["layers"]] == [False, False, True, False]
+    assert [layer["reason"] for layer in told["layers"]][:2] == ["cannot be tuned"] * 2
+    assert told["layers"][2]["ours_s"] == 0.002 and told["layers"][3]["decided_before"]
 
 
 def test_the_default_folder_is_in_the_cache(asked, tmp_path, monkeypatch):

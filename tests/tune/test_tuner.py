@@ -97,7 +97,7 @@ def test_a_comparison_that_failed_is_made_again(process, run, decisions, error):
     assert row.decision.reason == "the comparison failed" and decisions() == [None, None]
     process.failing = {}
     (again,) = run().rows
-    assert not again.kept and again.decision.reason == "not faster than ours"
+    assert not again.kept and again.decision.reason == "no trial was faster"
     assert process.searched == [2]  # its trials were kept
     assert run().rows[0].kept
 
@@ -175,11 +175,14 @@ def test_trials_of_a_board_that_was_there_are_kept(process, run, gone, tmp_path)
     assert [trial.seconds for trial in trials.read(records.parent)] == [1.0]
 
 
-def test_what_cannot_vary_is_told(process, run):
-    process.costs = [Cost(2.0, 0, "ours"), Cost(1.0, 9, "ours", "space")]
-    fixed, tuned = run(share=1.0).rows
-    assert fixed.decision.reason == "cannot be tuned" and fixed.decision.ours_s == 2.0
-    assert tuned.decision.reason == "not faster than ours" and math.isfinite(tuned.seconds)
+def test_what_cannot_vary_is_told_whatever_it_costs_and_counts_as_no_decision(process, run):
+    for seconds in (2.0, 0.1):
+        process.costs = [Cost(seconds, 0, "ours"), Cost(1.0, 9, "ours", "space")]
+        result = run(share=1.0)
+        (fixed,), (tuned,) = result.fixed, result.rows
+        assert fixed.decision.reason == "cannot be tuned" and fixed.decision.ours_s == seconds
+        assert tuned.decision.reason == "no trial was faster" and math.isfinite(tuned.seconds)
+        assert result.wanted == 1
 
 
 def test_this_machine_is_named_as_targets_name_it(run, monkeypatch):

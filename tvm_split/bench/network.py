@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvm_split.bench import compiled, peaks
+from tvm_split.bench import compiled, load, peaks
 from tvm_split.bench.engines import Kernels, OnnxNetwork, TvmNetwork
 from tvm_split.bench.interleave import interleave
 from tvm_split.bench.layer_times import layer_times
-from tvm_split.bench.loaded import BenchRequest, Loaded, load
+from tvm_split.bench.loaded import BenchRequest, Loaded
+from tvm_split.bench.loaded import load as load_model
 from tvm_split.bench.result import DEFAULT, ONNXRUNTIME, OURS, OURS_FLOAT32, BenchResult, max_abs_difference
 from tvm_split.bench.worker import Worker
 from tvm_split.errors import BuildError, CostError, LinkDownError, SplitError, TargetError
@@ -65,7 +66,7 @@ def bench(request: BenchRequest, progress: Callable[[str], None] = lambda _text:
     spec = _target(request.target)
     with tempfile.TemporaryDirectory(prefix="tvm-split-bench-") as folder, ExitStack() as stack:
         job = _Job(request, spec, resolve(spec), cores, threads, Path(folder), stack, [], progress)
-        loaded = load(request, job.folder, progress)
+        loaded = load_model(request, job.folder, progress)
         job.warnings.extend(loaded.warnings)
         graph = loaded.network.graph
         progress(f"compiling {len(graph.layers)} layers")
@@ -75,17 +76,21 @@ def bench(request: BenchRequest, progress: Callable[[str], None] = lambda _text:
         compiled.compile_kernels(peaks.probes(job.target, threads), spec, job.target, probes)
         engines, difference = _engines(job, ours, loaded)
         progress(f"timing {', '.join(engines)} by turns, {request.repeats} rounds")
+        looks = [load.others(cores)]  # before each of the two measurements: what works here is idle then
         times = interleave(engines, request.repeats, {DEFAULT: DEFAULT_S})
         for worker in engines.values():
             worker.stop()
         progress("measuring this machine's limits")
         kernels = job.start("the kernels", Kernels, [ours, probes])
+        looks.append(load.others(cores))
         limits = peaks.measure(kernels, job.target, threads)
         progress(f"timing {len(calls)} kernels")
         layers = layer_times(kernels, graph, calls, limits)
+    busy_cores = max((look for look in looks if look is not None), default=None)
+    job.warnings.extend(load.warnings(busy_cores, len(cores)))
     return BenchResult(
         graph.name, loaded.precision, threads, times, difference, layers,
-        limits.flops_per_s, limits.bandwidth, limits.int8_ops_per_s, tuple(job.warnings),
+        limits.flops_per_s, limits.bandwidth, limits.int8_ops_per_s, tuple(job.warnings), busy_cores,
     )  # fmt: skip
 
 

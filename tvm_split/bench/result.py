@@ -6,14 +6,19 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+
+from tvm_split.versions import versions
 
 VERSION = 1
 OURS, DEFAULT, ONNXRUNTIME = "tvm-split", "TVM default", "onnxruntime"
 #: our float32 network, beside its int8 one
 OURS_FLOAT32 = "tvm-split float32"
+#: engines as JSON calls them
+ENGINES = {"ours": OURS, "tvm_default": DEFAULT, "onnxruntime": ONNXRUNTIME, "ours_float32": OURS_FLOAT32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,8 @@ class BenchResult:
     """`calls` are the seconds of each counted call of each engine that ran: OURS always, the others if they could.
 
     `max_abs_difference` of our outputs from onnxruntime's: None without onnxruntime, inf when only one is finite.
+    `bandwidth`: bytes that are read -> bytes a second. `busy_cores`: those that other processes kept busy; None if
+    unknown.
     """
 
     model: str
@@ -81,9 +88,13 @@ class BenchResult:
     bandwidth: Mapping[int, float]
     peak_int8_ops_per_s: float | None = None
     warnings: tuple[str, ...] = ()
+    busy_cores: float | None = None
 
     def median_s(self, engine: str) -> float | None:
         return statistics.median(self.calls[engine]) if engine in self.calls else None
+
+    def fastest_s(self, engine: str) -> float | None:
+        return min(self.calls[engine]) if engine in self.calls else None
 
     @property
     def ratio_to_onnxruntime(self) -> float | None:
@@ -122,6 +133,14 @@ class BenchResult:
             "max_abs_difference": None if difference is None or not math.isfinite(difference) else difference,
             "ours_float32_ms": milliseconds(self.median_s(OURS_FLOAT32)),
             "ratio_to_float32": self.ratio_to_float32,
+            "fastest_ms": {name: milliseconds(self.fastest_s(engine)) for name, engine in ENGINES.items()},
+            "limits": {
+                "gflops_per_s": self.peak_flops_per_s / 1e9,
+                "int8_gops_per_s": None if self.peak_int8_ops_per_s is None else self.peak_int8_ops_per_s / 1e9,
+                "read": [{"bytes": size, "gb_per_s": speed / 1e9} for size, speed in self.bandwidth.items()],
+            },
+            "busy_cores": self.busy_cores,
+            "versions": {**versions(), "onnxruntime": version("onnxruntime")},
             "layers": [layer.to_json() for layer in self.layers],
         }
 

@@ -32,10 +32,12 @@ def targets() -> None:
     copy a packaged file to begin with.
     """
     from tvm_split import report
-    from tvm_split.report_lists import targets_table
+    from tvm_split.report_lists import PEAKS, targets_table
     from tvm_split.targets import load_target, target_names
 
-    report.console().print(targets_table(_readable(load_target, target_names())))
+    out = report.console()
+    out.print(targets_table(_readable(load_target, target_names())))
+    out.print(PEAKS)
 
 
 @click.command(cls=SplitCommand, short_help="List the networks between edge and cloud.")

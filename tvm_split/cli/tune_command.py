@@ -13,6 +13,9 @@ from tvm_split.cli.command import BUG, INTERRUPTED, Failure, Progress, SplitComm
 from tvm_split.cli.options import JSON, MODEL, QUIET, database_option, shared, target_option
 from tvm_split.cli.plan_commands import MODEL_HELP
 
+#: kernels that cannot be tuned, named in one sentence
+NAMED = 8
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -135,11 +138,33 @@ def show(result: TuneResult, model: str, as_json: bool) -> None:
     saved = sum(row.seconds * (1 - (row.decision.tuned_s or 0) / (row.decision.ours_s or 1)) for row in won)
     part = f", {saved / result.total_s:.1%} of the network's time saved" if result.total_s else ""
     out.print(f"a faster schedule was found for {len(won)} of {len(result.rows)} kernels{part}")
-    if won:
-        folder, name = shlex.quote(str(result.database)), shlex.quote(result.target)
-        out.print(
-            f"use them where a side's target is {name}: tvm-split compile {shlex.quote(model)} --database {folder}"
-        )
+    if result.fixed:
+        out.print(fixed_line(result))
+    for line in advice(result, model) if won else ():
+        out.print(line)
+
+
+def fixed_line(result: TuneResult) -> str:
+    """The kernels that cannot be tuned, by their first layers, costliest first."""
+    names = [row.kernel.name for row in result.fixed]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    share = sum(row.seconds for row in result.fixed) / result.total_s if result.total_s else 0
+    return f"cannot be tuned ({share:.0%} of the time): {', '.join(names[:NAMED])}{more}"
+
+
+def advice(result: TuneResult, model: str) -> list[str]:
+    """The commands that use the schedules: the target stands on the side that it is for."""
+    from tvm_split.targets import load_target
+    from tvm_split.targets.host import machine
+
+    spec = load_target(result.target)
+    given = f"{shlex.quote(model)} --database {shlex.quote(str(result.database))}"
+    sides = ("edge", "cloud") if spec.kind == "both" else (spec.kind,)
+    target = shlex.quote(result.target)
+    lines = [f"tvm-split compile {given} --{side} {target} -o BUNDLE" for side in sides]
+    if spec.arch == machine():
+        lines.append(f"tvm-split bench {given}" + ("" if result.target == "host" else f" --target {target}"))
+    return ["use them:", *(f"  {line}" for line in lines)]
 
 
 def _ms(seconds: float | None) -> str:
@@ -160,7 +185,7 @@ def to_json(result: TuneResult) -> dict[str, Any]:
                 "trials": row.decision.tried, "failed": row.decision.failed, "unequal": row.decision.unequal,
                 "decided_before": row.kept,
             }
-            for row in result.rows
+            for row in (*result.fixed, *result.rows)
         ],
         "crashes": list(result.crashes),
     }  # fmt: skip

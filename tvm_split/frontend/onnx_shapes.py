@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import onnx
@@ -15,8 +16,9 @@ def fix_inputs(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], na
     """Write a shape into each input of `model`, in place; forget the shapes that followed from the old ones.
 
     An axis is taken from the model, else from `shapes`, else from another input's axis of the same symbolic name, else
-    it is 1 if it is the first axis and the only open one. ModelError when an axis stays open, when `shapes` names no
-    input, has another rank, or contradicts an axis that the model fixes.
+    it is 1 if it is the first axis and the only open one. A number below 1 is an open axis, as some exporters write it;
+    a warning says so where it becomes 1. ModelError when an axis stays open, when `shapes` names no input, has another
+    rank, or contradicts an axis that the model fixes.
     """
     graph = model.graph
     weights = {weight.name for weight in graph.initializer}
@@ -95,6 +97,13 @@ def _known(value: onnx.ValueInfoProto, symbols: dict[str, int], name: str) -> li
     open_axes = [position for position, axis in enumerate(axes) if isinstance(axis, str)]
     if open_axes == [0] and len(axes) > 1:
         axes[0], open_axes = 1, []
+        batch = kind.shape.dim[0]
+        if batch.HasField("dim_value"):
+            warnings.warn(
+                f"{name}: input {value.name!r} declares its first axis as {batch.dim_value}; it is taken to be open, "
+                f"and 1. Give --shape {value.name}={_text(list(axes))}, or with another number in front",
+                stacklevel=2,
+            )
     if open_axes:
         listed = ", ".join(
             f"axis {position}" + (f" ({axes[position]!r})" if axes[position] else "") for position in open_axes

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from tvm.s_tir.schedule import Trace
 from tvm_split.errors import TuneError
 from tvm_split.passes.schedule import FAILED, RULE, SCHEDULED, finished
 from tvm_split.targets import load_target
-from tvm_split.tune.database import Database, TargetFolder
+from tvm_split.tune.database import Database, TargetFolder, damaged
 from tvm_split.tune.space import Start, start_of
 from tvm_split.tvm_target import resolve
 
@@ -147,17 +147,18 @@ class ApplyTuned:
 def _scheduled(
     name: str, function: tirx.PrimFunc, target: tvm.target.Target, here: TargetFolder, use: Use
 ) -> tirx.PrimFunc | None:
-    decision = here.decision(kernel_key(function))
+    key = kernel_key(function)
+    decision = here.decision(key)
     if decision is None or not decision.is_tuned:
         return None
     start = start_of(function, target)
-    found = None
-    if start is not None and kernel_key(start.scheduled) == decision.ours:
-        found = by_trace(start, decision.trace)
-    if found is None:
+    if start is None or kernel_key(start.scheduled) != decision.ours:
         log.warning("%s: its tuned schedule is for another schedule of ours than today's; tune again", name)
         use.stale.append(name)
         return None
+    found = by_trace(start, decision.trace)
+    if found is None:
+        raise damaged(here.decision_file(key), f"its trace is no variation of our schedule of {name}")
     use.taken.append(name)
     symbol = (function.attrs or {}).get("global_symbol", None)
     found = found.without_attr("global_symbol") if symbol is None else found.with_attr("global_symbol", symbol)
@@ -165,10 +166,21 @@ def _scheduled(
 
 
 def by_trace(start: Start, trace: Any) -> tirx.PrimFunc | None:
-    """The kernel as a trace of the database (JSON) schedules it; None when the trace does not fit."""
+    """The kernel as a trace of the database (JSON) schedules it; None when the trace does not fit.
+
+    One that fits takes the steps of our own schedule, with other factors, and may then unroll more.
+    """
+    ours = _steps(inst.kind.name for inst in start.trace.insts)
     sch = s_tir.Schedule(start.module)
     try:
+        if _steps(name for name, *_ in trace[0])[: len(ours)] != ours:
+            return None
         Trace.apply_json_to_schedule(trace, sch)
     except FAILED:
         return None
     return finished(sch.mod["main"], start.target)
+
+
+def _steps(names: Iterable[str]) -> list[str]:
+    """The instructions that change a kernel: MetaSchedule drops those that only look, where nobody needs the answer."""
+    return [str(name) for name in names if not str(name).startswith(("Get", "Sample"))]

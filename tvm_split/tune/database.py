@@ -101,6 +101,13 @@ class Database:
         found = [_read(path) for path in sorted(self.folder.glob(f"*/{TARGET}"))]
         return [str(facts.get("name")) for facts in found if isinstance(facts, dict)]
 
+    def digest(self) -> str:
+        """SHA-256 of what compiling reads: every decision, with its place in the folder."""
+        found = hashlib.sha256()
+        for path in sorted(self.folder.glob(f"*/*/{DECISION}")):
+            found.update(f"{path.relative_to(self.folder)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        return found.hexdigest()
+
     def of(self, name: str, target: dict[str, Any]) -> TargetFolder:
         """The target's part; `target` is what TVM's target exports. Nothing is written."""
         return TargetFolder(self.folder / f"{name}-{target_key(target)}", name, target)
@@ -133,16 +140,16 @@ class TargetFolder:
         path.mkdir(exist_ok=True)
         return path
 
+    def decision_file(self, key: str) -> Path:
+        """Where what was decided for the kernel stands, if it was."""
+        return self.folder / key / DECISION
+
     def decision(self, key: str) -> Decision | None:
-        """What was decided for the kernel; None when nothing was. TuneError for a file that cannot be read."""
-        path = self.folder / key / DECISION
+        """What was decided for the kernel; None when nothing was. TuneError for a file that is damaged."""
+        path = self.decision_file(key)
         if not path.is_file():
             return None
-        try:
-            found = dict(_read(path))
-            return Decision(**{**found, "layers": tuple(found["layers"])})
-        except (TypeError, KeyError, ValueError) as error:
-            raise TuneError(f"{path} is damaged ({error}); delete it and run `tvm-split tune` again") from error
+        return _decision(_read(path), path)
 
     def decide(self, key: str, decision: Decision) -> None:
         _write(self.kernel(key) / DECISION, asdict(decision))
@@ -164,6 +171,33 @@ class TargetFolder:
 def target_key(target: dict[str, Any]) -> str:
     """A digest of what TVM's target exports."""
     return hashlib.sha256(json.dumps(target, sort_keys=True).encode()).hexdigest()[:12]
+
+
+#: field of a decision -> what its JSON is; a trace is two lists, its instructions and its decisions
+SECONDS = (int, float, type(None))
+KINDS: dict[str, tuple[type, ...]] = {
+    "layers": (list,), "trials": (int,), "tried": (int,), "failed": (int,), "unequal": (int,), "ours_s": SECONDS,
+    "tuned_s": SECONDS, "trace": (list, type(None)), "ours": (str,), "reason": (str,),
+}  # fmt: skip
+
+
+def _decision(found: Any, path: Path) -> Decision:
+    if not isinstance(found, dict) or set(found) != set(KINDS):
+        what = f"has the fields {', '.join(sorted(found))}" if isinstance(found, dict) else f"holds {found!r:.40}"
+        raise damaged(path, f"it {what}; expected {', '.join(KINDS)}")
+    for name, kinds in KINDS.items():
+        value = found[name]
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise damaged(path, f"{name} is {value!r:.40}")
+    trace = found["trace"]
+    if trace is not None and not (len(trace) == 2 and all(isinstance(part, list) for part in trace)):
+        raise damaged(path, f"trace is {trace!r:.40}; expected a list of instructions and one of decisions")
+    return Decision(**{**found, "layers": tuple(map(str, found["layers"]))})
+
+
+def damaged(path: Path, why: str) -> TuneError:
+    """The error for a file of the database that another program wrote, or a disk spoilt."""
+    return TuneError(f"{path} is damaged: {why}; delete it and run `tvm-split tune` again")
 
 
 def _read(path: Path) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm_split.bench.worker import Worker
 from tvm_split.errors import LinkDownError
-from tvm_split.tune.lab import Lab
+from tvm_split.tune.child import begin
 
 #: seconds between two looks at how far a search is
 TICK_S = 0.5
@@ -28,7 +28,7 @@ class Process:
     def ask(self, method: str, *args: Any, tick: Callable[[], None] = lambda: None) -> Any:
         """What the Lab's method returns; `tick` is called meanwhile. LinkDownError when the process died."""
         if self._worker is None:
-            self._worker = Worker("the tuning process", self._cores, Lab, *self._args)
+            self._worker = Worker("the tuning process", self._cores, begin, *self._args)
         answer = self._pool.submit(self._worker.ask, method, *args)
         while True:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,13 +71,15 @@ class Row:
 
 @dataclass
 class TuneResult:
-    """total_s: all kernels of the network with our schedules, as ranked. It grows while tuning goes on."""
+    """total_s: all kernels of the network with our schedules, as ranked. rows grow while tuning goes on, to `wanted`.
+    fixed: kernels that nothing can be varied in, costliest first."""
 
     database: Path
     target: str
     wanted: int = 0
     total_s: float = 0.0
     rows: list[Row] = field(default_factory=list)
+    fixed: list[Row] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
 
 
@@ -101,22 +103,18 @@ def tune(request: TuneRequest, watcher: Watcher, result: TuneResult) -> None:
             costs = process.ask("costs", [Parcel.of(kernel) for kernel in kernels])
             chosen, result.total_s = costliest(kernels, costs, request.layers, request.share)
             result.wanted = len(chosen)
-            result.rows += fixed(kernels, costs, chosen)
+            result.fixed += fixed(kernels, costs)
             for kernel, cost in chosen:
                 _one(kernel, cost, request, here, process, watcher, result)
 
 
-def fixed(
-    kernels: Iterable[Kernel], costs: Iterable[Cost], chosen: Collection[tuple[Kernel, Cost]]
-) -> list[Row]:  # fmt: skip
-    """Rows of the kernels that cannot vary though they cost more than one that was chosen; costliest first."""
-    least = min((cost.seconds * len(kernel.layers) for kernel, cost in chosen), default=0.0)
+def fixed(kernels: Iterable[Kernel], costs: Iterable[Cost]) -> list[Row]:
+    """Rows of the kernels that cannot vary, costliest first."""
     found = []
     for kernel, cost in zip(kernels, costs, strict=True):
-        seconds = cost.seconds * len(kernel.layers)
-        if not cost.points and seconds > least:
+        if not cost.points:
             decision = Decision(kernel.layers, 0, 0, 0, 0, cost.seconds, None, None, cost.ours, "cannot be tuned")
-            found.append(Row(kernel, seconds, decision, kept=False))
+            found.append(Row(kernel, cost.seconds * len(kernel.layers), decision, kept=False))
     return sorted(found, key=lambda row: -row.seconds)
 
 
@@ -226,7 +224,7 @@ def decision_of(
         return Decision(
             layers, asked, len(every), failed, unequal, ours_s, others[won].seconds, traces[won], ours, "faster"
         )
-    reason = "not faster than ours" if best_s is not None else "other results than ours"
+    reason = "no trial was faster" if best_s is not None else "the trials gave other results"
     return Decision(layers, asked, len(every), failed, unequal, ours_s, best_s, None, ours, reason)
 
 
