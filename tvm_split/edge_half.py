@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tvm
 
 from tvm_split import extract, pipeline
 from tvm_split.layer_runner import LayerRunner
@@ -17,6 +17,9 @@ from tvm_split.passes.partition import Partition, side_outputs
 from tvm_split.passes.quantize_cut import QUANTIZED, QuantizeCut, Quantizer
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import Candidate, Side
+
+if TYPE_CHECKING:
+    import tvm
 
 
 def with_precision(half: tvm.IRModule, candidate: Candidate, held: Mapping[str, Quantizer]) -> tvm.IRModule:
@@ -38,8 +41,7 @@ class EdgeHalf:
         self, mod: tvm.IRModule, candidate: Candidate, held: Mapping[str, Quantizer], sent: Mapping[str, Quantizer],
         result_at: Side,
     ) -> None:  # fmt: skip
-        steps = [AssignCut(candidate.edge_layers, result_at), QuantizeCut(sent)]
-        marked = tvm.transform.Sequential(steps)(mod)
+        marked = QuantizeCut(sent)(AssignCut(candidate.edge_layers, result_at)(mod))
         crossing, at_edge, _ = side_outputs(marked)
         self._names = tuple(dict.fromkeys((*crossing, *at_edge)))
         self._quantizers = {

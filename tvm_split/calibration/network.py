@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-import tvm
+from typing import TYPE_CHECKING
 
 from tvm_split.calibration.distortion import activation_choices, activation_distortions, weight_distortions
 from tvm_split.calibration.quantizers import held_choices
@@ -18,6 +17,9 @@ from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.passes.same_codes import same_codes
 from tvm_split.plan.precision import EDGE_WIDTHS, INTEGER_BITS, Precision
 from tvm_split.plan.problem import Candidate
+
+if TYPE_CHECKING:
+    import tvm
 
 
 @dataclass(frozen=True, eq=False)
