@@ -59,6 +59,7 @@ class _Rewrite:
         self.computed: dict[str, relax.Expr] = {}
         self.read: dict[str, relax.Expr] = {}
         self.steps: dict[str, Quantizer] = {}
+        self.flat: set[str] = set()  # tensors that operators of `main` make
         self.make([(param.name, param) for param in self.main.params], held_by(self.main))
         layers = {binding.var: callee for binding, callee in layer_calls(mod)}
         for binding in bindings:
@@ -79,13 +80,14 @@ class _Rewrite:
     def add(self, binding: relax.VarBinding, callee: relax.Function) -> None:
         made, call = self.names[binding.var], binding.value
         tensors = [name for arg in call.args for name in extract.resolve(arg, self.names) or ()]
-        if not (HELD in callee.attrs or WEIGHT_BITS in callee.attrs or self.read.keys() & set(tensors)):
-            value = self.emit(relax.Call(call.op, [self.argument(arg) for arg in call.args]), binding.var.name)
-        elif QUANTIZED in callee.attrs:
+        if QUANTIZED in callee.attrs and (self.read.keys() | self.flat) & set(tensors):
             value = self.sent(callee, call.args[0])
+        elif not (HELD in callee.attrs or WEIGHT_BITS in callee.attrs or self.read.keys() & set(tensors)):
+            value = self.emit(relax.Call(call.op, [self.argument(arg) for arg in call.args]), binding.var.name)
         else:
             del self.functions[call.op]
             value = self.inlined(binding, callee)
+            self.flat.update(made)
         parts = [value] if len(made) == 1 and not isinstance(value.ty, relax.TupleType) else [
             self.emit(relax.TupleGetItem(value, i), f"{binding.var.name}_{i}") for i in range(len(made))
         ]  # fmt: skip

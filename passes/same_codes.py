@@ -4,34 +4,43 @@ No pass by itself. A pool, a reshape or a concatenation between two quantisers w
 with one quantiser for all that it reads and makes it works on codes (qdq_moves.py).
 
     Given:   p = max_pool2d(a);  c = concat(p, b)
-    Result:  {a, p, b, c}
+    Result:  links {"p": {a, p}, "c": {p, b, c}};  together {a, p, b, c}
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import tvm
 from tvm import relax
 
 from tvm_split import extract
 from tvm_split.passes.bindings import operator
-from tvm_split.passes.layering import layer_calls
+from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.qdq_moves import moves
 
 
-def same_codes(mod: tvm.IRModule) -> list[frozenset[str]]:
-    """Sets of at least two float32 tensors of a module of layers, in order of their first; no two share a tensor."""
+def same_codes(mod: tvm.IRModule) -> dict[str, frozenset[str]]:
+    """For each layer that only moves elements, the float32 tensors that it reads and makes, at least two."""
     names = extract.tensor_names(mod)
     types = extract.tensor_types(names)
-    group: dict[str, set[str]] = {}
+    found = {}
     for binding, callee in layer_calls(mod):
-        if not only_moves(callee):
-            continue
-        read = [name for arg in binding.value.args for name in extract.resolve(arg, names) or ()]
-        linked = [name for name in (*read, *names[binding.var]) if str(types[name].dtype) == "float32"]
+        if only_moves(callee):
+            read = [name for arg in binding.value.args for name in extract.resolve(arg, names) or ()]
+            linked = frozenset(n for n in (*read, *names[binding.var]) if str(types[n].dtype) == "float32")
+            if len(linked) > 1:
+                found[str(callee.attrs[LAYER])] = linked
+    return found
+
+
+def together(links: Iterable[frozenset[str]]) -> list[frozenset[str]]:
+    """The sets, those that share a tensor joined to one."""
+    group: dict[str, set[str]] = {}
+    for linked in links:
         merged: set[str] = set().union(linked, *(group.get(name, ()) for name in linked))
         group.update(dict.fromkeys(merged, merged))
-    unique = {id(found): frozenset(found) for name in types if (found := group.get(name))}
-    return [found for found in unique.values() if len(found) > 1]
+    return [frozenset(found) for found in {id(each): each for each in group.values()}.values()]
 
 
 def only_moves(function: relax.Function) -> bool:

@@ -20,7 +20,7 @@ from tvm_split.passes.lower_qdq import LowerQdq
 from tvm_split.passes.partition import Partition
 from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
 from tvm_split.passes.quantize_layers import QuantizeLayers
-from tvm_split.passes.same_codes import same_codes
+from tvm_split.passes.same_codes import same_codes, together
 
 CODES = np.array([[[[127]], [[-64]]], [[[127]], [[64]]]], "int8")
 SCALES = np.array([2.0**-7, 2.0**-9], "float32")
@@ -179,7 +179,11 @@ def pooled():
 @pytest.mark.parametrize("bits", [3, 8])
 def test_what_moves_codes_quantises_nothing(apply_once, bits):
     mod = pooled()
-    assert same_codes(mod) == [frozenset("cpj")]
+    assert same_codes(mod) == {"p": frozenset("cp"), "j": frozenset("cpj")}
+    assert together(same_codes(mod).values()) == [frozenset("cpj")]
+    assert set(together([frozenset("ab"), frozenset("cd"), frozenset("bd"), frozenset("ef")])) == {
+        frozenset("abcd"), frozenset("ef"),
+    }  # fmt: skip
     step = Quantizer.of_range(bits, -1, 1)
     form = quantised(apply_once, mod, {}, dict.fromkeys("cpj", step))
     made = extract.graph(FuseActivation()(LowerQdq()(form)))

@@ -14,7 +14,7 @@ from tvm_split.costs import Costs
 from tvm_split.graph import DTYPE_BITS, Graph
 from tvm_split.passes.layer_weights import Weights, layer_weights
 from tvm_split.passes.quantize_cut import Quantizer
-from tvm_split.passes.same_codes import same_codes
+from tvm_split.passes.same_codes import same_codes, together
 from tvm_split.plan.precision import EDGE_WIDTHS, INTEGER_BITS, Precision
 from tvm_split.plan.problem import Candidate
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """`statistics` of the float tensors that may be quantised, `weights` by layer, `groups` as same_codes has them."""
+    """`statistics` of the float tensors that may be quantised, `weights` by layer, `links` as same_codes has them."""
 
     graph: Graph
     statistics: Mapping[str, Statistics]
     weights: Mapping[str, Weights] = field(default_factory=dict)
-    groups: Sequence[frozenset[str]] = ()
+    links: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, mod: tvm.IRModule, graph: Graph, statistics: Mapping[str, Statistics]) -> Calibrated:
@@ -60,7 +60,8 @@ class Calibrated:
     def held(self, candidate: Candidate) -> dict[str, Choice]:
         """The quantiser of each tensor that the candidate's edge half holds as integers."""
         bits = {name: width for name, width in candidate.tensor_bits.items() if width <= INTEGER_BITS}
-        return held_choices(self.statistics, bits, self.groups)
+        groups = together(linked for layer, linked in self.links.items() if layer in candidate.edge_layers)
+        return held_choices(self.statistics, bits, groups)
 
     def sent(self, candidate: Candidate) -> dict[str, Quantizer]:
         """The quantiser of each tensor that crosses at fewer bits than its own; that of the half, if it is as wide."""
