@@ -27,8 +27,8 @@ from tvm_split.passes.schedule.hosts import (
     Block,
     Loop,
     as_vectors,
+    channels_made,
     copy_out,
-    extents_are,
     hosted,
     whole_tiles,
     write_back,
@@ -67,12 +67,10 @@ class BatchMatmul(ScheduleRule):
             sch.parallel(task)
         sch.compute_at(sums, tile, preserve_unit_loops=True)
         *kept, _ = inner = list(sch.get_loops(sums))[-(len(batch) + 4) :]
-        if not extents_are(sch, kept[:-1], [*[1] * (len(kept) - 2), rows]):
+        made = channels_made(sch, kept, rows, channels)
+        if made is None:
             return None
-        made = extent_of(sch, kept[-1])
-        if made not in (channels, 1):  # of a single column, only that one is made
-            return None
-        lanes = lanes if made == channels else 1
+        lanes = lanes if made == channels else 1  # of a single column, only that one is made
         sch.reorder(inner[-1], *kept)
         as_vectors(sch, (kept[-2],), kept[-1], lanes)
         *_, zero_rows, zero_columns = sch.get_loops(sch.decompose_reduction(sums, inner[-1]))

@@ -33,7 +33,17 @@ from tvm_split.passes.kernels.conv2d_transpose import (
     UNPACK,
 )
 from tvm_split.passes.kernels.window import KERNEL
-from tvm_split.passes.schedule.hosts import Block, Loop, as_vectors, copy_out, extents_are, hosted, pad_at, write_back
+from tvm_split.passes.schedule.hosts import (
+    Block,
+    Loop,
+    as_vectors,
+    channels_made,
+    copy_out,
+    extents_are,
+    hosted,
+    pad_at,
+    write_back,
+)
 from tvm_split.passes.schedule.machine import Machine, machine_of
 
 #: a task of this many tiles hides its own cost
@@ -72,12 +82,10 @@ class TransposedConvolution(ScheduleRule):
         sch.compute_at(sums, tile, preserve_unit_loops=True)
         kept = 1 + 2 * rank + 2  # image, phases, tile of channels, pixels, channel
         inner = list(sch.get_loops(sums))[-(kept + rank + 1) :]
-        if not extents_are(sch, inner[: kept - 1], [*[1] * (kept - 2), pixels]):
+        made = channels_made(sch, inner[:kept], pixels, channels)
+        if made is None:
             return None
-        made = int(sch.get(inner[kept - 1]).extent)
-        if made not in (channels, 1):  # of a single channel, only that one is made
-            return None
-        lanes = lanes if made == channels else 1
+        lanes = lanes if made == channels else 1  # of a single channel, only that one is made
         sch.reorder(*inner[kept:], *inner[:kept])
         as_vectors(sch, (inner[kept - 2],), inner[kept - 1], lanes)
         *_, zero_pixels, zero_channels = sch.get_loops(sch.decompose_reduction(sums, inner[kept]))
