@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tvm
@@ -77,6 +78,15 @@ Visit = Callable[[Scope, relax.VarBinding], relax.Expr | None]
 def operator(value: relax.Expr) -> str:
     """The operator's full name, such as relax.nn.conv2d; empty for anything but a call to an operator."""
     return str(value.op.name) if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op) else ""
+
+
+def maker(call: relax.Call) -> Callable[..., relax.Expr]:
+    """The function that builds calls of the same operator."""
+    found: Any = relax.op
+    for word in operator(call).split(".")[1:]:
+        found = getattr(found, word)
+    make: Callable[..., relax.Expr] = found
+    return make
 
 
 def constant(expr: relax.Expr) -> np.ndarray | None:

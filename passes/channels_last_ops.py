@@ -9,11 +9,8 @@ permute_dims changes the order alone: it moves nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import numpy as np
 from tvm import relax
 
 from tvm_split.passes.axis_order import (
@@ -21,85 +18,14 @@ from tvm_split.passes.axis_order import (
     Order,
     Rule,
     Stored,
-    channels_last,
     literal,
     permuted,
     permuted_order,
     reshaped,
 )
-from tvm_split.passes.bindings import constant, operator, static_shape
+from tvm_split.passes.bindings import constant, maker, operator, static_shape
+from tvm_split.passes.channels_last_windows import ANCHORS, pool3d
 from tvm_split.passes.fuse_activation import ELEMENTWISE
-from tvm_split.passes.pack_others import whole_groups
-
-
-def _last(layout: str) -> str:
-    return layout[0] + layout[2:] + layout[1]
-
-
-def _convolution(layout: str, kernel_layout: str, call: relax.Call, args: list[Any]) -> Answer:
-    data, attrs, kernel = args[0], call.attrs, constant(call.args[1])
-    order = channels_last(len(layout))
-    layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
-    if kernel is None or data.order != order or layouts != (layout, kernel_layout, layout):
-        return None
-    weight = np.ascontiguousarray(kernel.transpose(*range(2, kernel.ndim), 1, 0))  # OIHW -> HWIO, I a group's
-    return _make(call)(
-        data.expr, relax.const(weight, str(kernel.dtype)), strides=attrs.strides, padding=attrs.padding,
-        dilation=attrs.dilation, groups=attrs.groups, data_layout=_last(layout),
-        kernel_layout=kernel_layout[2:] + "IO", out_layout=_last(layout), out_dtype=attrs.out_dtype,
-    ), order  # fmt: skip
-
-
-def _transposed(layout: str, kernel_layout: str, call: relax.Call, args: list[Any]) -> Answer:
-    """Only what pack-weights takes: nothing else computes a transposed convolution channels last."""
-    data, attrs, kernel = args[0], call.attrs, constant(call.args[1])
-    order = channels_last(len(layout))
-    layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
-    if kernel is None or data.order != order or layouts != (layout, kernel_layout, layout):
-        return None
-    groups, channels = int(attrs.groups), kernel.shape[1] * int(attrs.groups)
-    if {str(kernel.dtype), str(call.ty.dtype)} != {"float32"} or not whole_groups(channels, groups):
-        return None
-    weight = np.ascontiguousarray(kernel.transpose(*range(2, kernel.ndim), 0, 1))  # IOHW -> HWIO, O a group's
-    return _make(call)(
-        data.expr, relax.const(weight, str(kernel.dtype)), strides=attrs.strides, padding=attrs.padding,
-        output_padding=attrs.output_padding, dilation=attrs.dilation, groups=groups, data_layout=_last(layout),
-        kernel_layout=kernel_layout[2:] + "IO", out_layout=_last(layout), out_dtype=attrs.out_dtype,
-    ), order  # fmt: skip
-
-
-def _pool(layout: str, call: relax.Call, args: list[Any]) -> Answer:
-    (data,), attrs, order = args, call.attrs, channels_last(len(layout))
-    if data.order != order or (str(attrs.layout), str(attrs.out_layout)) != (layout, layout):
-        return None
-    layouts = {"layout": _last(layout), "out_layout": _last(layout)}
-    if operator(call).startswith("relax.nn.adaptive"):
-        return _make(call)(data.expr, attrs.output_size, **layouts), order
-    windows = (attrs.pool_size, attrs.strides, attrs.padding, attrs.dilation)
-    return _make(call)(data.expr, *windows, attrs.ceil_mode, attrs.count_include_pad, **layouts), order
-
-
-def _pool3d(call: relax.Call, args: list[Any]) -> Answer:
-    """Windows follow the spatial axes: so a pooling over C, as local response normalisation has, stays one."""
-    (data,), attrs = args, call.attrs
-    if data.order[:2] != (0, 1) or (str(attrs.layout), str(attrs.out_layout)) != ("NCDHW", "NCDHW"):
-        return None
-    spatial = tuple(axis - 2 for axis in data.order[2:])
-    padding = (*permuted(attrs.padding[:3], spatial), *permuted(attrs.padding[3:], spatial))
-    size, strides, dilation = (permuted(each, spatial) for each in (attrs.pool_size, attrs.strides, attrs.dilation))
-    made = _make(call)(data.expr, size, strides, padding, dilation, attrs.ceil_mode, attrs.count_include_pad)
-    return made, data.order
-
-
-def _resize2d(call: relax.Call, args: list[Any]) -> Answer:
-    data, attrs = args[0], call.attrs
-    if data.order != channels_last(4) or str(attrs.layout) != "NCHW":
-        return None
-    return relax.op.image.resize2d(
-        data.expr, call.args[1], tuple(float(each) for each in attrs.roi), "NHWC", attrs.method,
-        attrs.coordinate_transformation_mode, attrs.rounding_method, attrs.cubic_alpha, attrs.cubic_exclude,
-        attrs.extrapolation_value, attrs.out_dtype,
-    ), data.order  # fmt: skip
 
 
 def _elementwise(call: relax.Call, args: list[Any]) -> Answer:
@@ -133,9 +59,9 @@ def _reduction(call: relax.Call, args: list[Any]) -> Answer:
     if operator(call) in ("relax.argmax", "relax.argmin"):
         if attrs.axis is None:  # the index into all elements
             return None
-        made = _make(call)(data.expr, axes[0], attrs.keepdims)
+        made = maker(call)(data.expr, axes[0], attrs.keepdims)
     else:
-        made = _make(call)(data.expr, axes, attrs.keepdims)
+        made = maker(call)(data.expr, axes, attrs.keepdims)
     if attrs.keepdims:
         return made, data.order
     kept = [axis for i, axis in enumerate(data.order) if i not in axes]
@@ -143,12 +69,12 @@ def _reduction(call: relax.Call, args: list[Any]) -> Answer:
 
 
 def _softmax(call: relax.Call, args: list[Any]) -> Answer:
-    return _make(call)(args[0].expr, _axes(call.attrs.axis, args[0].order)[0]), args[0].order
+    return maker(call)(args[0].expr, _axes(call.attrs.axis, args[0].order)[0]), args[0].order
 
 
 def _prelu(call: relax.Call, args: list[Any]) -> Answer:
     data, slope = args
-    return _make(call)(data.expr, _plain(slope), _axes(call.attrs.axis, data.order)[0]), data.order
+    return maker(call)(data.expr, _plain(slope), _axes(call.attrs.axis, data.order)[0]), data.order
 
 
 def _plain(arg: Any) -> relax.Expr:
@@ -163,14 +89,14 @@ def _norm(call: relax.Call, args: list[Any]) -> Answer:
     last = {"epsilon": attrs.epsilon, "center": attrs.center, "scale": attrs.scale}
     if operator(call) == "relax.nn.batch_norm":
         last |= {"momentum": attrs.momentum, "training": attrs.training}
-        made = _make(call)(data.expr, *weights, _axes(attrs.axis, data.order)[0], **last)
+        made = maker(call)(data.expr, *weights, _axes(attrs.axis, data.order)[0], **last)
         return made, [data.order, (0,), (0,)]
     axes = _axes(attrs.axes, data.order)
     if operator(call) == "relax.nn.layer_norm":
-        return _make(call)(data.expr, *weights, axes, **last), data.order
+        return maker(call)(data.expr, *weights, axes, **last), data.order
     (channel,) = _axes(attrs.channel_axis, data.order)
     groups = [attrs.num_groups] if operator(call) == "relax.nn.group_norm" else []
-    return _make(call)(data.expr, *weights, *groups, channel, sorted(axes), **last), data.order
+    return maker(call)(data.expr, *weights, *groups, channel, sorted(axes), **last), data.order
 
 
 def _concat(call: relax.Call, args: list[Any]) -> Answer:
@@ -218,32 +144,13 @@ def _quantized(call: relax.Call, args: list[Any]) -> Answer:
     if not isinstance(data, Stored) or any(isinstance(each, Stored) for each in constants):
         return None
     axis = data.order.index(int(call.attrs.axis) % len(data.order)) if data.order else 0
-    return _make(call)(data.expr, *constants, axis, call.attrs.out_dtype), data.order
+    return maker(call)(data.expr, *constants, axis, call.attrs.out_dtype), data.order
 
 
 def _permute_dims(call: relax.Call, args: list[Any]) -> Answer:
     return args[0].expr, permuted_order(call, args[0].order)
 
 
-def _make(call: relax.Call) -> Callable[..., relax.Expr]:
-    """The function that builds calls of the same operator."""
-    found: Any = relax.op
-    for word in operator(call).split(".")[1:]:
-        found = getattr(found, word)
-    make: Callable[..., relax.Expr] = found
-    return make
-
-
-#: rules of operators that work on channels by nature: a layer that has one is always rewritten
-ANCHORS: dict[str, Rule] = {
-    "relax.nn.conv1d": partial(_convolution, "NCW", "OIW"),
-    "relax.nn.conv2d": partial(_convolution, "NCHW", "OIHW"),
-    "relax.nn.conv1d_transpose": partial(_transposed, "NCW", "IOW"),
-    "relax.nn.conv2d_transpose": partial(_transposed, "NCHW", "IOHW"),
-    "relax.image.resize2d": _resize2d,
-    **{f"relax.nn.{kind}_pool1d": partial(_pool, "NCW") for kind in ("max", "avg", "adaptive_avg")},
-    **{f"relax.nn.{kind}_pool2d": partial(_pool, "NCHW") for kind in ("max", "avg", "adaptive_avg")},
-}
 _KEEP = (
     "astype equal not_equal greater greater_equal less less_equal logical_and logical_or "
     "logical_not bitwise_not tan sinh cosh asin acos atan mod floor_mod isnan isfinite isinf"
@@ -255,7 +162,7 @@ _BY_WORDS: list[tuple[str, Rule]] = [
     ("nn.batch_norm nn.layer_norm nn.group_norm nn.instance_norm", _norm),
     ("nn.softmax nn.log_softmax", _softmax),
     ("quantize dequantize", _quantized),
-    ("nn.max_pool3d nn.avg_pool3d", _pool3d),
+    ("nn.max_pool3d nn.avg_pool3d", pool3d),
 ]
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),

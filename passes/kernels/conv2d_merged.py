@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING
 
 from tvm import te, tirx
 
+from tvm_split.passes.divisors import even
 from tvm_split.passes.kernels.conv2d import UNPACK, sums_attrs
 from tvm_split.passes.kernels.window import KERNEL, PAD, axes_of, int64
 
 if TYPE_CHECKING:  # its package imports the rules, and they import this
     from tvm_split.passes.schedule.tiles import Tile
-
-#: so much more than the result may be computed for the sake of tasks of equal size
-SPARE = 1 / 64
 
 
 def conv2d_merged(
@@ -61,13 +59,3 @@ def conv2d_merged(
         lambda n, h, w, o: sums[n, te.indexdiv(o, channels), h * out_w + w, te.indexmod(o, channels)],
         name="unpack", attrs={KERNEL: UNPACK},
     )  # fmt: skip
-
-
-def even(tiles: int) -> int:
-    """The number of tiles, or one up to SPARE larger, that has the most divisors: ways to share them out."""
-    return max(range(tiles, tiles + int(tiles * SPARE) + 1), key=lambda n: (len(divisors(n)), -n))
-
-
-def divisors(number: int) -> list[int]:
-    small = [n for n in range(1, int(number**0.5) + 1) if number % n == 0]
-    return sorted({*small, *(number // n for n in small)})

@@ -25,15 +25,15 @@ from tvm_split.passes.kernels.conv2d import LANES, PIXELS
 from tvm_split.passes.schedule.blocks import PARALLEL_STEPS, PARTITION, extent_of
 from tvm_split.passes.schedule.hosts import (
     Block,
-    Loop,
     as_vectors,
+    channels_made,
     copy_out,
-    extents_are,
     hosted,
     whole_tiles,
     write_back,
 )
 from tvm_split.passes.schedule.machine import machine_of
+from tvm_split.passes.schedule.tasks import run_of
 
 #: rows that one task takes at least: it packs columns for them, which costs about as much as two rows
 ROWS = 32
@@ -59,7 +59,9 @@ class BatchMatmul(ScheduleRule):
         tiles, row = sch.split(row, [None, rows])
         column_tile, column = sch.split(column, [None, channels])
         outer = prod(extent_of(sch, loop) for loop in (*batch, column_tile))
-        run, tile = _runs(sch, outer, tiles, rows, machine_of(target).cores)
+        cores, least = machine_of(target).cores, -(-ROWS // rows)
+        taken = run_of(extent_of(sch, tiles), outer, cores, enough=TASKS_A_CORE, least=least)
+        run, tile = sch.split(tiles, [None, taken])
         sch.reorder(*batch, column_tile, run, tile, row, column)
         sch.annotate(tile, PARTITION, 1)
         task = sch.fuse(*batch, column_tile, run)
@@ -67,12 +69,10 @@ class BatchMatmul(ScheduleRule):
             sch.parallel(task)
         sch.compute_at(sums, tile, preserve_unit_loops=True)
         *kept, _ = inner = list(sch.get_loops(sums))[-(len(batch) + 4) :]
-        if not extents_are(sch, kept[:-1], [*[1] * (len(kept) - 2), rows]):
+        made = channels_made(sch, kept, rows, channels)
+        if made is None:
             return None
-        made = extent_of(sch, kept[-1])
-        if made not in (channels, 1):  # of a single column, only that one is made
-            return None
-        lanes = lanes if made == channels else 1
+        lanes = lanes if made == channels else 1  # of a single column, only that one is made
         sch.reorder(inner[-1], *kept)
         as_vectors(sch, (kept[-2],), kept[-1], lanes)
         *_, zero_rows, zero_columns = sch.get_loops(sch.decompose_reduction(sums, inner[-1]))
@@ -85,14 +85,6 @@ class BatchMatmul(ScheduleRule):
         if columns % channels == 0:
             return sch
         return s_tir.Schedule(whole_tiles(sch.mod["main"], end, channels, lanes))
-
-
-def _runs(sch: s_tir.Schedule, outer: int, tiles: Loop, rows: int, cores: int) -> list[Loop]:
-    """Tiles of rows that one task takes: all, unless too few tasks are left then."""
-    count = extent_of(sch, tiles)
-    runs = [n for n in range(1, count + 1) if count % n == 0 and (n == count or n * rows >= ROWS)]
-    fair = [n for n in runs if count // n * outer >= TASKS_A_CORE * cores or count // n * outer % cores == 0]
-    return list(sch.split(tiles, [None, max(fair, default=min(runs))]))
 
 
 def _steps(sch: s_tir.Schedule, block: Block) -> int:

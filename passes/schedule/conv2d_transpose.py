@@ -33,8 +33,20 @@ from tvm_split.passes.kernels.conv2d_transpose import (
     UNPACK,
 )
 from tvm_split.passes.kernels.window import KERNEL
-from tvm_split.passes.schedule.hosts import Block, Loop, as_vectors, copy_out, extents_are, hosted, pad_at, write_back
+from tvm_split.passes.schedule.blocks import extent_of
+from tvm_split.passes.schedule.hosts import (
+    Block,
+    Loop,
+    as_vectors,
+    channels_made,
+    copy_out,
+    extents_are,
+    hosted,
+    pad_at,
+    write_back,
+)
 from tvm_split.passes.schedule.machine import Machine, machine_of
+from tvm_split.passes.schedule.tasks import run_of
 
 #: a task of this many tiles hides its own cost
 MAX_RUN = 16
@@ -65,19 +77,17 @@ class TransposedConvolution(ScheduleRule):
         out_channels = int(sch.get(join).iter_vars[-1].dom.extent)
         tiles, pixel = sch.split(space[-2], [None, pixels])
         channel_tile, channel = sch.split(channel, [None, channels])
-        run, tile = _runs(sch, [image, channel_tile, *rows], tiles, machine.cores)
+        run, tile = _in_runs(sch, [image, channel_tile, *rows], tiles, machine.cores)
         sch.reorder(image, channel_tile, *rows, run, *phases, tile, pixel, channel)
         task = sch.fuse(image, channel_tile, *rows, run)
         sch.parallel(task)
         sch.compute_at(sums, tile, preserve_unit_loops=True)
         kept = 1 + 2 * rank + 2  # image, phases, tile of channels, pixels, channel
         inner = list(sch.get_loops(sums))[-(kept + rank + 1) :]
-        if not extents_are(sch, inner[: kept - 1], [*[1] * (kept - 2), pixels]):
+        made = channels_made(sch, inner[:kept], pixels, channels)
+        if made is None:
             return None
-        made = int(sch.get(inner[kept - 1]).extent)
-        if made not in (channels, 1):  # of a single channel, only that one is made
-            return None
-        lanes = lanes if made == channels else 1
+        lanes = lanes if made == channels else 1  # of a single channel, only that one is made
         sch.reorder(*inner[kept:], *inner[:kept])
         as_vectors(sch, (inner[kept - 2],), inner[kept - 1], lanes)
         *_, zero_pixels, zero_channels = sch.get_loops(sch.decompose_reduction(sums, inner[kept]))
@@ -101,7 +111,7 @@ def _points(sch: s_tir.Schedule, roles: Mapping[str, Block], machine: Machine) -
     image, *space, channel = sch.get_loops(join)
     rows, phases = space[:-2:2], space[1::2]
     tiles, pixel = sch.split(space[-2], [None, pixels])
-    run, tile = _runs(sch, [image, *rows], tiles, machine.cores)
+    run, tile = _in_runs(sch, [image, *rows], tiles, machine.cores)
     sch.reorder(image, *rows, run, tile, *phases[:-1], pixel, phases[-1], channel)
     task = sch.fuse(image, *rows, run)
     sch.parallel(task)
@@ -122,12 +132,11 @@ def _points(sch: s_tir.Schedule, roles: Mapping[str, Block], machine: Machine) -
     return sch
 
 
-def _runs(sch: s_tir.Schedule, others: list[Loop], tiles: Loop, cores: int) -> list[Loop]:
+def _in_runs(sch: s_tir.Schedule, others: list[Loop], tiles: Loop, cores: int) -> list[Loop]:
     """Tiles that one core takes one after the other: a task costs, but too few of them share out badly."""
-    count, outer = int(sch.get(tiles).extent), prod(int(sch.get(loop).extent) for loop in others)
-    runs = [n for n in range(1, min(count, MAX_RUN) + 1) if count % n == 0]
-    fair = [n for n in runs if count // n * outer >= TASKS_A_CORE * cores or count // n * outer % cores == 0]
-    return list(sch.split(tiles, [None, max(fair, default=1)]))
+    outer = prod(extent_of(sch, loop) for loop in others)
+    taken = run_of(extent_of(sch, tiles), outer, cores, enough=TASKS_A_CORE, most=MAX_RUN)
+    return list(sch.split(tiles, [None, taken]))
 
 
 def _ends(sch: s_tir.Schedule, uneven: list[tuple[Loop, Loop, int, int, int]]) -> list[tuple[tirx.Var, tirx.Expr]]:

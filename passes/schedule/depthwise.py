@@ -19,7 +19,6 @@ from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 
 from tvm_split.passes.kernels.depthwise import DEPTHWISE
-from tvm_split.passes.kernels.window import KERNEL
 from tvm_split.passes.schedule.blocks import (
     PARALLEL_STEPS,
     PARTITION,
@@ -29,6 +28,7 @@ from tvm_split.passes.schedule.blocks import (
     extent_of,
     inline_spatial,
     is_copy,
+    kernel_of,
     opened,
 )
 from tvm_split.passes.schedule.machine import Machine, machine_of
@@ -46,10 +46,7 @@ class Depthwise(ScheduleRule):
 
     def apply(self, func: tirx.PrimFunc, target: tvm.target.Target, _tunable: bool) -> s_tir.Schedule | None:
         sch = s_tir.Schedule(func)
-        for rv in sch.get_child_blocks(sch.get_sblock("root")):
-            if str(sch.get(rv).annotations.get(KERNEL, "")) == DEPTHWISE:
-                break
-        else:
+        if DEPTHWISE not in [kernel_of(sch, rv) for rv in sch.get_child_blocks(sch.get_sblock("root"))]:
             return None
         sch = opened(func)
         blocks = inline_spatial(sch)

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from math import gcd
+from typing import TypeAlias
 
 import tvm_ffi
 from tvm import s_tir, tirx
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from tvm_split.passes.kernels.window import KERNEL
-from tvm_split.passes.schedule.blocks import dividing_lanes, extent_of, variables_of
+from tvm_split.passes.schedule.blocks import dividing_lanes, extent_of, kernel_of, variables_of
 from tvm_split.passes.schedule.machine import Machine
+from tvm_split.passes.schedule.tiles import MIN_LANES
 
-Block = Any  # what the schedule calls SBlockRV and LoopRV has no public type
-Loop = Any
-
-#: vectors shorter than this are not worth their instructions
-MIN_LANES = 4
+Block: TypeAlias = SBlockRV
+Loop: TypeAlias = LoopRV
 
 
 def hosted(sch: s_tir.Schedule, sums: str, unpack: str, others: tuple[str, ...] = ()) -> Mapping[str, Block] | None:
@@ -34,7 +33,7 @@ def hosted(sch: s_tir.Schedule, sums: str, unpack: str, others: tuple[str, ...] 
     roles: dict[str, Block] = {}
     after: list[Block] = []
     for block in sch.get_child_blocks(root):
-        role = str(sch.get(block).annotations.get(KERNEL, ""))
+        role = kernel_of(sch, block)
         if role in roles or role not in ("", sums, unpack, *others):
             return None
         if role:
@@ -52,6 +51,14 @@ def hosted(sch: s_tir.Schedule, sums: str, unpack: str, others: tuple[str, ...] 
     return {**roles, "host": after[host], "output": after[-1]}
 
 
+def hosted_again(sch: s_tir.Schedule, sums: str) -> Mapping[str, Block]:
+    """What `hosted` found, in another schedule of the function that it left, as `merge_rows` begins one."""
+    root = sch.get_sblock("root")
+    roles = {kernel_of(sch, block): block for block in sch.get_child_blocks(root)}
+    (host,), (output,) = sch.get_consumers(roles[sums]), sch.get_output_blocks(root)
+    return {**{role: block for role, block in roles.items() if role}, "host": host, "output": output}
+
+
 def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
     """Extents of an elementwise block; None of a reduction or of extents that are no numbers."""
     variables = sch.get(block).iter_vars
@@ -59,18 +66,21 @@ def _extents(sch: s_tir.Schedule, block: Block) -> tuple[int, ...] | None:
     return tuple(int(v.dom.extent) for v in variables) if plain else None
 
 
-def merge_rows(sch: s_tir.Schedule, block: Block) -> s_tir.Schedule:
-    """The block of an elementwise kernel with one dimension before the last; in simple form, which compute_at needs."""
-    *extents, _ = _extents(sch, block) or ()
+def merge_rows(sch: s_tir.Schedule, block: Block, keep: int = 0) -> s_tir.Schedule:
+    """The block of an elementwise kernel with one dimension between the first `keep` and the last.
 
-    def merged(*index: tirx.Var) -> list[tirx.Var]:
-        row = index[0]
-        for extent, i in zip(extents[1:], index[1:-1], strict=True):
+    In a schedule of its own, in simple form: only there do the indices tell compute_at which rows a tile needs.
+    """
+    *extents, _ = (_extents(sch, block) or ())[keep:]
+
+    def merged(*index: tirx.Var) -> list[tirx.Expr]:
+        row = index[keep]
+        for extent, i in zip(extents[1:], index[keep + 1 : -1], strict=True):
             row = row * extent + i
-        return [row, index[-1]]
+        return [*index[:keep], row, index[-1]]
 
     if len(extents) > 1:
-        sch.transform_block_layout(block, tirx.IndexMap.from_func(merged, ndim=len(extents) + 1))
+        sch.transform_block_layout(block, tirx.IndexMap.from_func(merged, ndim=keep + len(extents) + 1))
     return s_tir.Schedule(tirx.transform.StmtSimplify()(sch.mod))
 
 
@@ -82,12 +92,15 @@ def as_vectors(sch: s_tir.Schedule, written_out: tuple[Loop, ...], channels: Loo
         sch.unroll(loop)
 
 
-def write_back(sch: s_tir.Schedule, channel: Loop, channels: int, lanes: int) -> None:
-    """Vectors as long as divide the channels, so that none of them crosses the end; else LLVM does what it can."""
-    while channels % lanes:
-        lanes //= 2
+def write_back(sch: s_tir.Schedule, channel: Loop, channels: int, lanes: int) -> bool:
+    """Vectors as long as divide the channels, so that none of them crosses the end.
+
+    False, and none, where those are short: LLVM does what it can, or `whole_tiles` makes some.
+    """
+    lanes = gcd(channels, lanes)
     if lanes >= MIN_LANES:
         as_vectors(sch, (), channel, lanes)
+    return lanes >= MIN_LANES
 
 
 def whole_tiles(func: tirx.PrimFunc, channel: tirx.Var, channels: int, lanes: int) -> tirx.PrimFunc:
@@ -143,14 +156,20 @@ def _conjunction(condition: tirx.Expr) -> list[tirx.Expr]:
 
 def pad_at(sch: s_tir.Schedule, pad: Block, task: Loop, machine: Machine) -> None:
     """The padded data, made by whoever reads them where rows are whole vectors; else in a pass of their own."""
+    if not pad_by_reader(sch, pad, task, machine):
+        *rows, _, _ = sch.get_loops(pad)
+        sch.parallel(sch.fuse(*rows) if len(rows) > 1 else rows[0])
+
+
+def pad_by_reader(sch: s_tir.Schedule, pad: Block, task: Loop, machine: Machine) -> bool:
+    """Pad in the task that reads it, which is less work than fetching it; False where rows are no vectors."""
     block = sch.get(pad)
     lanes = dividing_lanes(machine, str(block.writes[0].source.dtype), int(block.iter_vars[-1].dom.extent))
-    if lanes >= MIN_LANES:
-        sch.compute_at(pad, task, preserve_unit_loops=True)
-        sch.vectorize(sch.split(sch.get_loops(pad)[-1], [None, lanes])[1])
-        return
-    *rows, _, _ = sch.get_loops(pad)
-    sch.parallel(sch.fuse(*rows) if len(rows) > 1 else rows[0])
+    if lanes < MIN_LANES:
+        return False
+    sch.compute_at(pad, task, preserve_unit_loops=True)
+    sch.vectorize(sch.split(sch.get_loops(pad)[-1], [None, lanes])[1])
+    return True
 
 
 def copy_out(sch: s_tir.Schedule, roles: Mapping[str, Block]) -> None:
@@ -164,3 +183,12 @@ def extents_are(sch: s_tir.Schedule, loops: list[Loop], wanted: list[int]) -> bo
     """Whether the loops have those extents, which compute_at finds only where it understands what is read."""
     known = all(isinstance(sch.get(loop).extent, tirx.IntImm) for loop in loops)
     return known and [extent_of(sch, loop) for loop in loops] == wanted
+
+
+def channels_made(sch: s_tir.Schedule, kept: list[Loop], pixels: int, channels: int) -> int | None:
+    """How many channels of a tile compute_at put the sums of: all, or 1 where the result has a single one; else None.
+
+    `kept` are the loops over what is not summed; those outside of the tile must be of one step.
+    """
+    outside = [1] * (len(kept) - 2)
+    return next((n for n in (channels, 1) if extents_are(sch, kept, [*outside, pixels, n])), None)

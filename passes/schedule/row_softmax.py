@@ -14,8 +14,7 @@ from tvm.s_tir.dlight.base import ScheduleRule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from tvm_split.passes.kernels.row_softmax import FILLED, LANES, LANEWISE, ROW, VECTORS
-from tvm_split.passes.kernels.window import KERNEL
-from tvm_split.passes.schedule.blocks import PARALLEL_STEPS, PARTITION, extent_of
+from tvm_split.passes.schedule.blocks import PARALLEL_STEPS, PARTITION, extent_of, kernel_of
 from tvm_split.passes.schedule.hosts import merge_rows
 from tvm_split.passes.schedule.machine import machine_of
 
@@ -28,7 +27,7 @@ class RowSoftmax(ScheduleRule):
 
     def apply(self, func: tirx.PrimFunc, target: tvm.target.Target, _tunable: bool) -> s_tir.Schedule | None:
         sch = s_tir.Schedule(func)
-        roles = [str(sch.get(block).annotations.get(KERNEL, "")) for block in _blocks(sch)]
+        roles = [kernel_of(sch, block) for block in _blocks(sch)]
         if LANEWISE not in roles or set(roles) - {LANEWISE, VECTORS, FILLED, ROW}:
             return None
         sch = merge_rows(sch, _blocks(sch)[-1])

@@ -7,11 +7,12 @@ fewer tasks to share out. Tasks are shared out as TVM does it: as many to each c
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 
 import tvm
 
-from tvm_split.passes.kernels.conv2d_merged import divisors, even
+from tvm_split.passes.divisors import divisors, even
 from tvm_split.passes.schedule.machine import Machine
 from tvm_split.passes.schedule.tiles import COPY, FAR, LINE_BYTES, MIN_LANES, Tile, tile_time, tiles_of
 
@@ -65,6 +66,16 @@ def work_time(machine: Machine, work: Work, run: int, group: int) -> float:
     tasks = runs * (work.channel_tiles // group)
     task: float = TASK + copied + tiles + FAR * lines
     return (-(-tasks // machine.cores) + UNEQUAL) * task
+
+
+def run_of(tiles: int, others: int, cores: int, *, enough: int, least: int = 1, most: int = sys.maxsize) -> int:
+    """Tiles that a task takes, `others` times: a divisor, as large as shares out well; else as small as may be.
+
+    With `enough` tasks a core, what the last ones leave idle does not count; fewer must be as many for each core.
+    """
+    runs = [n for n in divisors(tiles) if n <= most and (n >= least or n == tiles)]
+    fair = [n for n in runs if tiles // n * others >= enough * cores or tiles // n * others % cores == 0]
+    return max(fair, default=min(runs))
 
 
 def conv_tile_of(

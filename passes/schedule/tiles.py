@@ -30,6 +30,7 @@ BEGIN, WRITE = 20.0, 5.0
 STACK_BYTES = 1024
 #: bounds of the code that is unrolled
 MAX_VECTORS, MAX_PIXELS = 8, 28
+#: vectors shorter than this are not worth their instructions
 MIN_LANES = 4
 
 

@@ -1,16 +1,14 @@
-"""What a packed kernel has to do in all, as its blocks and their indices say; and rows that it takes as one."""
+"""What a packed kernel has to do in all, as its blocks and their indices say."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 from tvm import s_tir, sym, tirx
 
+from tvm_split.passes.schedule.hosts import Block
 from tvm_split.passes.schedule.tasks import Work
 from tvm_split.passes.schedule.tiles import Tile
-
-Block = Any  # what the schedule calls SBlockRV has no public type
 
 
 def work_of(sch: s_tir.Schedule, sums: Block, tile: Tile, others: int, *, copies: bool) -> Work:
@@ -56,17 +54,3 @@ def span(sch: s_tir.Schedule, sums: Block, source: tirx.Buffer, pixels: int, *, 
 
     each = elements(2) - elements(1)
     return elements(1) - each, each
-
-
-def merge_rows(sch: s_tir.Schedule, host: Block, keep: int) -> None:
-    """One dimension of rows, behind the first `keep` dimensions: 0 of a matrix product, 1 of a merged convolution."""
-    *extents, _ = (int(var.dom.extent) for var in sch.get(host).iter_vars[keep:])
-
-    def merged(*index: tirx.Var) -> list[tirx.Expr]:
-        row = index[keep]
-        for extent, i in zip(extents[1:], index[keep + 1 : -1], strict=True):
-            row = row * extent + i
-        return [*index[:keep], row, index[-1]]
-
-    if len(extents) > 1:
-        sch.transform_block_layout(host, tirx.IndexMap.from_func(merged, ndim=keep + len(extents) + 1))

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te
 
+from tvm_split.passes.divisors import SPARE, divisors, even
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
-from tvm_split.passes.kernels.conv2d_merged import SPARE, conv2d_merged, divisors, even
+from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
 from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.schedule.packed import Packed
 from tvm_split.passes.schedule.tiles import Tile

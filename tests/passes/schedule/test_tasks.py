@@ -10,7 +10,7 @@ from tvm_split.passes.kernels.conv2d import conv2d_packed
 from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
 from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.schedule.machine import Machine
-from tvm_split.passes.schedule.tasks import Work, conv_tile_of, task_of, work_time
+from tvm_split.passes.schedule.tasks import Work, conv_tile_of, run_of, task_of, work_time
 from tvm_split.passes.schedule.tiles import Tile
 from tvm_split.passes.schedule.work import span
 
@@ -29,6 +29,15 @@ def test_a_task_divides_the_work(machine, pixel_tiles, channel_tiles, others, te
     run, group = task_of(machine, whole)
     assert pixel_tiles % run == 0 and channel_tiles % group == 0
     assert work_time(machine, whole, run, group) <= work_time(machine, whole, 1, 1)
+
+
+@given(st.integers(1, 500), st.integers(1, 50), st.integers(1, 8), st.integers(1, 40), st.integers(1, 40))
+def test_a_run_divides_the_tiles_within_its_bounds(tiles, others, cores, least, most):
+    run = run_of(tiles, others, cores, enough=8, least=least)
+    assert tiles % run == 0 and (run >= least or run == tiles)
+    assert run == tiles or all(tiles // n * others % cores for n in range(run + 1, tiles + 1) if tiles % n == 0)
+    assert tiles % run_of(tiles, others, cores, enough=8, most=most) == 0
+    assert run_of(tiles, others, cores, enough=8, most=most) <= most
 
 
 @given(machines, st.integers(4, 9), st.integers(2, 6))
