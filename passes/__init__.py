@@ -22,6 +22,7 @@ PASSES = {
     "lower-qdq": "LowerQdq",
     "preprocess": "Preprocess",
     "fuse-activation": "FuseActivation",
+    "choose-winograd": "ChooseWinograd",
     "annotate-cuts": "AnnotateCuts",
     "assign-cut": "AssignCut",
     "quantize-cut": "QuantizeCut",
