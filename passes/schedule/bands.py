@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_split.passes.kernels.conv2d import round_up
 from tvm_split.passes.kernels.conv2d_merged import divisors
 from tvm_split.passes.schedule.machine import Machine
 from tvm_split.passes.schedule.tasks import LIKELY, TASK, UNEQUAL
@@ -19,6 +20,8 @@ DTYPE, ITEM_BYTES = "float32", 4
 ELEMENTS = 16
 #: share of the time of a line from afar, where it follows the one before
 IN_ORDER = 0.5
+#: times that differ by less are equal, as far as this estimate can tell
+ABOUT = 1.03
 # Time of a block and a vector of its channels, in multiply-adds of a whole vector, as the times of tiles.py.
 #: to make its patch; to make four elements of the result of its sums
 MAKE, FOLD = 24 * COPY, 14 * COPY
@@ -36,18 +39,21 @@ class Blocks:
 
 
 def band_of(machine: Machine, blocks: Blocks) -> tuple[Tile, int]:
-    """The register tile, and the rows of blocks of a band, with the least estimated time."""
-    choices = [
-        (tile, rows)
-        for rows in range(1, blocks.lines + 1)
-        for tile in tiles_of(machine, rows * blocks.columns, blocks.channels, blocks.inner, DTYPE)[:LIKELY]
-    ]
+    """The register tile, and the rows of blocks of a band: of those with about the least estimated time, the one that
+    keeps the fewest bytes."""
 
-    def time(choice: tuple[Tile, int]) -> float:
-        tile, rows = choice
-        return band_time(machine, blocks, tile, rows, group_of(machine, blocks, tile, rows))
+    def band(rows: int) -> tuple[float, int, Tile, int]:
+        tiles = tiles_of(machine, rows * blocks.columns, blocks.channels, blocks.inner, DTYPE)[:LIKELY]
+        groups = [group_of(machine, blocks, tile, rows) for tile in tiles]
+        each = [(band_time(machine, blocks, tile, rows, group), kept_bytes(blocks, tile, rows, group))
+                for tile, group in zip(tiles, groups, strict=True)]  # fmt: skip
+        best = each.index(min(each))
+        return *each[best], tiles[best], rows
 
-    return min(choices, key=time)
+    bands = [band(rows) for rows in range(1, blocks.lines + 1)]
+    least = min(time for time, *_ in bands)
+    _, _, tile, rows = min((each for each in bands if each[0] <= ABOUT * least), key=lambda each: each[1])
+    return tile, rows
 
 
 def group_of(machine: Machine, blocks: Blocks, tile: Tile, rows: int) -> int:
@@ -63,10 +69,16 @@ def band_time(machine: Machine, blocks: Blocks, tile: Tile, rows: int, group: in
     channels = group * tile.channels
     transforms = made * (MAKE * blocks.inner + FOLD * channels) / lanes
     sums = ELEMENTS * group * across * tile_time(machine, tile, blocks.inner, DTYPE, across)
-    kept = ELEMENTS * made * (blocks.inner + channels) * ITEM_BYTES
+    kept = kept_bytes(blocks, tile, rows, group)
     weights = ELEMENTS * blocks.inner * channels * ITEM_BYTES
     # Weights come in for each band. What the cache cannot hold of patches and sums is fetched to be written, goes out
     # and comes in again.
     moved = weights * IN_ORDER + 3 * max(kept - machine.l2_bytes * FITS, 0)
     tasks = blocks.images * -(-blocks.lines // rows) * (-(-blocks.channels // tile.channels) // group)
     return (-(-tasks // machine.cores) + UNEQUAL) * (TASK + transforms + sums + FAR * moved / LINE_BYTES)
+
+
+def kept_bytes(blocks: Blocks, tile: Tile, rows: int, group: int) -> int:
+    """Patches and sums of one task."""
+    positions = round_up(rows * blocks.columns, tile.pixels)
+    return ELEMENTS * positions * (blocks.inner + group * tile.channels) * ITEM_BYTES
