@@ -11,6 +11,8 @@ from tvm_split import extract, pipeline
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.kernels.conv2d_winograd import KERNEL_TO_PATCH, pack_winograd
 from tvm_split.passes.layering import LAYER, WINOGRAD, layer_calls
+from tvm_split.request import Request
+from tvm_split.workflow import prepare
 
 HOST = tvm.target.Target({"kind": "llvm", "mcpu": tvm.target.codegen.llvm_get_system_cpu(), "num-cores": 2})
 ARM = tvm.target.Target("raspberry-pi/4b-aarch64")
@@ -112,6 +114,13 @@ def test_it_is_a_choice_that_layers_keep():
     assert marks(direct) == [False]
     assert marks(pipeline.layers()(direct)) == [False]
     assert marks(pipeline.layers(winograd=False)(pipeline.layers()(mod))) == [True]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_request_makes_the_choice(wanted):
+    mod, _ = network((1, 64, 16, 16), 64)
+    layered, graph = prepare(Request(mod, winograd=wanted))
+    assert marks(layered) == [wanted] and len(graph.layers) == 1
 
 
 def test_the_weights_that_it_stores_are_counted():
