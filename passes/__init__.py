@@ -23,6 +23,7 @@ PASSES = {
     "lower-qdq": "LowerQdq",
     "preprocess": "Preprocess",
     "fuse-activation": "FuseActivation",
+    "choose-winograd": "ChooseWinograd",
     "annotate-cuts": "AnnotateCuts",
     "annotate-precision": "AnnotatePrecision",
     "quantize-layers": "QuantizeLayers",

@@ -13,6 +13,8 @@ from tvm_split.errors import ModelError
 
 #: attributes of a layer's function
 COMPOSITE, LAYER, SIDE = "Composite", "tvm_split.layer", "tvm_split.side"
+#: likewise, of a convolution that pays by Winograd's algorithm: whether it is to be computed so
+WINOGRAD = "tvm_split.winograd"
 
 #: attribute of `main`: "cloud" where the network's outputs are wanted; absent when that is the edge
 RESULT_AT = "tvm_split.result_at"

@@ -3,6 +3,7 @@
     Given:   c = nn.conv2d(x, HWIO const, data_layout="NHWC");         m = matmul(x, const);   d = depthwise conv2d
     Result:  c = call_tir(conv2d_packed, (x, const [tiles][KH][KW][I][T]));  m = call_tir(matmul_packed, ...);  d = ...
 
+Convolutions that choose-winograd marked become conv2d_winograd (pack_winograd.py).
 Also for convolutions of one axis, transposed ones, products of two activations and softmax: pack_others.py.
 
 It stands after channels-last and before LegalizeOps. T, the output channels to a tile, is the target's; see
@@ -35,8 +36,10 @@ from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
+from tvm_split.passes.layering import WINOGRAD
 from tvm_split.passes.pack_int8 import Kernel, conv2d_int8, matmul_int8
 from tvm_split.passes.pack_others import OTHERS, column, product_of_two
+from tvm_split.passes.pack_winograd import winograd
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tasks import conv_tile_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
@@ -62,7 +65,7 @@ class PackWeights:
         packer = _Packer(mod, tvm.target.Target(self.target))
         for gvar, function in mod.functions_items():
             if isinstance(function, relax.Function) and not (function.attrs or {}).get("Primitive"):
-                packer.readers = readers(function)
+                packer.readers, packer.marked = readers(function), bool((function.attrs or {}).get(WINOGRAD))
                 packed = packer.visit_expr(function)
                 if packer.take_changed():
                     packer.builder_.update_func(gvar, relax.analysis.remove_all_unused(packed))
@@ -84,6 +87,7 @@ class _Packer(relax.PyExprMutator):
         self.types = (FLOATS, INTEGERS, HALVES) if halves else (FLOATS, INTEGERS)
         self.packed: dict[object, relax.Expr] = {}
         self.readers: dict[relax.Var, int] = {}
+        self.marked = False  # by choose-winograd
         self.count = 0
         self.changed = False
 
@@ -137,6 +141,8 @@ class _Packer(relax.PyExprMutator):
         found = column(self, call, weight) if str(weight.dtype) == "float32" else None
         if found is not None:
             return found
+        if self.marked:
+            return winograd(self, call, weight)
         machine, dtype = self.fitting(weight), str(weight.dtype)
         if groups > 1:
             tile = tile_of(machine, shape_out[1], channels // groups, terms, dtype, exact=True)

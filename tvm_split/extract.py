@@ -11,10 +11,12 @@ from tvm import relax
 from tvm_split.errors import ModelError
 from tvm_split.flops import extents, flops_of
 from tvm_split.graph import Graph, Layer, Tensor
+from tvm_split.passes.choose_winograd import convolution
 from tvm_split.passes.layering import (
     COMPOSITE,
     LAYER,
     OUTPUT_NAMES,
+    WINOGRAD,
     free_vars,
     is_constant,
     layer_calls,
@@ -151,7 +153,7 @@ def _layer(
 
 
 def weight_bytes(function: relax.Function) -> int:
-    """Bytes of the function's constants as stored, each object once."""
+    """Bytes of the function's constants as stored, each object once; of a kernel that Winograd transforms, 16/9."""
     seen: list[relax.Expr] = []
 
     def visit(expr: relax.Expr) -> None:
@@ -159,7 +161,9 @@ def weight_bytes(function: relax.Function) -> int:
             seen.append(expr)
 
     relax.analysis.post_order_visit(function, visit)
-    return sum(_bytes(expr.ty) for expr in seen)
+    call = convolution(function) if (function.attrs or {}).get(WINOGRAD) else None
+    more = 0 if call is None else _bytes(call.args[1].ty) * 7 // 9
+    return sum(_bytes(expr.ty) for expr in seen) + more
 
 
 def _bytes(ty: relax.TensorType) -> int:

@@ -9,6 +9,7 @@ from tvm import relax
 
 from tvm_split import lower
 from tvm_split.passes.assign_cut import AssignCut
+from tvm_split.passes.choose_winograd import ChooseWinograd
 from tvm_split.passes.fold_batch_norm import FoldBatchNorm
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layering import layer_calls
@@ -21,8 +22,8 @@ from tvm_split.passes.simplify import Simplify
 from tvm_split.plan.problem import Side
 
 
-def layers() -> tvm.transform.Sequential:
-    """A frontend's module -> a module of layers."""
+def layers(winograd: bool = True) -> tvm.transform.Sequential:
+    """A frontend's module -> a module of layers. `winograd`: see choose-winograd; layers that are there keep theirs."""
     return tvm.transform.Sequential(
         [
             Simplify(),
@@ -30,20 +31,21 @@ def layers() -> tvm.transform.Sequential:
             relax.transform.DeadCodeElimination(["main"]),
             LowerQdq(),  # after the fold, which leaves quantised weights alone; before layers are made of its operators
             FuseActivation(),  # after the fold: a bias that the fold made belongs into the layer
+            ChooseWinograd(winograd),  # after the layers are made, which it marks
         ],
         name="tvm_split.layers",
     )
 
 
-def cpu(target: tvm.target.Target) -> tvm.transform.Pass:
+def cpu(target: tvm.target.Target, winograd: bool = True) -> tvm.transform.Pass:
     """A Relax pipeline that makes a network fast on a CPU: `tvm.compile(mod, target, relax_pipeline=cpu(target))`.
 
-    For any module whose `main` is a network, split or not; one without layers is made into layers first.
+    For any module whose `main` is a network, split or not; one without layers is made into `layers(winograd)` first.
     """
 
     @tvm.transform.module_pass(opt_level=0, name="tvm_split.pipeline.cpu")
     def run(mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        return lower.pipeline(target)(mod if layer_calls(mod) else layers()(mod))
+        return lower.pipeline(target)(mod if layer_calls(mod) else layers(winograd)(mod))
 
     return run
 

@@ -28,6 +28,7 @@ class Request:
     limit. pins: glob of layer names -> side. tensor_bits: glob of tensor names -> bits. cut_bits: widths to try.
     costs: "roofline"; "measured": on the boards `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where
     there is no key on this machine, scaled to the target by its roofline; or the costs files of edge and cloud.
+    winograd: whether convolutions that are faster so are computed by Winograd's algorithm, with 16/9 of their weights.
     database: a folder that `tvm-split tune` made, whose schedules are used where they measured faster.
     """
 
@@ -53,6 +54,7 @@ class Request:
     edge_key: str | None = None
     cloud_key: str | None = None
     database: Path | None = None
+    winograd: bool = True
 
     def __post_init__(self) -> None:
         for name, example in DICTS.items():

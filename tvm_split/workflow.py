@@ -91,7 +91,7 @@ def prepare(request: Request) -> tuple[tvm.IRModule, Graph]:
     mod = frontend.load(request.model, shapes=request.shapes)
     if request.preprocess:
         mod = Preprocess(PreprocessSpec.named(request.preprocess))(mod)
-    mod = pipeline.layers()(mod)
+    mod = pipeline.layers(request.winograd)(mod)
     return mod, extract_graph(mod, model_name(request.model))
 
 

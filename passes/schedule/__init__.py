@@ -31,6 +31,7 @@ from tvm_split.passes.schedule.several import Several
 from tvm_split.passes.schedule.softmax import Softmax
 from tvm_split.passes.schedule.table import look_up_by_permutation
 from tvm_split.passes.schedule.transpose import Transpose
+from tvm_split.passes.schedule.winograd import Winograd
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ FAILED = (
 
 RULES: tuple[ScheduleRule, ...] = (
     Packed(),  # by annotation: before all that go by shape
+    Winograd(),  # likewise
     Depthwise(),  # likewise
     DepthwiseInt8(),  # likewise
     DepthwiseWide(),  # likewise

@@ -37,6 +37,7 @@ def layers(rng: np.random.Generator) -> list[Layer]:
         convolution("3x3, stride 2", 3, 2),
         convolution("3x3, not padded", 3, padding=0),
         convolution("3x3, 3 channels", 3, 2, few=True),
+        Layer("3x3, many", "", 4 * odd(16, 20), 4 * odd(16, 20), odd(17, 24), odd(17, 24), 3, padding=1),  # by Winograd
         convolution("5x5", 5),
         convolution("7x7, 3 channels", 7, 2, few=True),
         convolution("1x1", 1),

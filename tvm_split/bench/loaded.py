@@ -41,6 +41,7 @@ class BenchRequest:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     data: Path | None = None
     database: Path | None = None
+    winograd: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Network:
     graph: Graph
 
     @classmethod
-    def of(cls, imported: tvm.IRModule, name: str) -> Network:
-        layered = pipeline.layers()(imported)
+    def of(cls, imported: tvm.IRModule, name: str, winograd: bool) -> Network:
+        layered = pipeline.layers(winograd)(imported)
         return cls(imported, layered, extract_graph(layered, name))
 
 
@@ -83,7 +84,7 @@ def load(request: BenchRequest, folder: Path, progress: Callable[[str], None]) -
     name = model_name(request.model)
     progress(f"reading {name}")
     path = zoo.fetch(request.model.removeprefix("zoo:")) if request.model.startswith("zoo:") else Path(request.model)
-    network = Network.of(frontend.load(path, shapes=request.shapes), name)
+    network = Network.of(frontend.load(path, shapes=request.shapes), name, request.winograd)
     quantised, is_onnx = is_quantised(network.imported), path.suffix.lower() == ".onnx"
     if quantised and request.precision == FLOAT32:
         raise ModelError(
@@ -101,7 +102,7 @@ def load(request: BenchRequest, folder: Path, progress: Callable[[str], None]) -
     progress(f"quantising with onnxruntime on {len(samples)} samples")
     onnx_file = onnx_models.quantized(onnx_file, arrays, folder)
     try:
-        made = Network.of(frontend.load(onnx_file), name)
+        made = Network.of(frontend.load(onnx_file), name, request.winograd)
     except ModelError as error:
         raise ModelError(f"{path}: what onnxruntime's quantiser made of it cannot be compiled: {error}") from error
     return Loaded(made, INT8, network, arrays[0], onnx_file, (random,) if request.data is None else ())

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tvm_split.cli.command import Progress, SplitCommand
-from tvm_split.cli.options import DATABASE, JSON, NETWORK, QUIET, shared, target_option
+from tvm_split.cli.options import DATABASE, JSON, NETWORK, QUIET, WINOGRAD, shared, target_option
 from tvm_split.cli.plan_commands import MODEL_HELP
 
 
@@ -49,12 +49,14 @@ from tvm_split.cli.plan_commands import MODEL_HELP
     metavar="FILE|FOLDER",
     help="Samples: the first is run, and up to 8 calibrate int8. Without it, random numbers.",
 )
+@WINOGRAD
 @DATABASE
 @JSON
 @QUIET
 def bench(
     model: str, precision: str | None, target: str, threads: int | None, repeats: int, default: bool, data: Path | None,
-    shapes: tuple[tuple[str, tuple[int, ...]], ...], database: Path | None, as_json: bool, quiet: bool,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...], winograd: bool, database: Path | None, as_json: bool,
+    quiet: bool,
 ) -> None:  # fmt: skip
     """Time MODEL on this machine as tvm-split compiles it, as TVM does by default, and in onnxruntime.
 
@@ -64,7 +66,7 @@ def bench(
     from tvm_split.bench.loaded import BenchRequest
     from tvm_split.bench.network import bench as run
 
-    request = BenchRequest(model, precision, target, threads, repeats, default, dict(shapes), data, database)
+    request = BenchRequest(model, precision, target, threads, repeats, default, dict(shapes), data, database, winograd)
     result = run(request, Progress(quiet))
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)

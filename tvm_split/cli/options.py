@@ -136,6 +136,10 @@ DATABASE = database_option("Use the schedules that `tvm-split tune` found, a fol
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
 QUIET = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 
+WINOGRAD = click.option("--no-winograd", "winograd", is_flag=True, flag_value=False, default=True,
+                        help="Compute every convolution by its definition: slower, but without the 16/9 of memory that "
+                             "weights take where Winograd's algorithm is used.")  # fmt: skip
+
 REQUEST = (
     MODEL[0],
     click.option("--edge", default="raspberry-pi-4", show_default=True, metavar="TARGET",
@@ -177,6 +181,7 @@ REQUEST = (
                  help="With --costs measured: the RPC tracker of boards to time layers on. Lab networks only."),
     click.option("--edge-key", metavar="KEY", help="The edge board's key at the tracker."),
     click.option("--cloud-key", metavar="KEY", help="The cloud machine's key at the tracker."),
+    WINOGRAD,
     DATABASE,
 )  # fmt: skip
 
