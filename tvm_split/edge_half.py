@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import tvm
 
 from tvm_split import extract, pipeline
 from tvm_split.layer_runner import LayerRunner
@@ -18,9 +18,6 @@ from tvm_split.passes.quantize_cut import QUANTIZED, QuantizeCut, Quantizer
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import Candidate, Side
 
-if TYPE_CHECKING:
-    import tvm
-
 
 def with_precision(half: tvm.IRModule, candidate: Candidate, held: Mapping[str, Quantizer]) -> tvm.IRModule:
     """The edge half with the candidate's bits: integer layers; the half itself where nothing is quantised."""
@@ -31,7 +28,7 @@ def with_precision(half: tvm.IRModule, candidate: Candidate, held: Mapping[str, 
     inside = {name: quantizer for name, quantizer in held.items() if not senders.issuperset(readers.get(name, ()))}
     if not weights and not inside:
         return half
-    return pipeline.quantized()(AnnotatePrecision(weights, inside)(half))
+    return tvm.transform.Sequential([AnnotatePrecision(weights, inside), pipeline.quantized()])(half)
 
 
 class EdgeHalf:
@@ -41,7 +38,8 @@ class EdgeHalf:
         self, mod: tvm.IRModule, candidate: Candidate, held: Mapping[str, Quantizer], sent: Mapping[str, Quantizer],
         result_at: Side,
     ) -> None:  # fmt: skip
-        marked = QuantizeCut(sent)(AssignCut(candidate.edge_layers, result_at)(mod))
+        steps = [AssignCut(candidate.edge_layers, result_at), QuantizeCut(sent)]
+        marked = tvm.transform.Sequential(steps)(mod)
         crossing, at_edge, _ = side_outputs(marked)
         self._names = tuple(dict.fromkeys((*crossing, *at_edge)))
         self._quantizers = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_split.passes.divisors import divisors
 from tvm_split.passes.kernels.conv2d import round_up
-from tvm_split.passes.kernels.conv2d_merged import divisors
 from tvm_split.passes.schedule.machine import Machine
 from tvm_split.passes.schedule.tasks import LIKELY, TASK, UNEQUAL
 from tvm_split.passes.schedule.tiles import COPY, FAR, FITS, LINE_BYTES, Tile, tile_time, tiles_of
