@@ -64,7 +64,9 @@ class Programme:
         self.whole.append(int(whole))
         return len(self.low) - 1
 
-    def row(self, terms: Mapping[int, float] | Iterable[tuple[int, float]], low: float = -INF, high: float = INF) -> None:
+    def row(
+        self, terms: Mapping[int, float] | Iterable[tuple[int, float]], low: float = -INF, high: float = INF
+    ) -> None:
         total = Sum()
         for variable, coefficient in terms.items() if isinstance(terms, Mapping) else terms:
             total.add(variable, coefficient)
@@ -86,9 +88,7 @@ class Programme:
         scale = float(np.abs(cost).sum()) / 1000.0 or 1.0  # HiGHS stops 1e-6 from the best, in absolute terms
         low, high = np.array(self.low), np.array(self.high)
         low[list(fixed)] = high[list(fixed)] = list(fixed.values())
-        rows = csr_array(
-            (self._coefficients, self._columns, self._starts), shape=(len(self._row_low), len(self.low))
-        )
+        rows = csr_array((self._coefficients, self._columns, self._starts), shape=(len(self._row_low), len(self.low)))
         found = milp(
             cost / scale,
             integrality=np.array(self.whole),
