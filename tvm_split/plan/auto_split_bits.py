@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tvm_split.errors import PlanError
 from tvm_split.graph import DTYPE_BITS
-from tvm_split.plan.arena import storage_bits
+from tvm_split.plan.arena import arena_bytes, storage_bits
 from tvm_split.plan.choices import Choices, choices
 from tvm_split.plan.cuts import legal_prefixes
-from tvm_split.plan.evaluate import crossings, ranked
+from tvm_split.plan.evaluate import Storages, crossings, ranked
 from tvm_split.plan.min_cut import cheapest_cuts
 from tvm_split.plan.mixed import Bits, evaluate_mixed, precision_of
 from tvm_split.plan.precision import Precision
@@ -29,7 +30,7 @@ from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.plan.shoham_gersho import Step, allocate, hull_steps
 
 #: cuts that are given bits, most promising first, once there is an answer
-CUTS = 100
+CUTS = 64
 #: a distortion above its limit by this share is rounding
 ROUNDING = 1e-9
 
@@ -116,7 +117,7 @@ class _Algorithm:
     def solve(self, cut: frozenset[str]) -> Iterator[Candidate]:
         """The solutions of one cut, each once, whether they keep the limits or not."""
         if not cut:
-            yield self._price(cut, Bits())
+            yield self._price(cut, Bits(), arena_bytes)
             return
         graph, widths = self.problem.graph, self.precision.widths
         layers = [layer for layer in graph.layers if layer.name in cut]
@@ -128,16 +129,17 @@ class _Algorithm:
         limit = self.problem.memory_bytes
         seen = set()
         tensor_bits = [self._tensor_bits(dict.fromkeys((*made, *read)), largest * bits) for bits in widths]
-        for level in widths:
-            chosen = allocate(self.start, self.steps, cut, weights * level - least)
-            for activations, (held, sent) in zip(widths, tensor_bits, strict=True):
+        weight_bits = [allocate(self.start, self.steps, cut, weights * level - least) for level in widths]
+        for activations, (held, sent) in zip(widths, tensor_bits, strict=True):
+            storages = _once(arena_bytes)
+            for level, chosen in zip(widths, weight_bits, strict=True):
                 budget_bytes = (weights * level + largest * activations) / 8
                 if self.paper_memory and limit is not None and budget_bytes > limit:
                     continue
                 key = (tuple(chosen.values()), tuple(held.values()), tuple(sent.values()))
                 if key not in seen:
                     seen.add(key)
-                    yield self._price(cut, Bits(chosen, held, sent))
+                    yield self._price(cut, Bits(chosen, held, sent), storages)
 
     def _tensor_bits(self, names: Iterable[str], budget: int) -> tuple[dict[str, int], dict[str, int]]:
         """Held and crossing bits of each tensor: the widest that fits the budget, its narrowest if none does."""
@@ -153,8 +155,8 @@ class _Algorithm:
             sent[name] = max((b for b in crossing if b <= wanted), default=crossing[0])
         return held, sent
 
-    def _price(self, cut: frozenset[str], bits: Bits) -> Candidate:
-        found = evaluate_mixed(self.problem, cut, bits)
+    def _price(self, cut: frozenset[str], bits: Bits, storages: Storages) -> Candidate:
+        found = evaluate_mixed(self.problem, cut, bits, storages)
         return replace(found, edge_memory_bytes=self._paper_bytes(found)) if self.paper_memory else found
 
     def _paper_bytes(self, found: Candidate) -> int:
@@ -176,6 +178,18 @@ class _Algorithm:
         if limit is not None and found.edge_layers and found.edge_memory_bytes > limit:
             return False
         return most is None or found.distortion <= most * (1 + ROUNDING)
+
+
+def _once(storages: Storages) -> Storages:
+    """The same for one cut and its tensors' bits: weights change nothing of it."""
+    found: list[int] = []
+
+    def same(*given: Any) -> Iterator[int]:
+        if not found:
+            found.extend(storages(*given))
+        return iter(found)
+
+    return same
 
 
 def _refused(problem: Problem, refused: list[Candidate]) -> PlanError:

@@ -18,7 +18,7 @@ from tvm_split.plan.programme import Sum
 Objective = Literal["latency", "payload", "energy", "memory", "distortion"]
 
 #: seconds that HiGHS may take for one programme
-TIME_LIMIT_S = 5.0
+TIME_LIMIT_S = 1.0
 #: a distortion above its limit by this share is rounding
 ROUNDING = 1e-9
 
