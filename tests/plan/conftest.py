@@ -9,6 +9,7 @@ from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.cuts import forced_sides
+from tvm_split.plan.precision import Precision
 from tvm_split.plan.problem import Link, Problem
 
 
@@ -91,3 +92,64 @@ def _chain(sizes: tuple[int, ...] = (100, 80, 10, 40), **fields: object) -> Prob
         "link": Link("link", 1e4, 1e6),
     }
     return Problem(graph=graph, **(given | fields))
+
+
+@pytest.fixture(scope="session")
+def make_mixed() -> Callable[..., Problem]:
+    """Seed -> a problem with precision: at most 4 layers and two widths, so that every choice of bits can be tried."""
+    return _mixed
+
+
+def _mixed(seed: int, layers: int = 4) -> Problem:
+    draw = random.Random(seed)
+    tensors = [_feature(draw, "x", draw.choice(("uint8", "float32")))]
+    made: list[Layer] = []
+    matrix = {}
+    for i in range(draw.randint(1, layers)):
+        known = [tensor.name for tensor in tensors]
+        reads = draw.sample(known[-3:], k=min(len(known[-3:]), draw.choice((1, 1, 2))))
+        makes = [f"l{i}"] if draw.random() < 0.9 else [f"l{i}.0", f"l{i}.1"]
+        tensors += [_feature(draw, name, draw.choice(("float32",) * 5 + ("int8", "float16"))) for name in makes]
+        if draw.random() < 0.7:
+            matrix[f"l{i}"] = (draw.randint(1, 4), draw.randint(1, 200))
+        rows, columns = matrix.get(f"l{i}", (0, 0))
+        weight_bytes = 4 * rows * columns + draw.choice((0, draw.randint(0, 300)))
+        scratch = draw.choice((0, 0, draw.randint(0, 800)))
+        made.append(Layer(f"l{i}", "op", tuple(reads), tuple(makes), 0, weight_bytes, scratch))
+    read = {name for layer in made for name in layer.inputs}
+    ends = [name for layer in made for name in layer.outputs if name not in read]
+    outputs = ends + [layer.outputs[0] for layer in made if draw.random() < 0.1]
+    graph = Graph(f"mixed{seed}", tuple(tensors), tuple(made), ("x",), tuple(dict.fromkeys(outputs)))
+    names = [layer.name for layer in made]
+    widths = draw.choice(((4, 8), (8, 32), (2, 16), (4, 32), (8, 16)))
+    cut_bits = draw.choice((widths, widths, (widths[0],), (1, 8)))
+    quantised = [tensor.name for tensor in tensors if tensor.is_float and (tensor.name != "x" or draw.random() < 0.5)]
+    precision = Precision(
+        widths=widths,
+        weight_matrix=matrix,
+        weight_distortion={name: _table(draw, widths) for name in matrix},
+        tensor_distortion={name: _table(draw, (*widths, *cut_bits)) for name in quantised if draw.random() < 0.9},
+        integer=draw.choice((None, Costs("edge", "test", {name: draw.randint(0, 600) * 1e-6 for name in names}))),
+        fixed={name: draw.choice(widths) for name in matrix if draw.random() < 0.1},
+    )
+    return Problem(
+        graph=graph,
+        edge=Costs("edge", "test", {name: draw.randint(0, 1000) * 1e-6 for name in names}),
+        cloud=Costs("cloud", "test", {name: draw.randint(0, 1000) * draw.choice((1e-7, 1e-6)) for name in names}),
+        link=Link("link", draw.choice((5e5, 2e6, 2e7)), 2e6, draw.choice((0.0, 1e-4, 1e-3)), 1.5, 1.0),
+        cut_bits=cut_bits,
+        pins={draw.choice(names): draw.choice(("edge", "cloud"))} if draw.random() < 0.2 else {},
+        result_at=draw.choice(("edge", "edge", "cloud")),
+        precision=precision,
+    )
+
+
+def _feature(draw: random.Random, name: str, dtype: str) -> Tensor:
+    shape = (1, draw.randint(1, 8), draw.randint(1, 6), draw.randint(1, 6))
+    return Tensor(name, shape if draw.random() < 0.5 else (draw.randint(1, 300),), dtype)
+
+
+def _table(draw: random.Random, widths: tuple[int, ...]) -> dict[int, float]:
+    """Less at more bits, but for some noise."""
+    scale = draw.choice((0.0, 1.0, 1.0, 10.0))
+    return {bits: scale * draw.uniform(0.5, 1.5) * 2.0**-bits for bits in set(widths) if bits < 32}

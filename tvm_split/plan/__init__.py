@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from tvm_split.plan.auto_split import plan_auto_split
+from tvm_split.plan.exact import plan_exact
 from tvm_split.plan.exhaustive import plan_exhaustive
 from tvm_split.plan.min_cut import plan_min_cut
 from tvm_split.plan.neurosurgeon import plan_neurosurgeon
@@ -16,6 +17,7 @@ from tvm_split.plan.qdmp import plan_qdmp
 #: name on the command line -> planner
 PLANNERS: dict[str, Callable[[Problem], tuple[Candidate, ...]]] = {
     "auto-split": plan_auto_split,
+    "exact": plan_exact,
     "exhaustive": plan_exhaustive,
     "min-cut": plan_min_cut,
     "neurosurgeon": plan_neurosurgeon,

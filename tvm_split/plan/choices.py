@@ -64,43 +64,42 @@ def crossing_options(problem: Problem, tensor: Tensor) -> tuple[int, ...]:
 
 
 def worthwhile(problem: Problem, all_of_them: Choices, by_memory: bool, limit: float | None) -> Choices:
-    """The choices without those that no best answer needs: alone over the limit of distortion, or no smaller and no
-    better than another.
+    """The choices without those that no best answer needs.
 
-    A width of weights, or of a held tensor, is only compared with those that leave the layer on the same side of
-    integers or floats. Without a limit on memory (by_memory), size says nothing.
+    Gone is what alone is over the limit of distortion. Of weights, a width no smaller and no better than another one
+    on the same side of integers and floats; without a limit on memory (by_memory), size says nothing. Of held tensors,
+    the narrower one of two that take the same storage.
     """
     precision = precision_of(problem)
     weights = {}
     for layer in problem.graph.layers:
         options = [
-            (bits, precision.weight_bytes(layer, bits) * by_memory, precision.of_weights(layer.name, bits))
+            (precision.weight_bytes(layer, bits) * by_memory, precision.of_weights(layer.name, bits), bits)
             for bits in all_of_them.weights[layer.name]
         ]
-        weights[layer.name] = _front(options, limit)
+        weights[layer.name] = _front([option for option in options if limit is None or option[1] <= limit])
+
+    def allowed(name: str, widths: tuple[int, ...]) -> list[int]:
+        return [bits for bits in widths if limit is None or tensor_distortion(problem, name, bits) <= limit]
+
     held = {}
     for tensor in problem.graph.tensors:
-        options = [
-            (bits, storage_bits(tensor, {tensor.name: bits}) * by_memory, tensor_distortion(problem, tensor.name, bits))
-            for bits in all_of_them.held[tensor.name]
-        ]
-        held[tensor.name] = _front(options, limit)
-    crossing = {
-        name: tuple(bits for bits in widths if limit is None or tensor_distortion(problem, name, bits) <= limit)
-        for name, widths in all_of_them.crossing.items()
-    }
+        widest = {
+            storage_bits(tensor, {tensor.name: bits}): bits
+            for bits in allowed(tensor.name, all_of_them.held[tensor.name])
+        }
+        held[tensor.name] = tuple(widest.values())
+    crossing = {name: tuple(allowed(name, widths)) for name, widths in all_of_them.crossing.items()}
     return Choices(weights, held, crossing)
 
 
-def _front(options: list[tuple[int, int, float]], limit: float | None) -> tuple[int, ...]:
-    """Of (bits, size, distortion), the bits that no other on the same side of integers beats, narrowest first."""
+def _front(options: list[tuple[int, float, int]]) -> tuple[int, ...]:
+    """Of (size, distortion, bits), the bits that no other on the same side of integers beats, ascending."""
     kept: list[int] = []
     for side in (True, False):
         least = float("inf")
-        for bits, _, distortion in sorted(
-            (o for o in options if (o[0] <= INTEGER_BITS) == side), key=lambda o: (o[1], o[2], o[0])
-        ):
-            if distortion < least and (limit is None or distortion <= limit):
+        for _, distortion, bits in sorted(option for option in options if (option[2] <= INTEGER_BITS) == side):
+            if distortion < least:
                 kept.append(bits)
                 least = distortion
     return tuple(sorted(kept))

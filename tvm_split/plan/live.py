@@ -1,6 +1,8 @@
 """Memory by liveness: what a half would take if its storages fitted the live tensors without a gap.
 
-    live at a layer   what it reads and makes, what a later edge layer reads, and what crosses or is an output, once made
+    live at a layer   what it reads and makes, what a later edge layer reads, and what crosses or is an output
+    storages          the most that is alive at once of each dtype, added up: TVM gives a storage to one dtype only
+    results           that the half returns share their bytes with nothing, so they are all added up
     network input     the caller's; where the half needs a copy of it, that is live at each layer that reads it
 
 Never more than the storages of `arena.py`. It is a sum over tensors, which storages are not, so `exact.py` plans by it.
@@ -8,6 +10,7 @@ Never more than the storages of `arena.py`. It is a sum over tensors, which stor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 from tvm_split.graph import Graph, Layer
@@ -21,22 +24,32 @@ def live_bytes(
     returned: Collection[str],
     held: Held = AS_THEY_ARE,
 ) -> Iterator[int]:
-    """Most bytes alive at once after each of the layers, run in this order. Arguments as `arena_bytes`; O(reads)."""
+    """Bytes that the layers so far need, run in this order. Arguments as `arena_bytes`; O(layers + reads)."""
     order = tuple(layers)
     last = {name: i for i, layer in enumerate(order) for name in (*layer.outputs, *layer.inputs)}
-    stays = {*kept, *returned}
-    live = peak = 0
+    live: Counter[str] = Counter()
+    peak: Counter[str] = Counter()
+    results = 0
     for i, layer in enumerate(order):
-        live += sum(storage(graph.tensor[name], held)[1] for name in layer.outputs)
-        copies = sum(copied_bytes(graph, name, held) for name in layer.inputs if graph.producer[name] is None)
-        peak = max(peak, live + copies)
+        copies: Counter[str] = Counter()
+        for name in layer.outputs:
+            dtype, size_bytes = storage(graph.tensor[name], held)
+            if name in returned:
+                results += size_bytes
+            else:
+                live[dtype] += size_bytes
+        for name in layer.inputs:
+            if is_copied(graph, name, held):
+                dtype, size_bytes = storage(graph.tensor[name], held)
+                copies[dtype] += size_bytes
+        peak |= live + copies
         for name in dict.fromkeys((*layer.inputs, *layer.outputs)):
-            if last[name] == i and graph.producer[name] is not None and name not in stays:
-                live -= storage(graph.tensor[name], held)[1]
-        yield peak
+            if last[name] == i and graph.producer[name] is not None and name not in kept and name not in returned:
+                dtype, size_bytes = storage(graph.tensor[name], held)
+                live[dtype] -= size_bytes
+        yield peak.total() + results
 
 
-def copied_bytes(graph: Graph, name: str, held: Held) -> int:
-    """Bytes of the copy that a half makes of a network input: quantised, or turned to channels last."""
-    tensor = graph.tensor[name]
-    return storage(tensor, held)[1] if name in held or is_turned(tensor) else 0
+def is_copied(graph: Graph, name: str, held: Held) -> bool:
+    """Whether a half makes a copy of this tensor because it is a network input: quantised, or channels last."""
+    return graph.producer[name] is None and (name in held or is_turned(graph.tensor[name]))

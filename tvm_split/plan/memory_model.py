@@ -1,27 +1,30 @@
 """The edge's memory as rows of the programme: `live.py`'s live tensors, and all else as `evaluate_mixed` counts it.
 
-    memory    = weights + inputs + peak + copies + payload - view + scratch
+    memory    = weights + inputs + peak of each dtype + results + copies + payload - view + scratch
     live[i]   = live[i-1] + what layer i makes - what layer i-1 read last, unless it crosses      peak >= live[i]
     alone     may be 1 when one tensor crosses at most: then pack takes no scratch, and at 8 bits the payload is a view
 
-A cut's step counts whether or not its layer is on the edge: nothing more is alive then than after the edge layer before.
+A step counts whether or not its layer is on the edge: nothing more is alive then than after the edge layer before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from tvm_split.graph import DTYPE_BITS, Layer
 from tvm_split.plan.arena import storage
 from tvm_split.plan.cut_model import CutModel, Sending
-from tvm_split.plan.evaluate import copy_bytes, input_bytes, pack_bytes
-from tvm_split.plan.live import copied_bytes
-from tvm_split.plan.programme import INF, Sum
+from tvm_split.plan.evaluate import copy_bytes, input_bytes, pack_bytes, results_at_edge
+from tvm_split.plan.live import is_copied
+from tvm_split.plan.programme import INF, Programme, Sum
 
 #: a network's weights and tensors in the programme's units
 UNITS = 1e4
 
 
-def add_memory(model: CutModel) -> Sum:
-    """Bytes of the half, as a sum to limit or to minimise: its least value is what the half takes.
+def add_memory(model: CutModel, storages: float = 1.0) -> Sum:
+    """Bytes of the half, as a sum to limit or to minimise: its least value is what the half takes, when its storages
+    are so many times what is alive.
 
     The programme counts in units of some bytes, so that its numbers stay far above what HiGHS calls nothing.
     """
@@ -29,7 +32,7 @@ def add_memory(model: CutModel) -> Sum:
     everything = sum(layer.weight_bytes for layer in graph.layers) + sum(tensor.size_bytes for tensor in graph.tensors)
     unit = max(1.0, everything / UNITS)
     _add_weights(model, bytes_of)
-    bytes_of.add(_peak(model, unit), unit)
+    _add_storages(model, bytes_of, unit, storages)
     _add_payload(model, bytes_of, unit)
     return bytes_of
 
@@ -49,66 +52,95 @@ def _add_weights(model: CutModel, total: Sum) -> None:
             total.add(variable, precision.weight_bytes(layer, bits))
 
 
-def _peak(model: CutModel, unit: float) -> int:
-    graph, programme = model.problem.graph, model.programme
-    peak = programme.variable(high=INF)
-    live, freed = programme.variable(high=INF), Sum()
-    programme.row({live: 1.0}, 0.0, 0.0)
+class _Pools:
+    """For each dtype, what is alive of it and the most that ever is, in units."""
+
+    def __init__(self, programme: Programme, unit: float) -> None:
+        self.programme = programme
+        self.unit = unit
+        self.peak: dict[str, int] = {}
+        self._alive: dict[str, dict[str, Sum]] = {}
+        self._stays: dict[str, Sum] = {}
+
+    def make(self, name: str, dtype: str, variable: int, size_bytes: float) -> None:
+        """From the next step on, so many bytes more of the tensor are alive if the variable is 1."""
+        self._alive.setdefault(dtype, {}).setdefault(name, Sum()).add(variable, size_bytes / self.unit)
+
+    def free(self, name: str) -> None:
+        for tensors in self._alive.values():
+            tensors.pop(name, None)
+
+    def stay(self, dtype: str, variable: int, size_bytes: float) -> None:
+        """To the end, so many bytes more are alive if the variable is 1."""
+        self._stays.setdefault(dtype, Sum()).add(variable, size_bytes / self.unit)
+
+    def step(self, copies: Mapping[str, Sum]) -> None:
+        """A layer runs: what is alive, and with it these copies (in bytes), is at most the peak."""
+        for dtype in {**self._alive, **copies}:
+            if dtype not in self.peak:
+                self.peak[dtype] = self.programme.variable(high=INF)
+            alive = Sum()
+            for size in self._alive.get(dtype, {}).values():
+                alive.add_all(size)
+            if dtype in self._stays:
+                if len(self._stays[dtype].terms) > 1:  # one variable for them all, so that rows stay short
+                    total = self.programme.variable(high=INF)
+                    self.programme.row({**self._stays[dtype].terms, total: -1.0}, 0.0, 0.0)
+                    self._stays[dtype] = Sum({total: 1.0})
+                alive.add_all(self._stays[dtype])
+            if dtype in copies:
+                alive.add_all(copies[dtype], 1 / self.unit)
+            alive.add(self.peak[dtype], -1.0)
+            self.programme.at_most(alive, 0.0)
+
+
+def _add_storages(model: CutModel, total: Sum, unit: float, times: float) -> None:
+    """Peaks of each dtype, and the results."""
+    graph, pools, returned = model.problem.graph, _Pools(model.programme, unit), results_at_edge(model.problem)
     for i, layer in enumerate(graph.layers):
-        change = Sum()
-        change.add_all(freed, -1.0)
-        freed = Sum()
         for name in layer.outputs:
-            change.add_all(_storage(model, name), 1 / unit)
+            for dtype, variable, size_bytes in _storages(model, name):
+                if name in returned:
+                    total.add(variable, size_bytes)
+                else:
+                    pools.make(name, dtype, variable, size_bytes)
+        pools.step(_copies(model, layer))
         for name in dict.fromkeys((*layer.inputs, *layer.outputs)):
             readers = graph.readers[name]
             last = graph.position(readers[-1]) if readers else i
             if last == i and graph.producer[name] is not None and name not in graph.outputs:
-                freed.add_all(_storage(model, name), 1 / unit)
-                freed.add_all(_crossing_storage(model, name), -1 / unit)
-        after = programme.variable(high=INF)
-        programme.row({live: 1.0, after: -1.0, **change.terms}, -change.constant, -change.constant)
-        live = after
-        alive = Sum({live: 1.0, peak: -1.0})
-        for name in layer.inputs:
-            if graph.producer[name] is None:
-                alive.add_all(_copied(model, layer, name, unit))
-        programme.at_most(alive, 0.0)
-    return peak
+                pools.free(name)
+                for way in model.sent.get(name, ()):
+                    dtype, size_bytes = storage(graph.tensor[name], _as_held(model, way))
+                    pools.stay(dtype, way.variable, size_bytes)
+    for peak in pools.peak.values():
+        total.add(peak, unit * times)
 
 
-def _storage(model: CutModel, name: str) -> Sum:
-    """Bytes of a tensor's storage."""
-    tensor, total = model.problem.graph.tensor[name], Sum()
+def _storages(model: CutModel, name: str) -> Iterator[tuple[str, int, int]]:
+    """dtype, variable and bytes of each storage that the tensor may have."""
+    tensor = model.problem.graph.tensor[name]
     for bits, variable in model.held[name].items():
-        total.add(variable, storage(tensor, _held_as(name, bits, DTYPE_BITS[tensor.dtype]))[1])
-    return total
+        dtype, size_bytes = storage(tensor, _held_as(name, bits, DTYPE_BITS[tensor.dtype]))
+        yield dtype, variable, size_bytes
 
 
-def _crossing_storage(model: CutModel, name: str) -> Sum:
-    """The same, if it crosses."""
-    tensor, total = model.problem.graph.tensor[name], Sum()
-    for way in model.sent.get(name, ()):
-        total.add(way.variable, storage(tensor, _held_as(name, way.held, DTYPE_BITS[tensor.dtype]))[1])
-    return total
-
-
-def _copied(model: CutModel, layer: Layer, name: str, unit: float) -> Sum:
-    """Units of the half's copy of a network input while one of its readers runs; with several readers, if it does."""
-    graph, total = model.problem.graph, Sum()
-    own = DTYPE_BITS[graph.tensor[name].dtype]
-    sizes = {bits: copied_bytes(graph, name, _held_as(name, bits, own)) / unit for bits in model.held[name]}
-    most = max(sizes.values())
-    if not most:
-        return total
-    for bits, variable in model.held[name].items():
-        total.add(variable, sizes[bits])
-    if len(graph.readers[name]) == 1:
-        return total
-    here = model.programme.variable(high=INF)
-    for bits, variable in model.held[name].items():
-        model.programme.row({variable: sizes[bits], model.on[layer.name]: sizes[bits], here: -1.0}, high=sizes[bits])
-    return Sum({here: 1.0})
+def _copies(model: CutModel, layer: Layer) -> dict[str, Sum]:
+    """Bytes, by dtype, of the half's copies of network inputs while this layer runs."""
+    graph, found = model.problem.graph, {}
+    for name in layer.inputs:
+        own = DTYPE_BITS[graph.tensor[name].dtype]
+        for bits, variable in model.held[name].items() if graph.producer[name] is None else ():
+            held = _held_as(name, bits, own)
+            if not is_copied(graph, name, held):
+                continue
+            dtype, size_bytes = storage(graph.tensor[name], held)
+            if len(graph.readers[name]) > 1:
+                both = model.programme.variable()
+                model.programme.row({variable: 1.0, model.on[layer.name]: 1.0, both: -1.0}, high=1.0)
+                variable = both
+            found.setdefault(dtype, Sum()).add(variable, size_bytes)
+    return found
 
 
 def _add_payload(model: CutModel, total: Sum, unit: float) -> None:
@@ -130,7 +162,7 @@ def _add_payload(model: CutModel, total: Sum, unit: float) -> None:
     alone = programme.variable(whole=True) if several else model.always
     view = programme.variable(high=INF)
     total.add(view, -unit)
-    sizes = {name: max(way.part.size_bytes for way in found) / unit for name, found in model.sent.items()}
+    sizes = {name: max((way.part.size_bytes for way in found), default=0) / unit for name, found in model.sent.items()}
     if several:
         programme.row([*((way.variable, 1.0) for way in ways), (alone, len(sizes) - 1.0)], high=float(len(sizes)))
         packed = Sum({scratch: -1.0, alone: -sum(sizes.values())})

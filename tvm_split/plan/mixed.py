@@ -103,11 +103,12 @@ def crossing_at(problem: Problem, tensor: Tensor, wanted: int, held: Held) -> Cr
 def edge_seconds(problem: Problem, layer: Layer, weight_bits: Mapping[str, int], held: Held) -> float:
     """Seconds of an edge layer, on integers where these weights and held tensors allow it."""
     precision = precision_of(problem)
-    if precision.integer is None or not may_be_integer(problem, layer):
+    if precision.integer is None:
         return problem.edge.of(layer.name)
     weights = layer.name not in precision.weight_distortion or weight_bits.get(layer.name, AS_IT_IS) <= INTEGER_BITS
-    reads = all(held.get(name, AS_IT_IS) <= INTEGER_BITS for name in float_reads(problem, layer))
-    return precision.integer_s(layer.name) if weights and reads else problem.edge.of(layer.name)
+    on_integers = weights and all(held.get(name, AS_IT_IS) <= INTEGER_BITS for name in float_reads(problem, layer))
+    on_integers = on_integers and may_be_integer(problem, layer)
+    return precision.integer_s(layer.name) if on_integers else problem.edge.of(layer.name)
 
 
 def may_be_integer(problem: Problem, layer: Layer) -> bool:

@@ -72,8 +72,8 @@ class Precision:
                 raise PlanError(f"'{name}' is fixed to {bits} bits, which the edge lacks; it has {has}")
             if bits < EDGE_WIDTHS[-1] and name not in self.weight_distortion and name not in self.tensor_distortion:
                 raise PlanError(
-                    f"'{name}' is fixed to {bits} bits, but it is no layer with quantisable weights and no tensor whose "
-                    "distortion is known; fix it to 32, or calibrate it"
+                    f"'{name}' is fixed to {bits} bits, but it is no layer with quantisable weights and no tensor "
+                    "whose distortion is known; fix it to 32, or calibrate it"
                 )
         limit = self.max_distortion
         if limit is not None and not limit >= 0:

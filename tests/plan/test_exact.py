@@ -1,0 +1,123 @@
+"""The integer programme against trying every cut with every choice of bits."""
+
+import itertools
+import math
+import random
+from dataclasses import replace
+
+import pytest
+
+from tvm_split.errors import PlanError
+from tvm_split.plan.choices import choices
+from tvm_split.plan.cuts import every_cut
+from tvm_split.plan.exact import plan_exact
+from tvm_split.plan.exhaustive import plan_exhaustive
+from tvm_split.plan.live import live_bytes
+from tvm_split.plan.mixed import Bits, evaluate_mixed
+
+SEEDS = range(300)
+
+
+def every_choice(problem, storages=live_bytes):
+    """Every legal cut at every choice of bits, priced. Crossing widths of tensors that cross, others of edge layers."""
+    options, graph = choices(problem), problem.graph
+    found = []
+    for cut in every_cut(problem):
+        layers = [layer for layer in graph.layers if layer.name in cut]
+        weights = {layer.name: options.weights[layer.name] for layer in layers if options.weights[layer.name]}
+        tensors = {name: options.held[name] for layer in layers for name in (*layer.inputs, *layer.outputs)}
+        sent = graph.crossing(cut, result_at_cloud=problem.result_at == "cloud")
+        crossing = {name: options.crossing[name] for name in sent}
+        free = {name: widths for name, widths in tensors.items() if len(widths) > 1}
+        every = [[*weights.values()], [*free.values()], [*crossing.values()]]
+        only = {name: widths[0] for name, widths in tensors.items() if len(widths) == 1}
+        for w, t, c in itertools.product(*(list(itertools.product(*part)) for part in every)):
+            bits = Bits(
+                dict(zip(weights, w, strict=True)),
+                only | dict(zip(free, t, strict=True)),
+                dict(zip(crossing, c, strict=True)),
+            )
+            found.append(evaluate_mixed(problem, cut, bits, storages))
+    return found
+
+
+def limited(problem, seed, every):
+    """The problem with a limit on memory, on distortion, on both or on none, each that of some choice."""
+    draw = random.Random(seed)
+    sizes = sorted(candidate.edge_memory_bytes for candidate in every)
+    losses = sorted(candidate.distortion for candidate in every)
+    memory = draw.choice(sizes[: len(sizes) // 3 + 1]) if draw.random() < 0.7 else None
+    loss = draw.choice(losses[: len(losses) // 3 + 1]) if draw.random() < 0.7 else None
+    return replace(problem, memory_bytes=memory, precision=replace(problem.precision, max_distortion=loss))
+
+
+def within(problem, candidate):
+    limit, most = problem.memory_bytes, problem.precision.max_distortion
+    fits = limit is None or not candidate.edge_layers or candidate.edge_memory_bytes <= limit
+    return fits and (most is None or candidate.distortion <= most * (1 + 1e-9))
+
+
+def joules(candidate):
+    timing = candidate.predicted
+    return 2.0 * timing.edge_s + 1.5 * timing.uplink_s + 1.0 * timing.downlink_s
+
+
+COSTS = {
+    "latency": lambda candidate: candidate.predicted.total_s,
+    "payload": lambda candidate: candidate.payload_bytes,
+    "energy": joules,
+}
+
+
+def test_exact_equals_brute_force_over_cuts_and_bits(make_mixed):
+    """Cuts, weight bits, held bits, crossing bits, memory by liveness and distortion, all at once."""
+    answers = tight = 0
+    for seed in SEEDS:
+        problem = make_mixed(seed)
+        every = every_choice(problem)
+        problem = limited(problem, seed, every)
+        name = ("latency", "latency", "payload", "energy")[seed % 4]
+        expected = [candidate for candidate in every if within(problem, candidate)]
+        if not expected:
+            with pytest.raises(PlanError, match="would do"):
+                plan_exact(problem, live=True)
+            continue
+        best = plan_exact(problem, name, live=True, edge_w=2.0)[0]
+        least = min(map(COSTS[name], expected))
+        assert COSTS[name](best) == pytest.approx(least, rel=1e-7, abs=1e-12), f"seed {seed}, {name}"
+        assert within(problem, best) and best.gap <= 1e-6, f"seed {seed}"
+        answers += 1
+        tight += least > min(map(COSTS[name], every))
+    assert answers > 250 and tight > 60
+
+
+def test_of_equally_soon_answers_the_least_distorted_at_its_cut(make_mixed):
+    for seed in range(100):
+        problem = make_mixed(seed)
+        every = every_choice(problem)
+        problem = limited(problem, seed, every)
+        allowed = [candidate for candidate in every if within(problem, candidate)]
+        if not allowed:
+            continue
+        best = plan_exact(problem, live=True)[0]
+        same = [
+            candidate.distortion
+            for candidate in allowed
+            if (candidate.edge_layers, candidate.crossing) == (best.edge_layers, best.crossing)
+            and math.isclose(candidate.predicted.total_s, best.predicted.total_s, rel_tol=1e-9, abs_tol=1e-12)
+        ]
+        assert best.distortion <= min(same) + 1e-7, f"seed {seed}"
+
+
+def test_without_precision_exact_equals_trying_every_cut(make_problem):
+    for seed in SEEDS:
+        problem = make_problem(seed)
+        sizes = sorted(candidate.edge_memory_bytes for candidate in plan_exhaustive(problem))
+        problem = replace(problem, memory_bytes=sizes[seed * 7 % len(sizes)])
+        try:
+            expected = plan_exhaustive(problem)[0].predicted.total_s
+        except PlanError:
+            with pytest.raises(PlanError, match="would do"):
+                plan_exact(problem)
+            continue
+        assert plan_exact(problem)[0].predicted.total_s == pytest.approx(expected, rel=1e-7), f"seed {seed}"
