@@ -13,9 +13,9 @@ Between two may stand a bias, then relu or leaky relu, which let a positive fact
 lies between. A clip (relu6) does not: its upper bound would need a value for each channel. Such a pair stays.
 
 Accuracy: by default s is the nearest power of two, so that every product, sum and output of the network has the same
-bits as before (unless a number leaves the range of normal floats), and no channel is more than a factor of 4 from
-balance (2 for its own s, 2 for those of the tensors before and after). With exact=False s is what the formula says:
-weights and bias are rounded once more, as FoldBatchNorm's are.
+bits as before (unless a number leaves the range of normal floats), and r1 / r2 is within a factor of 4 (2 for its own
+s, 2 for those of the tensors before and after); a network that is so already stays. With exact=False s is what the
+formula says: weights and bias are rounded once more, as FoldBatchNorm's are.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from tvm_split.passes.fold_batch_norm import Layer, layer_of
 ACTIVATIONS = ("relax.nn.relu", "relax.nn.leakyrelu")
 #: the pairs are in balance when no log2(s) of a round is larger; at most so many rounds
 BALANCED, ROUNDS = 1e-4, 200
-#: with exact=False, pairs whose log2(s) are all smaller stay
-SMALL = 0.01
-#: log2(s) is kept within: channels of almost no weight shall not blow up others
-LARGEST = 16.0
+#: largest log2(r1 / r2) that is left alone: what rounding s to powers of two leaves, and what rounding weights does
+LEFT = {True: 2.001, False: 0.01}
+#: log2(r1 / r2) beyond which a channel is as good as dead, and stays
+LARGEST = 32.0
 
 
 @tvm.transform.module_pass(opt_level=0, name="EqualizeLayers")
@@ -93,6 +93,17 @@ class _Weights:
         each = (self.largest * np.exp2(self.out_log)[:, :, np.newaxis]).max(axis=1)
         return np.asarray(each * np.exp2(self.in_log)).reshape(-1)
 
+    def ratio(self, reader: _Weights) -> np.ndarray:
+        """log2(r1 / r2) of each channel between the two layers; 0 for one that is dead on either side."""
+        made, read = self.made(), reader.read()
+        alive = (made > 0) & (read > 0)
+        log = np.zeros_like(made)
+        log[alive] = np.log2(made[alive]) - np.log2(read[alive])
+        return np.where(np.abs(log) <= LARGEST, log, 0)
+
+    def imbalance(self, reader: _Weights) -> float:
+        return float(np.abs(self.ratio(reader)).max(initial=0))
+
 
 def _new_values(scope: Scope, exact: bool) -> dict[relax.Var, relax.Expr]:
     """What layers and biases are bound to after all pairs of the function are balanced; the others have no entry."""
@@ -103,6 +114,8 @@ def _new_values(scope: Scope, exact: bool) -> dict[relax.Var, relax.Expr]:
         for var in (pair.first, pair.second)
         if (layer := layer_of(scope.was(var))) is not None
     }
+    if all(weights[pair.first].imbalance(weights[pair.second]) <= LEFT[exact] for pair in pairs):
+        return {}
     for _ in range(ROUNDS):
         if max((_balance(weights[pair.first], weights[pair.second]) for pair in pairs), default=0.0) <= BALANCED:
             break
@@ -111,25 +124,18 @@ def _new_values(scope: Scope, exact: bool) -> dict[relax.Var, relax.Expr]:
     for pair in pairs:
         first, second = weights[pair.first], weights[pair.second]
         log = np.round(second.in_log) if exact else second.in_log
-        if (np.abs(log) < SMALL).all():
-            scope.skip(pair.second, "its channels are in balance already")
-            log = np.zeros_like(log)
-        else:
-            changed |= {pair.first, pair.second}
         second.in_log, first.out_log = log, -log.reshape(first.out_log.shape)
-        if pair.biased is not None and pair.bias is not None and log.any():
-            values[pair.biased] = _biased(pair, first)
+        if log.any():
+            changed |= {pair.first, pair.second}
+            if pair.biased is not None and pair.bias is not None:
+                values[pair.biased] = _biased(pair, first)
     return values | {var: _scaled_layer(weights[var]) for var in changed}
 
 
 def _balance(first: _Weights, second: _Weights) -> float:
-    """Scale the channels between the two; the largest |log2(s)|. Channels that either lacks stay."""
-    made, read = first.made(), second.read()
-    alive = (made > 0) & (read > 0)
-    log = np.zeros_like(made)
-    log[alive] = (np.log2(made[alive]) - np.log2(read[alive])) / 2
+    """Scale the channels between the two; the largest |log2(s)|."""
     before = second.in_log.copy()
-    second.in_log = np.clip(before + log.reshape(before.shape), -LARGEST, LARGEST)
+    second.in_log = before + first.ratio(second).reshape(before.shape) / 2
     first.out_log = -second.in_log.reshape(first.out_log.shape)
     return float(np.abs(second.in_log - before).max(initial=0))
 

@@ -25,8 +25,8 @@ from tvm_split import extract
 from tvm_split.calibration.weights import quantize_weights
 from tvm_split.passes.annotate_precision import HELD, WEIGHT_BITS, held_by
 from tvm_split.passes.bindings import constant, log, operator
+from tvm_split.passes.fold_batch_norm import layer_of
 from tvm_split.passes.fuse_activation import ANCHORS
-from tvm_split.passes.layer_weights import weights_of
 from tvm_split.passes.layering import LAYER, layer_calls, main_bindings, replace_main, substitute
 from tvm_split.passes.quantize_cut import QUANTIZED, Quantizer
 from tvm_split.passes.same_codes import only_moves
@@ -131,12 +131,12 @@ class _Rewrite:
 
         A channel whose weights are all but 0 has wider steps, in which its bias is an int32.
         """
-        weights = weights_of(call)
-        if weights is None:
+        found = layer_of(call)
+        if found is None or found.weight.dtype != np.float32:
             log.info("QuantizeLayers: the weights of '%s' stay: they are no float32 constant", layer)
             return call, None
-        axis = weights.axis
-        codes, scale = quantize_weights(weights.array, axis, bits)
+        axis = found.kernel_layout.index("O")
+        codes, scale = quantize_weights(found.weight, axis, bits)
         if data is not None and bias is not None and bias.size == scale.size:
             least = np.abs(bias).reshape(-1) / np.float32(data.scale * LARGEST_BIAS)
             if (scale < least).any():

@@ -37,7 +37,7 @@ def test_shapes(tmp_path, shape, count, kind):
 def test_two_inputs_other_arrays_ignored(tmp_path):
     path = tmp_path / "a.npz"
     right = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
-    np.savez(path, left=np.array([[1, 2], [3, 4]], np.float32), right=right, labels=np.zeros(9))
+    np.savez(path, left=np.array([[1, 2], [3, 4]], np.float32), right=right, other=np.zeros(9))
     batches = load_batches(path, TWO)
     assert list(batches[0]) == ["left", "right"]
     np.testing.assert_array_equal(batches[1]["left"], [3, 4])
@@ -97,9 +97,9 @@ def test_bad_paths(tmp_path):
         load_batches(tmp_path / "nothing.npz", FLOATS)
     with pytest.raises(DataError, match="this folder has no pictures"):
         load_batches(tmp_path, FRAME)
-    (tmp_path / "a.csv").write_text("1")
-    with pytest.raises(DataError, match=r"the suffix '.csv' is not known; expected .npz, .npy, a picture"):
-        load_batches(tmp_path / "a.csv", FLOATS)
+    (tmp_path / "a.txt").write_text("1")
+    with pytest.raises(DataError, match=r"the suffix '.txt' is not known; expected .npz, .npy, a picture"):
+        load_batches(tmp_path / "a.txt", FLOATS)
 
 
 @pytest.mark.parametrize("size", [(24, 12), (12, 24), (12, 12), (3, 9)])

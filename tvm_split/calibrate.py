@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from tvm_split.calibration.gather import check_tensors
 from tvm_split.data import Batch, check_batch
 from tvm_split.errors import DataError, ModelError, PlanError
 from tvm_split.graph import DTYPE_BITS, Graph, Tensor
@@ -28,15 +28,10 @@ def ranges(
     once. A tensor that never varies gets (c, c). DataError: no batches, or one that does not fit the inputs.
     ModelError: an unknown or empty tensor, or one with a value that is not finite, named with its batch.
     """
-    names, graph = tuple(dict.fromkeys(tensors)), runner.graph
+    graph = runner.graph
     if not batches:
         raise DataError("there are no batches to calibrate on; at least 1 is needed, and 16 or more are better")
-    for name in names:
-        if name not in graph.tensor:
-            close = difflib.get_close_matches(name, graph.tensor, n=3) or list(graph.tensor)[:3]
-            raise ModelError(f"the network has no tensor '{name}'; there are {', '.join(close)} and others")
-        if graph.tensor[name].elements == 0:
-            raise ModelError(f"tensor '{name}' has shape {graph.tensor[name].shape}, so no elements and no range")
+    names = check_tensors(tensors, graph)
     samples = [check_batch(batch, graph, number) for number, batch in enumerate(batches)]
     low, high = dict.fromkeys(names, math.inf), dict.fromkeys(names, -math.inf)
     for number, sample in enumerate(samples):

@@ -1,37 +1,64 @@
-"""The user's samples: from .npy, .npz and picture files to one dict of arrays for each run of the network."""
+"""The user's samples: from .npy, .npz, pictures or a Python function to one dict of arrays for each run, and labels."""
 
 from __future__ import annotations
 
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from tvm_split import pictures, user_function
 from tvm_split.errors import DataError
 from tvm_split.graph import Graph, Tensor
+from tvm_split.sample_arrays import as_labels, as_runs
 
 Batch = dict[str, np.ndarray]
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-#: the part of the resized picture that the centre crop keeps, as in the usual ImageNet evaluation (224 of 256)
-CROP = 0.875
-_KINDS = f".npz, .npy, a picture ({', '.join(PICTURES)}) or a folder of pictures"
+#: the array of an .npz that holds labels, unless an input is called so
+LABELS = "labels"
+_KINDS = (
+    f".npz, .npy, a picture ({', '.join(pictures.SUFFIXES)}), a folder of pictures, a .csv of lines file,label, or "
+    "module:function"
+)
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error,
-               tokenize.TokenError, Image.DecompressionBombError)  # fmt: skip
+               tokenize.TokenError)  # fmt: skip
 
 
-def load_batches(source: str | Path | Mapping[str, np.ndarray], graph: Graph) -> list[Batch]:
-    """The samples in a file, a folder or arrays by input name, in order: one dict of input name -> array for each run.
+@dataclass(frozen=True)
+class Samples:
+    """Runs of the network, the class of each (int64, None where the source has none), and how many the source has.
 
-    .npz: one array for each input, under the input's name; others are ignored. An input of shape (A, B) takes (A, B),
-        one sample, or (N, A, B); one of shape (1, B) takes (N, B) as well. A network with one input also takes `arr_0`.
-    .npy: the same, for a network with one input.
-    Pictures: a file, or all in a folder and below it, by path. For a network whose one input is uint8 (1, H, W, 3):
-        turned upright, RGB, scaled (bicubic) until the short side is H / 0.875, and the centre H x W cut out.
+    total: None for a function that was not gone through to its end.
+    """
+
+    batches: list[Batch]
+    labels: np.ndarray | None
+    total: int | None
+
+
+def load_batches(source: str | Path | Mapping[str, np.ndarray], graph: Graph, limit: int | None = None) -> list[Batch]:
+    """The samples in a source, in order, without labels: see `load_labelled`."""
+    return load_labelled(source, graph, limit).batches
+
+
+def load_labelled(source: str | Path | Mapping[str, np.ndarray], graph: Graph, limit: int | None = None) -> Samples:
+    """The samples in a file, a folder, a function or arrays by input name, in order, one dict of input name -> array a
+    run; at most `limit` of them, taken evenly from all, so that a folder sorted by class gives every class its share.
+
+    .npz, arrays: one array for each input, under the input's name, and integers `labels`, one a sample, if there are
+        any; others are ignored. An input of shape (A, B) takes (A, B), one sample, or (N, A, B); one of shape (1, B)
+        takes (N, B) as well. A network with one input also takes `arr_0`.
+    .npy: the same, for a network with one input, without labels.
+    Pictures: a file; all in a folder and below it, by path, with labels when its folders are classes
+        (`pictures.in_folder`); or those of a .csv, with labels (`pictures.in_csv`). For a network whose one input is
+        uint8 (1, H, W, 3): turned upright, RGB, scaled (bicubic) until the short side is H / 0.875, and the centre
+        H x W cut out.
+    module:function: yields arrays (for a network with one input), dicts of arrays by input name, or pairs of such and
+        labels, each of one sample or N as in an .npz. The first `limit` samples: it may be endless.
 
     An array's dtype is converted only where every value of it survives (uint8 to float32, not float64 to float32).
     Files are never unpickled. DataError names the file, array, shape, dtype and what was expected.
@@ -40,26 +67,28 @@ def load_batches(source: str | Path | Mapping[str, np.ndarray], graph: Graph) ->
         missing = [name for name in graph.inputs if name not in source]
         if missing:
             raise DataError(f"the data has no array for input {_listed(missing)}; it has {_listed(source)}")
-        return _batches({name: np.asarray(source[name]) for name in graph.inputs}, graph, "data")
+        arrays = {name: np.asarray(source[name]) for name in (*graph.inputs, LABELS) if name in source}
+        return _samples_of(arrays, graph, "data", limit)
+    if user_function.is_function(str(source)):
+        return _from_function(str(source), graph, limit)
     path = Path(source)
+    suffix = path.suffix.lower()
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
-        if not files:
-            raise DataError(f"{path}: this folder has no pictures; expected files that end in {', '.join(PICTURES)}")
-        return _pictures(files, graph, path)
+        return _pictures(*pictures.in_folder(path), graph, path, limit)
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; expected {_KINDS}")
-    suffix = path.suffix.lower()
-    if suffix in PICTURES:
-        return _pictures([path], graph, path)
+    if suffix in pictures.SUFFIXES:
+        return _pictures([path], None, graph, path, limit)
+    if suffix == ".csv":
+        return _pictures(*pictures.in_csv(path), graph, path, limit)
     if suffix == ".npz":
-        return _batches(_from_npz(path, graph), graph, path)
+        return _samples_of(_from_npz(path, graph), graph, path, limit)
     if suffix == ".npy":
         try:
             array = np.load(path, allow_pickle=False)
         except _UNREADABLE as error:
             raise DataError(f"{path}: cannot be read as .npy: {error}") from error
-        return _batches({_only_input(graph, f"{path}: a .npy file").name: array}, graph, path)
+        return _samples_of({_only_input(graph, f"{path}: a .npy file").name: array}, graph, path, limit)
     raise DataError(f"{path}: the suffix '{path.suffix}' is not known; expected {_KINDS}")
 
 
@@ -88,9 +117,11 @@ def _from_npz(path: Path, graph: Graph) -> dict[str, np.ndarray]:
         with loaded as archive:
             found = list(archive.files)
             keys = {name: name for name in graph.inputs}
-            if found == ["arr_0"] and len(graph.inputs) == 1:
+            if set(found) - {LABELS} == {"arr_0"} and len(graph.inputs) == 1:
                 keys = {graph.inputs[0]: "arr_0"}
             missing = [name for name in graph.inputs if keys[name] not in found]
+            if LABELS in found:
+                keys.setdefault(LABELS, LABELS)
             arrays = {} if missing else {name: archive[key] for name, key in keys.items()}
             raw = [keys[name] for name, array in arrays.items() if not isinstance(array, np.ndarray)]
             if raw:
@@ -105,74 +136,67 @@ def _from_npz(path: Path, graph: Graph) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _batches(arrays: Mapping[str, np.ndarray], graph: Graph, path: Path | str) -> list[Batch]:
-    samples = {name: _samples(array, graph.tensor[name], path) for name, array in arrays.items()}
-    counts = {name: len(found) for name, found in samples.items()}
+def _samples_of(arrays: Mapping[str, np.ndarray], graph: Graph, path: Path | str, limit: int | None = None) -> Samples:
+    """Samples of arrays by input name, with their labels where there are any beside the inputs."""
+    runs = {name: as_runs(arrays[name], graph.tensor[name], path) for name in graph.inputs}
+    counts = {name: len(found) for name, found in runs.items()}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"'{name}' has {count}" for name, count in counts.items())
         raise DataError(f"{path}: the inputs have different numbers of samples: {listed}; save as many for each")
     if not all(counts.values()):
         raise DataError(f"{path}: there are 0 samples in it; at least 1 is needed")
-    return [dict(zip(samples, values, strict=True)) for values in zip(*samples.values(), strict=True)]
+    total = next(iter(counts.values()))
+    labels = None if LABELS in graph.inputs or LABELS not in arrays else as_labels(arrays[LABELS], total, path)
+    chosen = _evenly(total, limit)
+    batches = [{name: found[i] for name, found in runs.items()} for i in chosen]
+    return Samples(batches, None if labels is None else labels[chosen], total)
 
 
-def _samples(array: np.ndarray, tensor: Tensor, path: Path | str) -> np.ndarray:
-    """The array as (N, *tensor.shape) in the tensor's dtype."""
-    shape, given = tensor.shape, array.shape
-    if array.shape == shape:
-        array = array[np.newaxis]
-    elif shape[:1] == (1,) and array.ndim == len(shape) and array.shape[1:] == shape[1:]:
-        array = array[:, np.newaxis]
-    elif array.ndim != len(shape) + 1 or array.shape[1:] != shape:
-        rest = ", ".join(map(str, shape[1:] if shape[:1] == (1,) else shape))
-        raise DataError(
-            f"{path}: the array for input '{tensor.name}' has shape {array.shape} and dtype {array.dtype}; "
-            f"expected {tensor.dtype} {shape}, or (N, {rest}) for N samples"
-        )
-    try:
-        wanted = np.dtype(tensor.dtype)
-        lossless = np.can_cast(array.dtype, wanted, "safe")
-    except TypeError:
-        raise DataError(f"{path}: NumPy has no dtype '{tensor.dtype}', which input '{tensor.name}' needs") from None
-    if not lossless:
-        raise DataError(
-            f"{path}: the array for input '{tensor.name}', of shape {given}, is {array.dtype}; expected "
-            f"{tensor.dtype}, and not every {array.dtype} is one. Convert it: array.astype('{tensor.dtype}')"
-        )
-    bad = array.size - int(np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
-    if bad:
-        raise DataError(
-            f"{path}: the array for input '{tensor.name}' has {bad} values of {array.size} that are NaN or infinite; "
-            "expected finite ones"
-        )
-    return array.astype(wanted, copy=False)
+def _evenly(total: int, limit: int | None) -> np.ndarray:
+    """Numbers of at most `limit` samples of `total`, in order."""
+    count = total if limit is None else min(limit, total)
+    return np.arange(count) * total // max(count, 1)
 
 
-def _pictures(files: Iterable[Path], graph: Graph, path: Path) -> list[Batch]:
+def _from_function(source: str, graph: Graph, limit: int | None) -> Samples:
+    batches: list[Batch] = []
+    labels: list[np.ndarray] = []
+    items = user_function.items(source)
+    for number, item in enumerate(items):
+        arrays, given = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+        if not isinstance(arrays, Mapping):
+            arrays = {_only_input(graph, f"{source}: an array").name: arrays}
+        missing = [name for name in graph.inputs if name not in arrays]
+        if missing:
+            raise DataError(f"{source}: batch {number} has no array for input {_listed(missing)}")
+        inputs = {name: np.asarray(arrays[name]) for name in graph.inputs}
+        found = _samples_of(inputs, graph, f"{source}: batch {number}").batches
+        if number and (given is None) != (not labels):
+            raise DataError(f"{source}: batch {number} and those before it: some have labels and some have none")
+        batches += found
+        if given is not None:
+            labels.append(as_labels(given, len(found), f"{source}: batch {number}"))
+        if limit is not None and len(batches) >= limit:
+            items.close()
+            return Samples(batches[:limit], np.concatenate(labels)[:limit] if labels else None, None)
+    if not batches:
+        raise DataError(f"{source}: the function yields no batch; at least 1 is needed")
+    return Samples(batches, np.concatenate(labels) if labels else None, len(batches))
+
+
+def _pictures(
+    files: Sequence[Path], labels: Sequence[int] | None, graph: Graph, path: Path, limit: int | None
+) -> Samples:
     tensor = _only_input(graph, f"{path}: a picture")
     if tensor.dtype != "uint8" or len(tensor.shape) != 4 or (tensor.shape[0], tensor.shape[3]) != (1, 3):
         raise DataError(
             f"{path}: pictures need an input of uint8 (1, H, W, 3), but '{tensor.name}' is {tensor.dtype} "
             f"{tensor.shape}. Begin the network at the raw picture with --preprocess, or give a .npz"
         )
-    _, height, width, _ = tensor.shape
-    return [{tensor.name: _picture(file, height, width)[np.newaxis]} for file in files]
-
-
-def _picture(file: Path, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3). For an input that is not square, the least scale that leaves both margins."""
-    try:
-        with Image.open(file) as opened:
-            if opened.mode.startswith(("I", "F")):
-                raise ValueError(f"its mode is {opened.mode}, which has no 8-bit levels; save it as 8-bit RGB")
-            picture = ImageOps.exif_transpose(opened).convert("RGB")
-    except _UNREADABLE as error:
-        raise DataError(f"{file}: cannot be read as a picture: {error}") from error
-    scale = max(height / picture.height, width / picture.width) / CROP
-    size = (max(width, round(picture.width * scale)), max(height, round(picture.height * scale)))
-    picture = picture.resize(size, Image.Resampling.BICUBIC)
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    return np.asarray(picture.crop((left, top, left + width, top + height)), dtype=np.uint8)
+    chosen = _evenly(len(files), limit)
+    found = pictures.read([files[i] for i in chosen], *tensor.shape[1:3])
+    batches = [{tensor.name: picture} for picture in found]
+    return Samples(batches, None if labels is None else np.array(labels, np.int64)[chosen], len(files))
 
 
 def _only_input(graph: Graph, what: str) -> Tensor:

@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from tvm_split import report, zoo
-from tvm_split.data import CROP, load_batches
+from tvm_split.data import load_batches
 from tvm_split.errors import BundleError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph, Tensor
+from tvm_split.pictures import CROP
 from tvm_split.runtime.edge import save_arrays
 from tvm_split.runtime.local import run_bundle
 from tvm_split.units import size

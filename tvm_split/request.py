@@ -23,9 +23,10 @@ class Request:
     """The fields are the options of `tvm-split plan`. PlanError, naming the field, for a value of the wrong kind.
 
     model: a path, "zoo:NAME" or an IRModule. edge, cloud, link: names of `tvm-split targets` and `links`, or TOML
-    files. data: a file or folder of samples, or arrays by input name, each with the samples along its first axis.
-    shapes: input name -> shape, where the model leaves it open. memory_bytes: what the edge half may take; None for no
-    limit. pins: glob of layer names -> side. tensor_bits: glob of tensor names -> bits. cut_bits: widths to try.
+    files. data: a file or folder of samples, "module:function", or arrays by input name, each with the samples along
+    its first axis. shapes: input name -> shape, where the model leaves it open. memory_bytes: what the edge half may
+    take; None for no limit. pins: glob of layer names -> side. tensor_bits: glob of tensor names -> bits. cut_bits:
+    widths to try.
     costs: "roofline"; "measured": on the boards `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where
     there is no key on this machine, scaled to the target by its roofline; or the costs files of edge and cloud.
     winograd: whether convolutions that are faster so are computed by Winograd's algorithm, with 16/9 of their weights.

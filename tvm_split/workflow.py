@@ -181,10 +181,10 @@ def _as_compiled(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tuple[Gra
 
 def _batches(request: Request, graph: Graph) -> tuple[Batches, list[str]]:
     if request.data is not None:
-        found = data.load_batches(request.data, graph)
-        used = found[: request.samples]
-        cut = f"{len(used)} of the {len(found)} samples are used; give --samples {len(found)} for all."
-        return list(used), [cut] if len(used) < len(found) else []
+        found = data.load_labelled(request.data, graph, request.samples)
+        used, total = found.batches, found.total
+        cut = f"{len(used)} of the {total} samples are used; give --samples {total} for all."
+        return list(used), [cut] if total is not None and len(used) < total else []
     return list(calibrate.random_batches(graph, min(request.samples, 4), request.seed)), [
         "No --data was given: ranges were calibrated on random inputs, and agreement says little. Give --data."
     ]

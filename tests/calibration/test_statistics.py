@@ -63,7 +63,7 @@ def test_merge_is_the_whole_in_any_order(parts, random):
     equal(found, left)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8", "int64", "bool"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8", "int32", "int64", "bool"])
 def test_many_values_of_any_type(dtype):
     size = 2 * CHUNK + 77
     x = np.random.default_rng(3).normal(20, 9, size).clip(0, 200).astype(dtype)

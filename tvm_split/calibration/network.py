@@ -12,7 +12,7 @@ from tvm_split.calibration.ranges import Choice, best_range
 from tvm_split.calibration.statistics import Statistics
 from tvm_split.costs import Costs
 from tvm_split.graph import DTYPE_BITS, Graph
-from tvm_split.passes.layer_weights import Weights, layer_weights
+from tvm_split.passes.layer_weights import LayerWeights, layer_weights
 from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.passes.same_codes import same_codes, together
 from tvm_split.plan.precision import EDGE_WIDTHS, INTEGER_BITS, Precision
@@ -28,7 +28,7 @@ class Calibrated:
 
     graph: Graph
     statistics: Mapping[str, Statistics]
-    weights: Mapping[str, Weights] = field(default_factory=dict)
+    weights: Mapping[str, LayerWeights] = field(default_factory=dict)
     links: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
@@ -44,11 +44,11 @@ class Calibrated:
         """
         below = [bits for bits in widths if bits < EDGE_WIDTHS[-1]]
         of_tensors = sorted({*below, *(bits for bits in cut_bits if bits < EDGE_WIDTHS[-1])})
-        arrays = {name: (each.array, each.axis) for name, each in self.weights.items()}
+        arrays = {name: (each.array, each.weight_axis) for name, each in self.weights.items()}
         return Precision(
             widths=tuple(sorted(widths)),
             weight_matrix={
-                name: (each.array.shape[each.axis], each.array.size // each.array.shape[each.axis])
+                name: (each.array.shape[each.weight_axis], each.array.size // each.array.shape[each.weight_axis])
                 for name, each in self.weights.items()
             },
             weight_distortion=weight_distortions(arrays, below),

@@ -48,7 +48,8 @@ class Statistics:
     @classmethod
     def of(cls, array: np.ndarray, channel_axis: int | None = None) -> Statistics:
         """Statistics of one run's array, of any number type. ValueError when it is empty or has a NaN or infinity."""
-        x = np.ascontiguousarray(array, np.float64 if array.dtype.itemsize > 4 else np.float32)
+        exact = np.can_cast(array.dtype, np.float32, "safe") or array.dtype.itemsize < 4
+        x = np.ascontiguousarray(array, np.float32 if exact else np.float64)
         low, high = (float(x.min()), float(x.max())) if x.size else (math.nan, math.nan)
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"values from {low} to {high}")

@@ -149,9 +149,10 @@ REQUEST = (
     click.option("--link", default="4g", show_default=True, metavar="LINK",
                  help="The network between them: a name of `tvm-split links`, a .toml file, or a rate such as 3mbit or "
                       "3mbit/10mbit/20ms (up/down/round trip)."),
-    click.option("--data", type=click.Path(path_type=Path), metavar="FILE|FOLDER",
+    click.option("--data", type=click.Path(path_type=Path), metavar="FILE|FOLDER|FUNCTION",
                  help="Samples that calibrate the crossing tensors and check accuracy: .npz with one array an input, "
-                      ".npy, a picture, or a folder of pictures. Without it, random numbers are used, with a warning."),
+                      ".npy, a picture, a folder of pictures, a .csv of lines file,label, or module:function, which "
+                      "yields arrays. Without it, random numbers are used, with a warning."),
     *MODEL[1:],
     click.option("--memory", "memory_bytes", type=Size(), metavar="SIZE",
                  help="What the edge half may take: weights, live activations, kernels' scratch, payload. 8MiB, 8MB or "
@@ -176,7 +177,7 @@ REQUEST = (
     click.option("--max-error", type=click.FloatRange(0), default=0.1, show_default=True, metavar="ERROR",
                  help="For a network that gives no class scores: largest relative error of a split's outputs."),
     click.option("--samples", type=click.IntRange(1), default=8, show_default=True,
-                 help="How many samples of --data to use at most, to calibrate and to check accuracy."),
+                 help="How many samples of --data to use at most, taken evenly, to calibrate and to check accuracy."),
     click.option("--tracker", metavar="HOST:PORT",
                  help="With --costs measured: the RPC tracker of boards to time layers on. Lab networks only."),
     click.option("--edge-key", metavar="KEY", help="The edge board's key at the tracker."),

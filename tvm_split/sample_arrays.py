@@ -1,0 +1,54 @@
+"""Arrays as a user gives them -> as the network reads them: one run after another, in the input's dtype; and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvm_split.errors import DataError
+from tvm_split.graph import Tensor
+
+
+def as_runs(array: np.ndarray, tensor: Tensor, path: Path | str) -> np.ndarray:
+    """The array as (N, *tensor.shape) in the tensor's dtype; DataError when shape, dtype or values do not fit."""
+    shape, given = tensor.shape, array.shape
+    if array.shape == shape:
+        array = array[np.newaxis]
+    elif shape[:1] == (1,) and array.ndim == len(shape) and array.shape[1:] == shape[1:]:
+        array = array[:, np.newaxis]
+    elif array.ndim != len(shape) + 1 or array.shape[1:] != shape:
+        rest = ", ".join(map(str, shape[1:] if shape[:1] == (1,) else shape))
+        raise DataError(
+            f"{path}: the array for input '{tensor.name}' has shape {array.shape} and dtype {array.dtype}; "
+            f"expected {tensor.dtype} {shape}, or (N, {rest}) for N samples"
+        )
+    try:
+        wanted = np.dtype(tensor.dtype)
+        lossless = np.can_cast(array.dtype, wanted, "safe")
+    except TypeError:
+        raise DataError(f"{path}: NumPy has no dtype '{tensor.dtype}', which input '{tensor.name}' needs") from None
+    if not lossless:
+        raise DataError(
+            f"{path}: the array for input '{tensor.name}', of shape {given}, is {array.dtype}; expected "
+            f"{tensor.dtype}, and not every {array.dtype} is one. Convert it: array.astype('{tensor.dtype}')"
+        )
+    bad = array.size - int(np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
+    if bad:
+        raise DataError(
+            f"{path}: the array for input '{tensor.name}' has {bad} values of {array.size} that are NaN or infinite; "
+            "expected finite ones"
+        )
+    return array.astype(wanted, copy=False)
+
+
+def as_labels(array: Any, count: int, path: Path | str) -> np.ndarray:
+    """The classes of `count` samples, int64 (count,). DataError: no whole numbers from 0, or not as many."""
+    labels = np.asarray(array)
+    if labels.dtype.kind not in "iu" or labels.reshape(-1).shape != (count,) or labels.min(initial=0) < 0:
+        raise DataError(
+            f"{path}: the labels are {labels.dtype} {labels.shape}; expected {count} whole numbers from 0, the "
+            "class of each sample"
+        )
+    return labels.reshape(-1).astype(np.int64)
