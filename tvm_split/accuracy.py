@@ -16,6 +16,7 @@ import numpy as np
 from tvm_split import jpeg
 from tvm_split.calibrate import Range, quantizers_for
 from tvm_split.data import check_batch
+from tvm_split.edge_half import EdgeHalf
 from tvm_split.errors import DataError, ModelError, PlanError
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
@@ -66,12 +67,15 @@ def quantize_dequantize(x: np.ndarray, quantizer: Quantizer) -> np.ndarray:
 def measure(
     runner: LayerRunner, candidates: Sequence[Candidate], ranges: Mapping[str, Range],
     batches: Sequence[Mapping[str, np.ndarray]], progress: Callable[[str], None] | None = None,
+    halves: Sequence[EdgeHalf | None] = (),
 ) -> list[Accuracy]:  # fmt: skip
     """The accuracy of each candidate for the runner's network, in the candidates' order.
 
     A batch is one run: input name -> array of the input's shape and dtype. A candidate that quantises and codes nothing
     is exact and is not run. A sample takes one run of the whole network, which serves all cuts, and a run of the
     cloud's layers for each cut and set of widths. One sample's tensors are held in memory at a time.
+
+    halves: for each candidate whose edge computes with bits its edge half, None for the others; () when there is none.
 
     Raises DataError (no batches, or one that does not fit), PlanError (a range is missing), GraphError (no legal cut),
     ModelError (a float output that is not finite).
@@ -82,15 +86,16 @@ def measure(
         raise DataError("there are no batches to measure accuracy on; at least 1 is needed")
     samples = [check_batch(batch, graph, number) for number, batch in enumerate(batches)]
     scores = _has_scores(graph)
-    trials = [_Trial.of(graph, candidate, ranges) for candidate in candidates]
-    tallies = {trial: _Tally(scores) for trial in trials if trial.quantizers or trial.coded}
+    with_halves = zip(candidates, halves or [None] * len(candidates), strict=True)
+    trials = [_Trial.of(graph, candidate, ranges, half) for candidate, half in with_halves]
+    tallies = {trial: _Tally(scores) for trial in trials if trial.quantizers or trial.coded or trial.half}
     wanted = dict.fromkeys((*graph.outputs, *(name for trial in tallies for name in trial.crossing)))
     for i, sample in enumerate(samples if tallies else []):
         say(f"accuracy: sample {i + 1} of {len(samples)}, {len(tallies)} candidates")
         made = runner.run(sample, wanted)
         reference = _finite([made[name] for name in graph.outputs], graph, i)
         for trial, tally in tallies.items():
-            tally.add(reference, trial.outputs(runner, made))
+            tally.add(reference, trial.outputs(runner, sample, made))
     exact = Accuracy(len(batches), 1.0 if scores else None, 0.0, 0.0, 0.0)
     return [tallies[trial].accuracy() if trial in tallies else exact for trial in trials]
 
@@ -114,23 +119,33 @@ def _finite(outputs: list[np.ndarray], graph: Graph, sample: int) -> list[np.nda
 
 @dataclass(frozen=True)
 class _Trial:
-    """A cut, its quantisers, and the frames that cross as JPEG: what a candidate does to the numbers."""
+    """A cut, its quantisers, and the frames that cross as JPEG: what a candidate does to the numbers.
+
+    With `half`, which quantises itself, the edge's tensors are that one's.
+    """
 
     cut: frozenset[str]
     crossing: tuple[str, ...]
     quantizers: tuple[tuple[str, Quantizer], ...]
     coded: tuple[str, ...]
+    half: EdgeHalf | None = None
 
     @classmethod
-    def of(cls, graph: Graph, candidate: Candidate, ranges: Mapping[str, Range]) -> _Trial:
+    def of(cls, graph: Graph, candidate: Candidate, ranges: Mapping[str, Range], half: EdgeHalf | None) -> _Trial:
         cut = graph.check_cut(candidate.edge_layers)
+        if half is not None:
+            return cls(cut, graph.crossing(cut), (), (), half)
         crossing = graph.crossing(cut)  # an output that is only shown in the cloud is never quantised
         chosen = quantizers_for(candidate, graph, ranges)
         coded = tuple(part.tensor for part in candidate.crossing if part.codec == "jpeg")
         return cls(cut, crossing, tuple((name, chosen[name]) for name in crossing if name in chosen), coded)
 
-    def outputs(self, runner: LayerRunner, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    def outputs(
+        self, runner: LayerRunner, sample: Mapping[str, np.ndarray], made: Mapping[str, np.ndarray]
+    ) -> list[np.ndarray]:
         """The network's outputs when the cloud reads the edge's tensors through the quantisers; the edge's own stay."""
+        if self.half is not None:
+            made = {**sample, **self.half.run(sample)}
         graph, sent = runner.graph, {name: made[name] for name in self.crossing}
         sent |= {name: quantize_dequantize(made[name], quantizer) for name, quantizer in self.quantizers}
         sent |= {name: jpeg.decode(jpeg.encode(made[name]), made[name].shape) for name in self.coded}

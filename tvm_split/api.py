@@ -13,8 +13,8 @@ import tvm
 from tvm_split import pipeline, workflow
 from tvm_split.assemble import compile_plan
 from tvm_split.bundle import Bundle
-from tvm_split.calibrate import quantizers_for
 from tvm_split.compile_half import weights_digest
+from tvm_split.edge_half import with_precision
 from tvm_split.errors import GraphError, PlanError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.frontend import load
@@ -67,9 +67,9 @@ def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IR
             "layers, shapes or weights; pass plan.module, or plan this module"
         )
     candidate = plan.chosen.candidate
-    quantizers = quantizers_for(candidate, plan.graph, plan.ranges)
-    marked = pipeline.at_cut(candidate.edge_layers, quantizers, plan.problem.result_at)(layered)
-    return pipeline.halves(marked)
+    held, sent = plan.quantizers(candidate)
+    edge, cloud = pipeline.halves(pipeline.at_cut(candidate.edge_layers, sent, plan.problem.result_at)(layered))
+    return with_precision(edge, candidate, held), cloud
 
 
 def _form(mod: tvm.IRModule) -> tuple[Any, ...]:

@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tvm_split import calibrate, explain, extract, pipeline
+from tvm_split import explain, extract, pipeline
 from tvm_split.bundle import PLAN, Bundle, write_manifest
 from tvm_split.bundle_folder import canonical_json, new_folder, write_json
 from tvm_split.compile_half import baseline, compile_half, device, weights_digest, with_fingerprint
+from tvm_split.edge_half import with_precision
 from tvm_split.graph import Tensor
 from tvm_split.jpeg import QUALITY
 from tvm_split.passes.pack_cut import read_layout
@@ -60,13 +61,16 @@ def build_halves(
     A twin that would be the half itself is not made.
     """
     twin = baseline()
-    quantizers = calibrate.quantizers_for(candidate, result.graph, result.ranges)
-    marked = pipeline.at_cut(candidate.edge_layers, quantizers, result.problem.result_at)(result.module)
+    held, sent = result.quantizers(candidate)
+    marked = pipeline.at_cut(candidate.edge_layers, sent, result.problem.result_at)(result.module)
     parts = [asdict(part) | {"shape": list(part.shape)} for part in read_layout(marked)]
-    identity = {"graph": result.graph.to_json(), "edge": list(candidate.edge_layers), "parts": parts,
+    bits = {"weights": dict(candidate.weight_bits), "held": {name: asdict(each) for name, each in held.items()}}
+    identity = {"graph": result.graph.to_json(), "edge": list(candidate.edge_layers), "parts": parts, "bits": bits,
                 "weights": weights_digest(result.module), "versions": versions()}  # fmt: skip
     fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
-    edge, cloud = (with_fingerprint(half, fingerprint) for half in pipeline.halves(marked))
+    edge, cloud = pipeline.halves(marked)
+    edge = with_precision(edge, candidate, held)
+    edge, cloud = (with_fingerprint(half, fingerprint) for half in (edge, cloud))
     modules, names = {"edge": edge}, {"edge": result.request.edge, "cloud": result.request.cloud}
     if parts:
         modules["cloud"] = cloud

@@ -40,6 +40,8 @@ def shortlist(problem: Problem, planner: Planner) -> list[Candidate]:
     All are timed at the problem's own link. PlanError when the planner finds nothing.
     """
     found = planner(problem)
+    if problem.precision is not None:
+        return _with_bits(problem, planner, found)
     chosen: list[Candidate] = []
     for widths in {_widths(candidate) for candidate in found if candidate.kind == "split"}:
         chosen += [candidate for candidate in found if candidate.kind == "split" and _widths(candidate) == widths][
@@ -54,6 +56,13 @@ def shortlist(problem: Problem, planner: Planner) -> list[Candidate]:
     return list(ranked(candidate for candidate in chosen if candidate.kind == "split"))
 
 
+def _with_bits(problem: Problem, planner: Planner, found: Sequence[Candidate]) -> list[Candidate]:
+    """The soonest few that have anything on the edge, and the winners at other rates."""
+    chosen = [candidate for candidate in found if candidate.edge_layers][:SHORTLIST]
+    chosen += [span.candidate for span in turning_points(problem, planner, SWEEP)]
+    return list(ranked(candidate for candidate in chosen if candidate.weight_bits or candidate.tensor_bits))
+
+
 def _widths(candidate: Candidate) -> frozenset[int]:
     return frozenset(part.bits for part in candidate.crossing)
 
@@ -62,10 +71,17 @@ def label_of(candidate: Candidate) -> str:
     """What the table calls a candidate."""
     if candidate.kind == "split":
         bits = "/".join(str(b) for b in sorted({part.bits for part in candidate.crossing}))
-        return f"split after {candidate.edge_layers[-1]}, {bits} bits"
+        return f"split after {candidate.edge_layers[-1]}, {bits} bits{_precision(candidate)}"
     if candidate.kind == "cloud-only":
         return "cloud-only JPEG" if candidate.is_coded else "cloud-only raw"
-    return "edge-only"
+    return f"edge-only{_precision(candidate)}"
+
+
+def _precision(candidate: Candidate) -> str:
+    """Bits of the edge's weights and tensors where they are fewer than a float's: W8A8, W4/8A8."""
+    named = (("W", candidate.weight_bits), ("A", candidate.tensor_bits))
+    found = "".join(f"{letter}{'/'.join(map(str, sorted(set(bits.values()))))}" for letter, bits in named if bits)
+    return f", {found}" if found else ""
 
 
 def baselines(problem: Problem, batches: Sequence[Mapping[str, Any]]) -> list[Candidate]:

@@ -19,6 +19,11 @@ from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import Candidate, Side
 
 
+def has_bits(candidate: Candidate) -> bool:
+    """Whether the candidate's edge half computes or holds anything at fewer bits than the network does."""
+    return bool(candidate.weight_bits or candidate.tensor_bits)
+
+
 def with_precision(half: tvm.IRModule, candidate: Candidate, held: Mapping[str, Quantizer]) -> tvm.IRModule:
     """The edge half with the candidate's bits: integer layers; the half itself where nothing is quantised."""
     weights = {name: bits for name, bits in candidate.weight_bits.items() if bits <= INTEGER_BITS}

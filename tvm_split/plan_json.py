@@ -41,6 +41,8 @@ def candidate_json(scored: Scored) -> dict[str, Any]:
             {"tensor": part.tensor, "shape": list(part.shape), "bits": part.bits, "bytes": part.size_bytes}
             for part in candidate.crossing
         ],
+        "weight_bits": dict(candidate.weight_bits),
+        "tensor_bits": dict(candidate.tensor_bits),
         "payload_bytes": candidate.payload_bytes,
         "edge_memory_bytes": candidate.edge_memory_bytes,
         "predicted": candidate.predicted.to_json(),

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from tvm_split import accuracy, calibrate, data, frontend, pipeline
 from tvm_split.accuracy import Accuracy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
+from tvm_split.calibration.gather import gather
+from tvm_split.calibration.network import Calibrated
 from tvm_split.cautions import few_samples, fixed_widths
 from tvm_split.choice import (
     SWEEP,
@@ -24,18 +27,20 @@ from tvm_split.choice import (
     no_split_warnings,
     shortlist,
 )
+from tvm_split.edge_half import EdgeHalf, has_bits
 from tvm_split.errors import PlanError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.preprocess import Preprocess
+from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.plan import PLANNERS
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.memory import fits
-from tvm_split.plan.problem import Candidate, Problem
-from tvm_split.profile.source import Boards, costs_of
-from tvm_split.request import Request
+from tvm_split.plan.problem import Candidate, Problem, Side
+from tvm_split.profile.source import Boards, costs_of, integer_costs
+from tvm_split.request import FLOAT, Request
 from tvm_split.scratch import with_scratch
 from tvm_split.targets import TargetSpec, load_link, load_target
 from tvm_split.tune.apply import database_of
@@ -66,6 +71,13 @@ class PlanResult:
     warnings: tuple[str, ...]
     module: tvm.IRModule
     ranges: Mapping[str, tuple[float, float]]
+    calibrated: Calibrated | None = None
+
+    def quantizers(self, candidate: Candidate) -> tuple[dict[str, Quantizer], dict[str, Quantizer]]:
+        """By tensor: of those that the edge holds as integers, and of those that cross at fewer bits than their own."""
+        if self.calibrated is None or not has_bits(candidate):
+            return {}, calibrate.quantizers_for(candidate, self.graph, self.ranges)
+        return self.calibrated.quantizers(candidate)
 
     def __str__(self) -> str:
         from tvm_split import report  # rich is imported for people only
@@ -123,16 +135,23 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     boards = Boards(request.tracker, request.edge_key, request.cloud_key)
     edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud, boards)
     warnings += notes
+    inside = _Inside(mod, graph, batches, progress)
+    calibrated = inside.calibrated() if tuple(request.edge_bits) != FLOAT else None
+    precision = None
+    if calibrated is not None:
+        integer = integer_costs(edge_costs, graph, edge)
+        precision = calibrated.precision(request.edge_bits, request.cut_bits, integer, {})
     problem = Problem(
         graph, edge_costs, cloud_costs, link, cut_bits=request.cut_bits, memory_bytes=request.memory_bytes,
         pins=request.pins, tensor_bits=request.tensor_bits, result_at=request.result_at,
+        precision=precision,
     )  # fmt: skip
     progress(f"planning {len(graph.layers)} layers with {request.strategy}")
     splits = shortlist(problem, PLANNERS[request.strategy])
     if not splits:
         warnings += no_split_warnings(problem)
     candidates = [*splits, *baselines(problem, batches)]
-    ranges, found = _look_inside(mod, graph, candidates, batches, progress)
+    ranges, found = inside.look(candidates, request.result_at, calibrated)
     scored = [Scored(c, label_of(c), a, fits=fits(problem, c)) for c, a in zip(candidates, found, strict=True)]
     chosen = choose(scored, request.tolerance)
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
@@ -140,7 +159,9 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     warnings += _constants(chosen.candidate, ranges) + fixed_widths(problem, candidates)
     if request.data is not None:  # of random inputs `_batches` says worse
         warnings += few_samples(found, request.min_agreement)
-    return PlanResult(request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges)
+    return PlanResult(
+        request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges, calibrated
+    )  # fmt: skip
 
 
 def _constants(chosen: Candidate, ranges: Mapping[str, calibrate.Range]) -> list[str]:
@@ -153,19 +174,46 @@ def _constants(chosen: Candidate, ranges: Mapping[str, calibrate.Range]) -> list
     ]
 
 
-def _look_inside(
-    mod: tvm.IRModule, graph: Graph, candidates: list[Candidate], batches: Batches, progress: Progress
-) -> tuple[dict[str, calibrate.Range], list[Accuracy | None]]:
-    """Ranges of the tensors that the candidates quantise, and each candidate's accuracy (None: none can lose any)."""
-    crossing = dict.fromkeys(part.tensor for candidate in candidates for part in candidate.crossing)
-    quantisable = [name for name in crossing if calibrate.is_quantisable(graph.tensor[name], graph)]
-    if not quantisable and not any(candidate.is_coded for candidate in candidates):
-        return {}, [None] * len(candidates)
-    progress("compiling each layer for this machine, to look inside the network")
-    runner = LayerRunner(mod)
-    progress(f"calibrating {len(quantisable)} tensors on {len(batches)} samples")
-    ranges = calibrate.ranges(runner, quantisable, batches)
-    return ranges, list(accuracy.measure(runner, candidates, ranges, batches, progress=progress))
+@dataclass
+class _Inside:
+    """The network run on the samples, layer by layer; compiled when it is first asked for."""
+
+    mod: tvm.IRModule
+    graph: Graph
+    batches: Batches
+    progress: Progress
+
+    @cached_property
+    def runner(self) -> LayerRunner:
+        self.progress("compiling each layer for this machine, to look inside the network")
+        return LayerRunner(self.mod)
+
+    def calibrated(self) -> Calibrated:
+        """Statistics of every tensor that an edge may quantise."""
+        graph = self.graph
+        names = [t.name for t in graph.tensors if t.dtype == "float32" and t.elements and graph.readers[t.name]]
+        self.progress(f"calibrating {len(names)} tensors on {len(self.batches)} samples")
+        return Calibrated.of(self.mod, graph, gather(self.runner, names, self.batches))
+
+    def look(
+        self, candidates: list[Candidate], result_at: Side, calibrated: Calibrated | None
+    ) -> tuple[dict[str, calibrate.Range], list[Accuracy | None]]:
+        """Ranges of the tensors that the candidates send, and each one's accuracy (None: none can lose any)."""
+        crossing = dict.fromkeys(part.tensor for candidate in candidates for part in candidate.crossing)
+        quantisable = [name for name in crossing if calibrate.is_quantisable(self.graph.tensor[name], self.graph)]
+        if not quantisable and not any(candidate.is_coded or has_bits(candidate) for candidate in candidates):
+            return {}, [None] * len(candidates)
+        self.progress(f"calibrating {len(quantisable)} crossing tensors on {len(self.batches)} samples")
+        ranges = calibrate.ranges(self.runner, quantisable, self.batches)
+        halves: list[EdgeHalf | None] = []
+        for candidate in candidates:
+            half = None
+            if calibrated is not None and has_bits(candidate):
+                self.progress(f"compiling the edge half of '{label_of(candidate)}' for this machine, to check it")
+                half = EdgeHalf(self.mod, candidate, *calibrated.quantizers(candidate), result_at)
+            halves.append(half)
+        found = accuracy.measure(self.runner, candidates, ranges, self.batches, self.progress, halves)
+        return ranges, list(found)
 
 
 def _as_compiled(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tuple[Graph, list[str]]:

@@ -74,3 +74,7 @@ class Calibrated:
             choice = own if own is not None and own.quantizer.bits == part.bits else None
             found[part.tensor] = (choice or best_range(self.statistics[part.tensor], part.bits)).quantizer
         return found
+
+    def quantizers(self, candidate: Candidate) -> tuple[dict[str, Quantizer], dict[str, Quantizer]]:
+        """`held`, without how it was found, and `sent`."""
+        return {name: choice.quantizer for name, choice in self.held(candidate).items()}, self.sent(candidate)

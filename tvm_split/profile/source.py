@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph
-from tvm_split.profile.roofline import roofline
+from tvm_split.profile.roofline import integer_roofline, roofline
 from tvm_split.targets import TargetSpec, load_target
 
 if TYPE_CHECKING:
@@ -65,6 +65,18 @@ def costs_of(
             f"on the board, give --tracker HOST:PORT --{side}-key KEY."
         )
     return found[0], found[1], warnings
+
+
+def integer_costs(edge: Costs, graph: Graph, spec: TargetSpec) -> Costs | None:
+    """The edge's costs of layers on 8-bit integers: of the target's data sheet; measured ones scaled as that says.
+
+    None where the target states no rate of 8-bit integers.
+    """
+    integers, floats = integer_roofline(graph, spec), roofline(graph, spec)
+    if integers is None or edge.source == "roofline":
+        return integers
+    scaled = {name: seconds * integers.of(name) / floats.of(name) for name, seconds in edge.layer_s.items()}
+    return replace(edge, layer_s=scaled, provenance={**edge.provenance, "integers": "scaled by the roofline"})
 
 
 def _on_board(mod: tvm.IRModule, graph: Graph, spec: TargetSpec, tracker: str, key: str) -> Costs:
