@@ -109,7 +109,7 @@ def test_bad_csv(tmp_path):
         ("a.png,1\na.png,cat\n", r"line 2: 'a.png,cat' is not file,label"),
         ("a.png,1,2\n", r"line 1: 'a.png,1,2' is not file,label"),
         ("a.png,-1\n", "is not file,label"),
-        ("b.png,1\n", r"line 1: there is no file .*b.png; names are relative"),
+        ("b.png,1\n", r"line 1: no file .*b.png; names are relative"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):

@@ -44,7 +44,8 @@ def in_csv(path: Path) -> tuple[list[Path], list[int]]:
     output. DataError names the line.
     """
     try:
-        lines = [(number, row) for number, row in enumerate(csv.reader(path.open(encoding="utf-8-sig")), 1) if row]
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [(number, row) for number, row in enumerate(csv.reader(file), 1) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as CSV: {error}") from error
     if lines and [cell.strip().lower() for cell in lines[0][1]] == ["file", "label"]:
@@ -59,10 +60,10 @@ def in_csv(path: Path) -> tuple[list[Path], list[int]]:
                 f"{path}, line {number}: {','.join(row)!r:.80} is not file,label; the label is the class's number, "
                 "from 0: pictures/a.jpg,17"
             )
-        file = path.parent / cells[0]
-        if not file.is_file():
-            raise DataError(f"{path}, line {number}: there is no file {file}; names are relative to the CSV's folder")
-        files.append(file)
+        picture = path.parent / cells[0]
+        if not picture.is_file():
+            raise DataError(f"{path}, line {number}: no file {picture}; names are relative to the CSV's folder")
+        files.append(picture)
         labels.append(int(cells[1]))
     return files, labels
 

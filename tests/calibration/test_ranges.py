@@ -9,8 +9,8 @@ from tvm_split.accuracy import quantize_dequantize
 from tvm_split.calibration.aciq_range import gauss_alpha, laplace_alpha
 from tvm_split.calibration.distortion import activation_choices, activation_distortions
 from tvm_split.calibration.entropy_range import SHARES
-from tvm_split.calibration.histogram_error import mse
-from tvm_split.calibration.mse_range import COARSE
+from tvm_split.calibration.histogram_error import errors, mse
+from tvm_split.calibration.least_error_range import COARSE, least_error_range
 from tvm_split.calibration.ranges import METHODS, best_range, percentile_range, range_by
 from tvm_split.calibration.statistics import Statistics
 from tvm_split.passes.quantize_cut import Quantizer
@@ -49,6 +49,26 @@ def test_error_on_the_histogram_is_that_of_the_values(kind, bits):
         want = measured(x, quantizer)
         within_bin = 2 * 2.0**statistics.exponent * (np.sqrt(want) + 2.0**statistics.exponent)
         assert mse(statistics, quantizer) == pytest.approx(want, rel=0.02, abs=within_bin / 20)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("power", (1, 3, 4))
+def test_errors_to_other_powers(kind, power):
+    x = values(kind)
+    statistics = Statistics.of(x)
+    quantizer = Quantizer.of_range(3, statistics.low / 2, statistics.high / 2)
+    want = float((np.abs(quantize_dequantize(x, quantizer).astype(np.float64) - x) ** power).mean())
+    found = errors(statistics, 3, [quantizer.scale], [quantizer.zero_point], power)
+    assert found[0] == pytest.approx(want, rel=0.03)
+
+
+@pytest.mark.parametrize("bits", (2, 4))
+def test_a_higher_power_clips_less(bits):
+    statistics = Statistics.of(values("laplace", 4))
+    widths = [high - low for low, high in (least_error_range(statistics, bits, power) for power in (1, 2, 3, 4))]
+    assert widths == sorted(widths) and widths[0] < widths[-1]
+    cubed = range_by("l3", statistics, bits)
+    assert (cubed.low, cubed.high) == least_error_range(statistics, bits, 3)
 
 
 @pytest.mark.parametrize("bits", WIDTHS)

@@ -10,7 +10,7 @@ import numpy as np
 from tvm_split.calibration.aciq_range import aciq_gauss_range, aciq_laplace_range
 from tvm_split.calibration.entropy_range import entropy_range
 from tvm_split.calibration.histogram_error import mse
-from tvm_split.calibration.mse_range import mse_range
+from tvm_split.calibration.least_error_range import l3_range, mse_range
 from tvm_split.calibration.statistics import Statistics
 from tvm_split.passes.quantize_cut import Quantizer
 
@@ -51,6 +51,7 @@ METHODS: Mapping[str, Method] = {
     "min-max": min_max_range,
     "percentile": percentile_range,
     "mse": mse_range,
+    "l3": l3_range,
     "entropy": entropy_range,
     "aciq-laplace": aciq_laplace_range,
     "aciq-gauss": aciq_gauss_range,

@@ -1,10 +1,10 @@
-"""The range whose quantiser has the least mean squared error, searched for on the histogram."""
+"""The range whose quantiser has the least mean error to some power, searched for on the histogram."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tvm_split.calibration.histogram_error import ranges_mse
+from tvm_split.calibration.histogram_error import errors_of_ranges
 from tvm_split.calibration.statistics import Statistics
 
 #: shares of the lowest and of the highest value that a range may end at
@@ -17,7 +17,19 @@ ONE_FINER = (2.0 ** (np.arange(-4, 5) / 64),)
 
 
 def mse_range(statistics: Statistics, bits: int) -> tuple[float, float]:
-    """Exhaustive over all pairs of `COARSE` shares of both ends, then over the pairs of `TWO_FINER` around the best.
+    """The least mean squared error."""
+    return least_error_range(statistics, bits, 2)
+
+
+def l3_range(statistics: Statistics, bits: int) -> tuple[float, float]:
+    """The least mean cubed error: a compromise with the values at the ends, which matter most to what comes after."""
+    return least_error_range(statistics, bits, 3)
+
+
+def least_error_range(statistics: Statistics, bits: int, power: int) -> tuple[float, float]:
+    """The least mean of |x - what x is read as|^power: the higher the power, the more a clipped value weighs.
+
+    Exhaustive over all pairs of `COARSE` shares of both ends, then over the pairs of `TWO_FINER` around the best.
 
     For values of one sign the other end is 0, and the far end is any of `ONE_END`, then of `ONE_FINER` around the best.
     Ties go to the wider range.
@@ -26,7 +38,8 @@ def mse_range(statistics: Statistics, bits: int) -> tuple[float, float]:
     best = np.ones(2)
     for shares in (COARSE, *TWO_FINER) if low < 0 < high else (ONE_END, *ONE_FINER):
         pairs = _grid(best, shares, low, high)
-        best = pairs[np.argmin(ranges_mse(statistics, bits, pairs[:, 0] * low, pairs[:, 1] * high))]
+        errors = errors_of_ranges(statistics, bits, pairs[:, 0] * low, pairs[:, 1] * high, power)
+        best = pairs[np.argmin(errors)]
     return float(best[0] * low), float(best[1] * high)
 
 
