@@ -11,7 +11,8 @@ named stay in floating point.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 
 import tvm
@@ -19,8 +20,11 @@ import tvm
 from tvm_split import extract
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph
+from tvm_split.passes.layer_weights import layer_weights
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.quantize_cut import Quantizer, check_names
+
+log = logging.getLogger("tvm_split.passes")
 
 WEIGHT_BITS, HELD = "tvm_split.weight_bits", "tvm_split.held"
 #: widths at which weights are stored as integers, and tensors held as such
@@ -32,7 +36,8 @@ WIDTHS = range(2, 9)
 class AnnotatePrecision:
     """`weight_bits`: layer -> 2 to 8. `held`: tensor -> its quantiser, of 2 to 8 bits.
 
-    PlanError: there is no such layer or tensor, it has another width, or the tensor is not floating point.
+    PlanError: there is no such layer, tensor or width, the layer has no constant float32 weights, or the tensor is not
+    float32.
     """
 
     weight_bits: Mapping[str, int] = field(default_factory=dict)
@@ -40,7 +45,10 @@ class AnnotatePrecision:
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         network = extract.graph(mod)
-        _check(network, self.weight_bits, self.held)
+        _check(network, layer_weights(mod), self.weight_bits, self.held)
+        if not self.weight_bits and not self.held:
+            log.info("AnnotatePrecision: nothing to do: no layer and no tensor is named")
+            return mod
         out = mod.clone()
         for binding, callee in layer_calls(mod):
             layer = network.layer[str(callee.attrs[LAYER])]
@@ -66,8 +74,16 @@ def held_by(function: tvm.relax.Function) -> dict[str, Quantizer]:
     return {name: Quantizer(**quantizer) for name, quantizer in facts.items()}
 
 
-def _check(network: Graph, weight_bits: Mapping[str, int], held: Mapping[str, Quantizer]) -> None:
+def _check(
+    network: Graph, weights: Collection[str], weight_bits: Mapping[str, int], held: Mapping[str, Quantizer]
+) -> None:
     check_names("weight_bits", "layer", weight_bits, list(network.layer))
+    for name in weight_bits:
+        if name not in weights:
+            raise PlanError(
+                f"layer '{name}' is to have {weight_bits[name]} bits, but it has no constant float32 weights; leave it "
+                "out of weight_bits"
+            )
     check_names("held", "tensor", held, list(network.tensor))
     for what, bits in [*weight_bits.items(), *((name, quantizer.bits) for name, quantizer in held.items())]:
         if bits not in WIDTHS:

@@ -95,7 +95,7 @@ def _quantize(walk: Walk, binding: relax.VarBinding) -> Value | None:
     elif key in walk.made:
         made = walk.made[key]
     else:
-        if isinstance(data, Sums):
+        if isinstance(data, Sums) and call.args[0] not in walk.shared:
             value = codes(walk.emit, data, steps, name)
         else:
             scale, zero = relax.const(steps.scale), relax.const(steps.zero, "uint8")
@@ -146,8 +146,8 @@ def _clip(walk: Walk, binding: relax.VarBinding) -> Value | None:
     if isinstance(data, Recoded):
         made = relax.op.clip(data.codes, *(min(max(bound + SHIFT["int8"], 0), TOP) for bound in (low, high)))
         return Recoded(walk.emit(made, binding.var.name))
-    if not isinstance(data, Sums):
-        return None
+    if not isinstance(data, Sums) or binding.value.args[0] in walk.shared:
+        return None  # a tensor that others read too is made once, and each clips or quantises that
     low, high = (min(max(bound, data.low), data.high) for bound in (low, high))
     return Sums(data.raw, data.offset, data.scale, data.axis, data.reached, low, high, binding)
 

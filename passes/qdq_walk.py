@@ -10,7 +10,7 @@ from typing import TypeAlias
 import tvm
 from tvm import relax
 
-from tvm_split.passes.bindings import Scope
+from tvm_split.passes.bindings import Scope, operator, scalar
 from tvm_split.passes.layering import free_vars, replace_main, substitute
 from tvm_split.passes.qdq_layers import reals
 from tvm_split.passes.qdq_values import SHIFT, Fixed, Real, Recoded, Sums
@@ -23,7 +23,8 @@ class Walk:
     """The function being built.
 
     `values` tells what each old variable holds, `made` where what it held is by now. `zeros` maps codes with zeros put
-    around them, and their zero point, to the codes inside and the number of zeros before and after each axis.
+    around them, and their zero point, to the codes inside and the number of zeros before and after each axis. `shared`:
+    what is read in more than one way.
     """
 
     def __init__(self, mod: tvm.IRModule, function: relax.Function) -> None:
@@ -33,6 +34,7 @@ class Walk:
         self.made: dict[object, relax.Var] = {}
         self.zeros: dict[tuple[relax.Var, int], tuple[relax.Var, tuple[int, ...]]] = {}
         self.bindings: list[relax.VarBinding] = []
+        self.shared = shared(function)
 
     def finish(self) -> tvm.IRModule:
         mod = self.scope.mod
@@ -105,3 +107,17 @@ class Walk:
             shifted = self.emit(relax.op.add(wide, relax.const(SHIFT["int8"], "int16")), f"{var.name}_shifted")
             self.made[key] = self.emit(relax.op.astype(shifted, "uint8"), f"{var.name}_codes")
         return self.made[key]
+
+
+def shared(function: relax.Function) -> set[relax.Var]:
+    """Variables that are read in more than one way, or by the result: what each of two quantizes reads, say."""
+    ways: dict[relax.Var, set[object]] = {var: {None} for var in free_vars(function.body.body)}
+    for block in function.body.blocks:
+        for binding in block.bindings:
+            call = binding.value
+            way: object = binding.var
+            if operator(call) == "relax.quantize":
+                way = (scalar(call.args[1]), scalar(call.args[2]), str(call.attrs.out_dtype))
+            for var in free_vars(call):
+                ways.setdefault(var, set()).add(way)
+    return {var for var, found in ways.items() if len(found) > 1}

@@ -33,6 +33,8 @@ from tvm_split.passes.same_codes import only_moves
 
 #: largest bias, in steps of its sums: half of what int32 holds, so that the products have the other half
 LARGEST_BIAS = 2**30
+#: the least normal number: no scale is smaller
+TINY = np.finfo(np.float32).tiny
 
 
 @tvm.transform.module_pass(opt_level=0, name="QuantizeLayers")
@@ -117,7 +119,7 @@ class _Rewrite:
                 data, bias = steps.get(value.args[0]), _bias_of(item.var, items)
                 value, scale = self.weighed(value, int(bits), layer, data, bias)
                 if scale is not None and data is not None:
-                    sums[item.var] = scale * np.float32(data.scale)
+                    sums[item.var] = np.maximum(scale * np.float32(data.scale), TINY)
             elif operator(value) == "relax.add" and value.args[0] in sums:
                 value = self.biased(value, sums[value.args[0]], layer)
             name = layer if i == 0 else f"{layer}_out" if i == len(items) - 1 else item.var.name

@@ -2,17 +2,21 @@
 
 import numpy as np
 import pytest
+import tvm
 from tvm import relax
 
-from tvm_split import extract
+from tvm_split import extract, pipeline
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.network import Calibrated
 from tvm_split.edge_half import EdgeHalf, with_precision
 from tvm_split.layer_runner import LayerRunner
+from tvm_split.passes.annotate_precision import AnnotatePrecision
 from tvm_split.passes.assign_cut import AssignCut
+from tvm_split.passes.choose_winograd import ChooseWinograd
 from tvm_split.passes.fuse_activation import FuseActivation
+from tvm_split.passes.layering import COMPOSITE, WINOGRAD, layer_calls
 from tvm_split.passes.partition import Partition
-from tvm_split.passes.quantize_cut import QuantizeCut
+from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
 from tvm_split.plan.problem import Candidate, Crossing, Timing
 
 SHAPE = (1, 8, 12, 12)
@@ -73,8 +77,8 @@ def test_near_the_float_half(network, runner, calibrated, samples, bits):
     )  # one quantiser: the pool moves codes, and p is sent as it is held
     half = EdgeHalf(network, chosen, held, sent, "edge")
     for sample in samples:
-        wanted, found = runner.run(sample, ["b", "p"]), half.run(sample)
-        assert set(found) == {"b", "p"}
+        wanted, (found, outputs) = runner.run(sample, ["b", "p"]), half.run(sample)
+        assert set(found) == {"b", "p"} and not outputs
         for name in found:
             steps = np.unique(np.rint(found[name] / np.float32(sent[name].scale)))
             assert len(steps) <= 2**bits and found[name].shape == wanted[name].shape
@@ -98,7 +102,7 @@ def test_floats_stay_as_they_are(network, samples, runner):
     chosen = candidate({}, {}, {"b": 32, "p": 32})
     half = Partition("edge")(AssignCut(chosen.edge_layers)(network))
     assert with_precision(half, chosen, {}).same_as(half)
-    found = EdgeHalf(network, chosen, {}, {}, "edge").run(samples[0])
+    found, _ = EdgeHalf(network, chosen, {}, {}, "edge").run(samples[0])
     for name, wanted in runner.run(samples[0], ["b", "p"]).items():
         np.testing.assert_array_equal(found[name], wanted)
 
@@ -109,3 +113,44 @@ def test_precision_of_a_network(calibrated):
     assert set(found.weight_distortion["a"]) == {4, 8} and set(found.tensor_distortion["p"]) == {2, 4, 8}
     assert found.tensor_distortion["p"][2] > found.tensor_distortion["p"][8] > 0
     assert found.weight_distortion["a"][4] > found.weight_distortion["a"][8] > 0
+
+
+def test_a_tensor_that_crosses_and_is_an_output(build):
+    """The cloud reads two bits of it; what the edge returns is what was computed. Both from one layer's floats."""
+    weight = relax.const(np.random.default_rng(2).normal(size=(8, 8, 3, 3)).astype("float32"))
+
+    def body(emit, x):
+        a = emit(relax.op.nn.relu(emit(relax.op.nn.conv2d(x, weight, padding=1), "a")), "a_relu")
+        return relax.Tuple([a, emit(relax.op.nn.softmax(a, axis=1), "y")])
+
+    mod = FuseActivation()(build(body, SHAPE))
+    graph = extract.graph(mod)
+    sample = {"x0": np.random.default_rng(3).normal(size=SHAPE).astype("float32")}
+    runner = LayerRunner(mod)
+    known = Calibrated.of(mod, graph, gather(runner, ["x0", "a"], [sample]))
+    crossing = (Crossing("a", graph.tensor["a"].shape, 2, 288),)
+    chosen = Candidate("split", ("a",), crossing, 0, Timing(0, 0, 0, 0), {"a": 8}, {"x0": 8})
+    held, sent = known.quantizers(chosen)
+    marked = QuantizeCut(sent)(AssignCut(chosen.edge_layers)(mod))
+    half = extract.graph(with_precision(Partition("edge")(marked), chosen, held))
+    assert [tensor.dtype for tensor in half.tensors] == ["float32", "uint8", "float32", "uint8"]
+    (read,), (shown,) = (each.values() for each in EdgeHalf(mod, chosen, held, sent, "edge").run(sample))
+    assert len(np.unique(read)) <= 4 < len(np.unique(shown))
+    wanted = runner.run(sample, ["a"])["a"]
+    assert 0 < np.linalg.norm(shown - wanted) < 0.03 * np.linalg.norm(wanted)
+
+
+def test_a_winograd_layer_beside_integers_keeps_its_mark(build):
+    weight = relax.const(np.random.default_rng(4).normal(size=(64, 64, 3, 3)).astype("float32"))
+
+    def body(emit, x):
+        first = emit(relax.op.nn.conv2d(x, weight, padding=1), "first")
+        return emit(relax.op.nn.conv2d(first, weight, padding=1), "second")
+
+    layered = FuseActivation()(build(body, (1, 64, 32, 32)))
+    held = {"x0": Quantizer(8, 0.1, 0), "first": Quantizer(8, 0.5, 0)}
+    for wanted in (True, False):
+        steps = [ChooseWinograd(wanted), AnnotatePrecision({"first": 8}, held), pipeline.quantized()]
+        made = tvm.transform.Sequential(steps)(layered)
+        convolutions = [callee for _, callee in layer_calls(made) if "conv2d" in str(callee.attrs[COMPOSITE])]
+        assert [callee.attrs.get(WINOGRAD) for callee in convolutions] == [None, wanted]

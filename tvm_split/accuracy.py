@@ -144,9 +144,9 @@ class _Trial:
         self, runner: LayerRunner, sample: Mapping[str, np.ndarray], made: Mapping[str, np.ndarray]
     ) -> list[np.ndarray]:
         """The network's outputs when the cloud reads the edge's tensors through the quantisers; the edge's own stay."""
-        if self.half is not None:
-            made = {**sample, **self.half.run(sample)}
         graph, sent = runner.graph, {name: made[name] for name in self.crossing}
+        if self.half is not None:
+            sent, made = self.half.run(sample)
         sent |= {name: quantize_dequantize(made[name], quantizer) for name, quantizer in self.quantizers}
         sent |= {name: jpeg.decode(jpeg.encode(made[name]), made[name].shape) for name in self.coded}
         at_cloud = [name for name in graph.outputs if graph.producer[name] not in (None, *self.cut)]

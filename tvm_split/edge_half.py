@@ -45,8 +45,8 @@ class EdgeHalf:
     ) -> None:  # fmt: skip
         steps = [AssignCut(candidate.edge_layers, result_at), QuantizeCut(sent)]
         marked = tvm.transform.Sequential(steps)(mod)
-        crossing, at_edge, _ = side_outputs(marked)
-        self._names = tuple(dict.fromkeys((*crossing, *at_edge)))
+        self._crossing, self._at_edge, _ = side_outputs(marked)
+        self._names = tuple(dict.fromkeys((*self._crossing, *self._at_edge)))
         self._quantizers = {
             str(callee.attrs[LAYER]): json.loads(str(callee.attrs[QUANTIZED]))
             for _, callee in layer_calls(marked)
@@ -54,17 +54,21 @@ class EdgeHalf:
         }
         self._runner = LayerRunner(with_precision(Partition("edge")(marked), candidate, held))
 
-    def run(self, sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What the cloud reads of each crossing tensor, and the network outputs made on the edge, by tensor name."""
+    def run(self, sample: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What the cloud reads of each crossing tensor, and the network outputs made on the edge, by tensor name.
+
+        A tensor may be both: the cloud reads its levels, the output is what was computed.
+        """
         outputs = self._runner.graph.outputs
         inputs = {name: sample[name] for name in self._runner.graph.inputs}
         made = self._runner.run(inputs, outputs)
-        found: dict[str, np.ndarray] = {}
-        for name, held in zip(self._names, outputs, strict=True):
+        values = {name: made[held] for name, held in zip(self._names, outputs, strict=True)}
+        sent = {}
+        for name in self._crossing:
             facts = self._quantizers.get(name)
             if facts is None:
-                found[name] = made[held]
+                sent[name] = values[name]
             else:
-                centred = made[held].astype(np.float32) - np.float32(facts["zero_point"])
-                found[facts["tensor"]] = centred * np.float32(facts["scale"])
-        return found
+                centred = values[name].astype(np.float32) - np.float32(facts["zero_point"])
+                sent[facts["tensor"]] = centred * np.float32(facts["scale"])
+        return sent, {name: values[name] for name in self._at_edge}

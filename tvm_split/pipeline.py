@@ -12,7 +12,7 @@ from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.choose_winograd import ChooseWinograd
 from tvm_split.passes.fold_batch_norm import FoldBatchNorm
 from tvm_split.passes.fuse_activation import FuseActivation
-from tvm_split.passes.layering import layer_calls
+from tvm_split.passes.layering import WINOGRAD, layer_calls
 from tvm_split.passes.lower_qdq import LowerQdq
 from tvm_split.passes.pack_cut import PackCut
 from tvm_split.passes.partition import Partition
@@ -64,16 +64,21 @@ def at_cut(
     )
 
 
-def quantized() -> tvm.transform.Sequential:
+def quantized() -> tvm.transform.Pass:
     """A module of layers with its precision annotated, whole or a half -> the same with integer layers."""
-    return tvm.transform.Sequential(
-        [
-            QuantizeLayers(),
-            LowerQdq(),
-            FuseActivation(),  # of what quantize-layers took apart
-        ],
-        name="tvm_split.quantized",
-    )
+    steps = [
+        QuantizeLayers(),
+        LowerQdq(),
+        FuseActivation(),  # of what quantize-layers took apart
+    ]
+
+    @tvm.transform.module_pass(opt_level=0, name="tvm_split.quantized")
+    def run(mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        winograd = any(bool(callee.attrs.get(WINOGRAD)) for _, callee in layer_calls(mod))
+        # a float layer beside quantised ones was taken apart, and its mark with it
+        return tvm.transform.Sequential([*steps, ChooseWinograd(winograd)])(mod)
+
+    return run
 
 
 def halves(mod: tvm.IRModule) -> tuple[tvm.IRModule, tvm.IRModule]:

@@ -33,7 +33,8 @@ class Calibrated:
 
     @classmethod
     def of(cls, mod: tvm.IRModule, graph: Graph, statistics: Mapping[str, Statistics]) -> Calibrated:
-        return cls(graph, statistics, layer_weights(mod), same_codes(mod))
+        found = layer_weights(mod).items()
+        return cls(graph, statistics, {name: each for name, each in found if _on_integers(each)}, same_codes(mod))
 
     def precision(
         self, widths: Sequence[int], cut_bits: Sequence[int], integer: Costs | None, fixed: Mapping[str, int]
@@ -78,3 +79,8 @@ class Calibrated:
     def quantizers(self, candidate: Candidate) -> tuple[dict[str, Quantizer], dict[str, Quantizer]]:
         """`held`, without how it was found, and `sent`."""
         return {name: choice.quantizer for name, choice in self.held(candidate).items()}, self.sent(candidate)
+
+
+def _on_integers(weights: LayerWeights) -> bool:
+    """Whether lower-qdq computes such a layer on integers: no transposed convolution, none in three dimensions."""
+    return not weights.transposed and weights.array.ndim <= 4

@@ -12,6 +12,7 @@ from tvm_split.calibration.entropy_range import entropy_range
 from tvm_split.calibration.histogram_error import mse
 from tvm_split.calibration.least_error_range import l3_range, mse_range
 from tvm_split.calibration.statistics import Statistics
+from tvm_split.errors import PlanError
 from tvm_split.passes.quantize_cut import Quantizer
 
 #: share of the values that `percentile_range` keeps
@@ -67,5 +68,17 @@ def range_by(method: str, statistics: Statistics, bits: int) -> Choice:
 
 
 def best_range(statistics: Statistics, bits: int) -> Choice:
-    """Of all methods' ranges that with the least mean squared error on the histogram; the plainest method of equals."""
-    return min((range_by(method, statistics, bits) for method in METHODS), key=lambda choice: choice.mse)
+    """Of all methods' ranges that with the least mean squared error on the histogram; the plainest method of equals.
+
+    A range too wide for a quantiser is passed over; PlanError when each is.
+    """
+    found: list[Choice] = []
+    wide: PlanError | None = None
+    for method in METHODS:
+        try:
+            found.append(range_by(method, statistics, bits))
+        except PlanError as error:
+            wide = error
+    if not found and wide is not None:
+        raise wide
+    return min(found, key=lambda choice: choice.mse)

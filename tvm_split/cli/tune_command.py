@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvm_split.cli.command import BUG, INTERRUPTED, Failure, Progress, SplitCommand
-from tvm_split.cli.options import JSON, MODEL, QUIET, database_option, shared, target_option
+from tvm_split.cli.options import JSON, MODEL, QUIET, WINOGRAD, database_option, shared, target_option
 from tvm_split.cli.plan_commands import MODEL_HELP
 
 #: kernels that cannot be tuned, named in one sentence
@@ -44,12 +44,14 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Without --layers: tune the costliest layers that take this share of the time together.",
 )
+@WINOGRAD
 @database_option("The folder of trials and decisions. Without it, `tuned` in $TVM_SPLIT_CACHE or ~/.cache/tvm-split.")
 @JSON
 @QUIET
 def tune(
     model: str, shapes: tuple[tuple[str, tuple[int, ...]], ...], preprocess: str | None, target: str,
-    tracker: str | None, key: str | None, trials: int, layers: int | None, share: float, database: Path | None,
+    tracker: str | None, key: str | None, trials: int, layers: int | None, share: float, winograd: bool,
+    database: Path | None,
     as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Try variations of our schedules for the costliest layers of MODEL, on this machine or on boards.
@@ -64,7 +66,9 @@ def tune(
     from tvm_split.tune.measuring import Board
 
     board = None if tracker is None or key is None else Board(tracker, key)
-    request = tuner.TuneRequest(model, target, database, trials, layers, share, dict(shapes), preprocess, board)
+    request = tuner.TuneRequest(
+        model, target, database, trials, layers, share, dict(shapes), preprocess, board, winograd
+    )
     result = tuner.result_for(request)
     try:
         with Bar(quiet) as bar:
@@ -159,6 +163,7 @@ def advice(result: TuneResult, model: str) -> list[str]:
 
     spec = load_target(result.target)
     given = f"{shlex.quote(model)} --database {shlex.quote(str(result.database))}"
+    given += "" if result.winograd else " --no-winograd"
     sides = ("edge", "cloud") if spec.kind == "both" else (spec.kind,)
     target = shlex.quote(result.target)
     lines = [f"tvm-split compile {given} --{side} {target} -o BUNDLE" for side in sides]

@@ -48,6 +48,7 @@ class TuneRequest:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     preprocess: str | None = None
     board: Board | None = None
+    winograd: bool = True
 
 
 class Watcher(Protocol):
@@ -76,6 +77,7 @@ class TuneResult:
 
     database: Path
     target: str
+    winograd: bool = True
     wanted: int = 0
     total_s: float = 0.0
     rows: list[Row] = field(default_factory=list)
@@ -95,7 +97,7 @@ def tune(request: TuneRequest, watcher: Watcher, result: TuneResult) -> None:
     if request.preprocess:
         mod = Preprocess(PreprocessSpec.named(request.preprocess))(mod)
     target = resolve(spec)
-    kernels = kernels_of(pipeline.layers()(mod), target)
+    kernels = kernels_of(pipeline.layers(request.winograd)(mod), target)
     here = database.of(spec.name, facts(target))
     with here.locked(), tempfile.TemporaryDirectory(prefix="tvm-split-tune-") as scratch:
         with Process((facts(target), spec.arch, scratch, request.board)) as process:
@@ -230,4 +232,4 @@ def decision_of(
 
 def result_for(request: TuneRequest) -> TuneResult:
     """The empty result that `tune` fills."""
-    return TuneResult(request.database or default_folder(), request.target)
+    return TuneResult(request.database or default_folder(), request.target, request.winograd)
