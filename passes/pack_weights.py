@@ -8,10 +8,10 @@ Also for convolutions of one axis, transposed ones, products of two activations 
 
 It stands after channels-last and before LegalizeOps. T, the output channels to a tile, is the target's; see
 schedule/tiles.py. Packed weights that are equal are one constant. The constant of a matmul may stand behind a
-permute_dims. Floats keep the operator's arithmetic, with sums in the order of kh, kw, ic: float32, and float16 where
-the target has vectors of it. Sums of uint8 data and int8 weights are exact, in int32, and an nn.pad of their data by
-one value that nobody else reads becomes part of the kernel. What is of other types, has symbolic shapes or is laid out
-otherwise stays; the log says why.
+permute_dims. Floats (float32, and float16 where the target has vectors of it) keep the operator's arithmetic, with sums
+in the order of kh, kw, ic, but for the layers that choose-winograd marked. Sums of uint8 data and int8 weights are
+exact, in int32, and an nn.pad of their data by one value that nobody else reads becomes part of the kernel. What is of
+other types, has symbolic shapes or is laid out otherwise stays; the log says why.
 """
 
 from __future__ import annotations

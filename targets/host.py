@@ -18,6 +18,8 @@ from tvm_split.targets.spec import TargetSpec
 #: a flag in /proc/cpuinfo -> SIMD bits, and float32 operations of one core in a cycle; the first flag found counts.
 #: One 512-bit or two 256-bit or one 128-bit multiply-add pipes: some processors have more, so peaks may be too low.
 SIMD = {"avx512f": (512, 32), "fma": (256, 32), "sse2": (128, 8), "asimd": (128, 8)}
+#: a flag in /proc/cpuinfo -> products of 8 bits in the time of one of float32, by our kernels; the first found counts
+INTEGERS = {"avx512_vnni": 4, "avx_vnni": 4, "asimddp": 4, "asimd": 2}
 #: architecture -> LLVM's processor of a twin. Both have fused multiply-add, which TVM's LLVM forms wherever it may: the
 #: bytes of a payload depend on it, so a baseline without it (x86-64-v2) would make other payloads than boards do.
 BASELINES = {"x86_64": "x86-64-v3", "aarch64": "generic"}
@@ -34,6 +36,8 @@ SOURCES = {
     "vector_bits": "/proc/cpuinfo: widest of avx512f, fma, sse2, asimd",
     "peak_flops_per_s": "cores x clock x 32 (AVX-512 or AVX2 with FMA) or 8 (SSE2, NEON) operations a cycle; the clock "
     "is cpufreq's highest, else that of /proc/cpuinfo, in a virtual machine the base clock: the processor may do more",
+    "peak_int8_ops_per_s": "4 times the float32 rate with dot products of 8 bits (VNNI, asimddp), twice with NEON "
+    "alone; without either it is not known",
     "l1_bytes": "/sys/devices/system/cpu/cpu0/cache",
     "l2_bytes": "/sys/devices/system/cpu/cpu0/cache",
     "memory_bandwidth_bytes_per_s": "assumption: 20 GB/s; a warm numpy copy of 400 MB on one core of an AMD EPYC moved "
@@ -53,6 +57,7 @@ def host() -> TargetSpec:
     if simd is None:
         raise TargetError(f"target 'host': /proc/cpuinfo names none of {', '.join(SIMD)}; write a target file instead")
     vector_bits, flops_per_cycle = simd
+    integers = next((INTEGERS[flag] for flag in INTEGERS if flag in words), None)
     cores, clock_hz = os.cpu_count() or 1, _clock_hz(cpuinfo)
     return TargetSpec(
         name="host",
@@ -61,6 +66,7 @@ def host() -> TargetSpec:
         arch="x86_64" if arch == "x86_64" else "aarch64",
         cores=cores,
         peak_flops_per_s=cores * clock_hz * flops_per_cycle,
+        peak_int8_ops_per_s=None if integers is None else cores * clock_hz * flops_per_cycle * integers,
         memory_bandwidth_bytes_per_s=BANDWIDTH_BYTES_PER_S,
         layer_overhead_s=LAYER_OVERHEAD_S,
         efficiency=EFFICIENCY["x86_64" if arch == "x86_64" else "aarch64"],

@@ -13,7 +13,8 @@ Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2015, section
     folded     [N][bands][tiles][2][4][positions][T]    rows of the sums, added and subtracted
     unpack                                              and columns, which are the result
 
-But for the sums there is no multiplication, so bits depend on no processor. The schedule is schedule/winograd.py's.
+But for the sums there is no multiplication, so bits depend on no processor that has fused multiply-add. An element's
+error is at most c * 2^-24 * max|patch| * sum|w| with a small c (docs/kernels.md). schedule/winograd.py schedules it.
 """
 
 from __future__ import annotations

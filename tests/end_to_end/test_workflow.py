@@ -6,6 +6,7 @@ import tvm
 from tvm import relax
 
 from tvm_split import workflow
+from tvm_split.edge_half import EdgeHalf
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.plan.problem import Link
 from tvm_split.runtime.coding import decode_payload, encode_payload
@@ -98,6 +99,27 @@ def test_bytes_on_the_wire_are_the_plans(mod, data, frame, tmp_path, result_at, 
             assert np.abs(got[name] - array).max() < 0.1 * np.abs(array).max()
         else:
             np.testing.assert_array_equal(got[name], array)
+
+
+@pytest.mark.parametrize("edge_layers", [3, 5, 6])
+def test_integer_layers_on_the_edge(mod, data, frame, tmp_path, edge_layers):
+    """The bundle computes what the half that was checked computes, bit for bit, and its edge is smaller."""
+    names = [layer.name for layer in workflow.prepare(request(mod, data))[1].layers]
+    options = {"pins": pinned(names, edge_layers), "strategy": "exact", "cut_bits": (8,), "max_error": 1.0}
+    made = workflow.compile(request(mod, data, edge_bits=(8,), **options), tmp_path / "bundle")
+    chosen, plan = made.plan.chosen, made.plan
+    assert len(chosen.candidate.edge_layers) == edge_layers and set(chosen.candidate.weight_bits.values()) == {8}
+    assert "W8A8" in chosen.label and chosen.accuracy is not None and chosen.accuracy.max_abs_error > 0
+    half = EdgeHalf(plan.module, chosen.candidate, *plan.quantizers(chosen.candidate), "edge")
+    sent, at_edge = half.run({"frame": frame})
+    runner = LayerRunner(plan.module)
+    want = {**runner.run(sent, [name for name in runner.graph.outputs if name not in at_edge]), **at_edge}
+    got = run_bundle(made.bundle, {"frame": frame}, repeats=1, link=FAST).outputs
+    assert list(got) == list(runner.graph.outputs)
+    for name, array in got.items():
+        np.testing.assert_array_equal(array, want[name])
+    floats = workflow.plan(request(mod, data, **options)).chosen.candidate
+    assert chosen.candidate.edge_memory_bytes < floats.edge_memory_bytes
 
 
 def test_outputs_are_called_as_in_the_model(tmp_path):
