@@ -24,7 +24,7 @@ from tvm_split.plan.choices import Choices, choices
 from tvm_split.plan.cuts import legal_prefixes
 from tvm_split.plan.evaluate import Storages, crossings, ranked
 from tvm_split.plan.min_cut import cheapest_cuts
-from tvm_split.plan.mixed import Bits, evaluate_mixed, precision_of
+from tvm_split.plan.mixed import Bits, CutPrice, precision_of
 from tvm_split.plan.precision import Precision
 from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.plan.shoham_gersho import Step, allocate, hull_steps
@@ -116,8 +116,9 @@ class _Algorithm:
 
     def solve(self, cut: frozenset[str]) -> Iterator[Candidate]:
         """The solutions of one cut, each once, whether they keep the limits or not."""
+        price = CutPrice(self.problem, cut)
         if not cut:
-            yield self._price(cut, Bits(), arena_bytes)
+            yield self._price(price, Bits(), arena_bytes)
             return
         graph, widths = self.problem.graph, self.precision.widths
         layers = [layer for layer in graph.layers if layer.name in cut]
@@ -139,7 +140,7 @@ class _Algorithm:
                 key = (tuple(chosen.values()), tuple(held.values()), tuple(sent.values()))
                 if key not in seen:
                     seen.add(key)
-                    yield self._price(cut, Bits(chosen, held, sent), storages)
+                    yield self._price(price, Bits(chosen, held, sent), storages)
 
     def _tensor_bits(self, names: Iterable[str], budget: int) -> tuple[dict[str, int], dict[str, int]]:
         """Held and crossing bits of each tensor: the widest that fits the budget, its narrowest if none does."""
@@ -155,8 +156,8 @@ class _Algorithm:
             sent[name] = max((b for b in crossing if b <= wanted), default=crossing[0])
         return held, sent
 
-    def _price(self, cut: frozenset[str], bits: Bits, storages: Storages) -> Candidate:
-        found = evaluate_mixed(self.problem, cut, bits, storages)
+    def _price(self, price: CutPrice, bits: Bits, storages: Storages) -> Candidate:
+        found = price.at(bits, storages)
         return replace(found, edge_memory_bytes=self._paper_bytes(found)) if self.paper_memory else found
 
     def _paper_bytes(self, found: Candidate) -> int:

@@ -8,8 +8,9 @@
 **Exact** with live tensors as memory (`live.py`), which is a sum. TVM's storages take more, and are no sum.
 So the answer is priced with them; if it does not fit, the programme is solved again with storages larger than what is
 alive by as much as they were, until an answer fits. The first programme's best is below every answer's, so `gap` says
-how far from the best the answer may be: it is 0 when the first answer fitted. Auto-Split's best answer competes when it
-is not, and without precision, where cuts are few, every cut does: then the gap is 0 again.
+how far from the best the answer may be: it is 0 when the first answer fitted. When it is not, or time was up, Auto-Split's
+answers compete, the best cuts so far with bits of their own, and without precision, where cuts are few, every cut: then
+the gap is 0 again.
 
 A problem without precision is planned at each width of cut_bits, as the other planners do.
 """
@@ -32,8 +33,10 @@ from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.plan.programme import INF, Sum
 from tvm_split.plan.question import TIME_LIMIT_S, Objective, Question
 
-#: programmes after the first that look for an answer whose storages fit
+#: programmes after one that look for an answer whose storages fit
 ROUNDS = 3
+#: cuts that are given the best bits, when no answer is proven the best
+CUTS = 2
 #: share of the cost within which HiGHS calls an answer the best
 SOLVED = 1e-7
 
@@ -86,28 +89,37 @@ class Found:
 
 
 def search(question: Question) -> Found:
-    """Answer the question. At most 1 + ROUNDS programmes, and one for the bits of the best answer."""
-    found: list[Candidate] = []
+    """Answer the question: one programme, and when that is not enough, some more."""
     first = solve(question)
-    last, storages = first, 1.0
-    for _ in range(ROUNDS):
-        if last.candidate is None:
-            break
-        if question.allows(last.candidate):
-            found.append(last.candidate)
-            break
-        storages = max(storages * 1.01, _times_alive(question, last))
-        last = solve(question, storages)
-    else:
-        if last.candidate is not None and question.allows(last.candidate):
-            found.append(last.candidate)
+    if first.candidate is None and first.is_infeasible:
+        return Found((), INF)
+    found = [first.candidate] if first.candidate is not None and question.allows(first.candidate) else []
     bound = first.bound
-    proven = bool(found) and not _gap(question.cost(found[0]), bound)
-    if first.candidate is not None and not proven and question.memory_bytes is not None and not question.live:
+    if found and not _gap(question.cost(found[0]), bound):
+        return Found(tuple(found), bound)
+    quick = replace(question, time_limit_s=question.time_limit_s / 4)
+    if first.candidate is not None and not found:
+        found += _fitting(quick, first, None)
+    if not question.live:
         found += _others(question)
-        if question.width is not None and few_cuts(question.problem) is not None:
-            bound = min((question.cost(candidate) for candidate in found), default=INF)
+        cuts = dict.fromkeys(frozenset(other.edge_layers) for other in sorted(found, key=question.cost))
+        for cut in list(cuts)[:CUTS] if question.width is None else ():
+            found += _fitting(quick, solve(quick, cut=cut), cut)
+    if question.width is not None and few_cuts(question.problem) is not None:
+        bound = min((question.cost(candidate) for candidate in found), default=INF)
     return Found(tuple(sorted(found, key=question.cost)), bound)
+
+
+def _fitting(question: Question, solved: Solved, cut: frozenset[str] | None) -> list[Candidate]:
+    """From an answer on, with storages larger than what is alive by as much as they were, until an answer fits."""
+    storages = 1.0
+    for _ in range(ROUNDS):
+        if solved.candidate is None or question.allows(solved.candidate):
+            break
+        storages = max(storages * 1.01, _times_alive(question, solved))
+        solved = solve(question, storages, cut)
+    fits = solved.candidate is not None and question.allows(solved.candidate)
+    return [solved.candidate] if solved.candidate is not None and fits else []
 
 
 def _gap(cost: float, bound: float) -> float:
@@ -123,10 +135,12 @@ class Solved:
     candidate: Candidate | None
     bits: Bits
     bound: float
+    is_infeasible: bool = False
 
 
-def solve(question: Question, storages: float = 1.0) -> Solved:
-    """The best cut and bits, if storages take so many times what is alive; of equal ones, the least distorted."""
+def solve(question: Question, storages: float = 1.0, cut: frozenset[str] | None = None) -> Solved:
+    """The best cut (or this one) and its bits, if storages take so many times what is alive; of equal bits, the least
+    distorted."""
     model = CutModel(question.problem, question.options())
     memory = None
     if question.memory_bytes is not None or question.objective == "memory":
@@ -136,9 +150,10 @@ def solve(question: Question, storages: float = 1.0) -> Solved:
     if question.max_distortion:
         _limit(model, model.distortion, question.max_distortion)
     total = question.total(model, memory)
-    solution = model.programme.minimise(total, {}, question.time_limit_s)
+    sides = {} if cut is None else {on: float(name in cut) for name, on in model.on.items()}
+    solution = model.programme.minimise(total, sides, question.time_limit_s)
     if solution.values is None:
-        return Solved(None, Bits(), solution.bound)
+        return Solved(None, Bits(), solution.bound, is_infeasible=solution.proven)
     bits = model.bits(solution.values)
     found = question.price(model.cut(solution.values), bits)
     if question.width is None and question.objective != "distortion" and question.allows(found):
