@@ -10,6 +10,12 @@ A synthetic graph is blocks of one to four branches of one to four layers, half 
 edge's and the cloud's times overlap and tensors cost about as much as a layer, so that cuts inside blocks compete. Each
 planner runs without a memory limit, and with half the memory that the best cut without a limit takes. `growth` is the
 seconds over those of the size before; `exponent` is its power of the layers: 1 is linear, 2 quadratic.
+
+`exact` and `auto-split` also choose bits, at four widths, with a **synthetic** distortion that is only good for timing:
+4 to the power of -bits, times the root of the elements and a random factor, and integers at 0.4 of the float seconds.
+On each network without limits, with the distortion of 4-bit weights and 8-bit tensors as a limit, and with half the
+memory of 8-bit weights besides; on each synthetic graph with the first two. The gap that `exact` states is printed with
+its seconds: its programmes stop after a time limit.
 """
 
 from __future__ import annotations
@@ -27,6 +33,8 @@ from tvm_split import workflow, zoo
 from tvm_split.costs import Costs
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan import PLANNERS
+from tvm_split.plan.mixed import Bits, evaluate_mixed
+from tvm_split.plan.precision import Precision
 from tvm_split.plan.problem import Link, Problem
 from tvm_split.profile.roofline import roofline
 from tvm_split.targets import load_link, load_target
@@ -36,6 +44,9 @@ NETWORKS = [name for name in zoo.names() if name != "plate-rec-lstm"]
 NAMES = [name for name in PLANNERS if name != "exhaustive"]
 LAYERS = (100, 1_000, 10_000)
 ROUNDS = 5
+WIDTHS = (2, 4, 8, 16)
+WITH_BITS = ("exact", "auto-split")
+LIMITS = ("no limits", "distortion", "distortion and memory")
 Seconds = dict[tuple[Any, ...], float]
 
 
@@ -81,8 +92,41 @@ def block_problem(count: int, limited: bool, seed: int = 0) -> Problem:
     return Problem(graph, Costs("edge", "synthetic", edge), Costs("cloud", "synthetic", cloud), link, cut_bits=(8,))
 
 
-def plan(benchmark: Any, planner: str, problem: Problem, rounds: int) -> None:
-    """Time the planner, and keep with the times what it answered."""
+def with_bits(problem: Problem, seed: int = 0) -> Problem:
+    """The problem with a synthetic precision: weights of every layer that has more than some constants."""
+    draw, graph = random.Random(seed), problem.graph
+    elements = {layer.name: layer.weight_bytes // 4 for layer in graph.layers if layer.weight_bytes > 400}
+    integer = {name: seconds * 0.4 for name, seconds in problem.edge.layer_s.items()}
+
+    def table(size: int) -> dict[int, float]:
+        scale = draw.uniform(0.5, 2.0) * math.sqrt(size)
+        return {bits: scale * 4.0**-bits for bits in WIDTHS}
+
+    precision = Precision(
+        widths=WIDTHS,
+        weight_matrix={name: (1, size) for name, size in elements.items()},
+        weight_distortion={name: table(size) for name, size in elements.items()},
+        tensor_distortion={tensor.name: table(tensor.elements) for tensor in graph.tensors if tensor.is_float},
+        integer=Costs("edge", "synthetic", integer),
+    )
+    return replace(problem, precision=precision, cut_bits=WIDTHS)
+
+
+def bounded(problem: Problem, limits: str) -> Problem:
+    """A problem with bits, within the limits of that name."""
+    assert problem.precision is not None
+    names = [layer.name for layer in problem.graph.layers]
+    tensors = {tensor.name: 8 for tensor in problem.graph.tensors}
+    four, eight = (evaluate_mixed(problem, names, Bits(dict.fromkeys(names, bits), tensors)) for bits in (4, 8))
+    return replace(
+        problem,
+        memory_bytes=eight.edge_memory_bytes // 2 if "memory" in limits else None,
+        precision=replace(problem.precision, max_distortion=four.distortion if "distortion" in limits else None),
+    )
+
+
+def plan(benchmark: Any, planner: str, problem: Problem, rounds: int) -> float | None:
+    """Time the planner, and keep with the times what it answered; return the gap that it states."""
 
     def fresh() -> tuple[tuple[Problem], dict[str, Any]]:
         return (replace(problem, graph=replace(problem.graph)),), {}
@@ -91,6 +135,9 @@ def plan(benchmark: Any, planner: str, problem: Problem, rounds: int) -> None:
     benchmark.extra_info["layers"] = len(problem.graph.layers)
     benchmark.extra_info["answer_s"] = best.predicted.total_s
     benchmark.extra_info["edge_layers"] = len(best.edge_layers)
+    benchmark.extra_info["gap"] = best.gap
+    gap: float | None = best.gap
+    return gap
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -133,6 +180,39 @@ def growth(found: Seconds, planner: str, limited: bool, layers: int) -> dict[str
         return {}
     times = found[planner, limited, layers] / found[planner, limited, max(smaller)]
     return {"growth": times, "exponent": math.log(times) / math.log(layers / max(smaller))}
+
+
+@pytest.fixture(scope="module")
+def bits_s(tell: Callable[[str], None]) -> Iterator[Seconds]:
+    """(graph, layers, planner, limits, gap) -> median seconds with bits; printed at the end."""
+    found: Seconds = {}
+    yield found
+    if found:
+        tell(f"{'with bits at 4 widths':<22}{'layers':>8}{'planner':>12}  {'limits':<22}{'seconds':>9}{'gap':>9}")
+    for (name, layers, planner, limits, gap), seconds in found.items():
+        stated = "" if gap is None else f"{gap:>9.1%}"
+        tell(f"{name:<22}{layers:>8}{planner:>12}  {limits:<22}{seconds:>9.3f}{stated}")
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+@pytest.mark.parametrize("planner", WITH_BITS)
+def test_network_with_bits(benchmark: Any, network: Problem, bits_s: Seconds, planner: str, limits: str) -> None:
+    """At most 2 s for exact, 1 s for auto-split."""
+    benchmark.group = f"{network.graph.name}, bits, {limits}"
+    gap = plan(benchmark, planner, bounded(with_bits(network), limits), 3)
+    if benchmark.stats:
+        layers = len(network.graph.layers)
+        bits_s[network.graph.name, layers, planner, limits, gap] = benchmark.stats["median"]
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+@pytest.mark.parametrize("limits", LIMITS[:2])
+@pytest.mark.parametrize("planner", WITH_BITS)
+def test_blocks_with_bits(benchmark: Any, bits_s: Seconds, planner: str, limits: str, layers: int) -> None:
+    benchmark.group = f"blocks, bits, {limits}"
+    gap = plan(benchmark, planner, bounded(with_bits(block_problem(layers, False)), limits), 1)
+    if benchmark.stats:
+        bits_s["blocks", layers, planner, limits, gap] = benchmark.stats["median"]
 
 
 @pytest.mark.parametrize("planner", NAMES)

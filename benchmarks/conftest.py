@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-PACKAGES = ("tvm-split", "apache-tvm", "apache-tvm-ffi", "networkx", "numpy")
+PACKAGES = ("tvm-split", "apache-tvm", "apache-tvm-ffi", "networkx", "numpy", "scipy")
 #: counted at the start: a thread pool of one thread binds the process to a core
 CORES = len(os.sched_getaffinity(0))
 LINES = pytest.StashKey[list[str]]()

@@ -3,17 +3,20 @@
 import itertools
 import math
 import random
+import re
 from dataclasses import replace
 
 import pytest
 
 from tvm_split.errors import PlanError
+from tvm_split.plan.arena import arena_bytes
 from tvm_split.plan.choices import choices
 from tvm_split.plan.cuts import every_cut
 from tvm_split.plan.exact import plan_exact
 from tvm_split.plan.exhaustive import plan_exhaustive
 from tvm_split.plan.live import live_bytes
 from tvm_split.plan.mixed import Bits, evaluate_mixed
+from tvm_split.plan.pareto import pareto_front
 
 SEEDS = range(300)
 
@@ -121,3 +124,92 @@ def test_without_precision_exact_equals_trying_every_cut(make_problem):
                 plan_exact(problem)
             continue
         assert plan_exact(problem)[0].predicted.total_s == pytest.approx(expected, rel=1e-7), f"seed {seed}"
+
+
+def test_the_front_is_that_of_all_choices(make_mixed):
+    """Latency against memory, and against distortion: with enough limits, every answer that no other one beats."""
+    longer = 0
+    for seed in range(40):
+        problem = replace(make_mixed(seed, 3), pins={"l0": "edge"})
+        every = every_choice(problem)
+        for against, value in (
+            ("memory", lambda candidate: candidate.edge_memory_bytes),
+            ("distortion", lambda candidate: candidate.distortion),
+        ):
+            points = [(candidate.predicted.total_s, value(candidate)) for candidate in every]
+            expected = []
+            for total_s, size in sorted((round(total_s, 12), size) for total_s, size in points):
+                if not expected or size < expected[-1][1] * (1 - 1e-6):
+                    expected.append((total_s, size))
+            front = pareto_front(problem, against, points=10**6, live=True)
+            found = [(round(candidate.predicted.total_s, 12), value(candidate)) for candidate in front]
+            assert [size for _, size in found] == pytest.approx([size for _, size in expected], rel=1e-6), (
+                f"seed {seed}"
+            )
+            assert [s for s, _ in found] == pytest.approx([s for s, _ in expected], rel=1e-6, abs=1e-11)
+            longer += len(found) > 2
+    assert longer > 10
+
+
+@pytest.fixture
+def needy(make_mixed):
+    """A problem whose first layer must run on the edge, with weights to quantise and without other limits."""
+    problem = next(p for p in map(make_mixed, itertools.count()) if "l0" in p.precision.weight_matrix and not p.pins)
+    return replace(problem, pins={"l0": "edge"})
+
+
+def test_infeasible_names_what_binds_and_what_would_do(needy):
+    """Memory alone, distortion alone, and both together; the numbers that the message gives are enough."""
+    every = every_choice(needy, arena_bytes)
+    smallest = min(candidate.edge_memory_bytes for candidate in every)
+    finest = min(candidate.distortion for candidate in every)
+
+    def refusal(memory, loss):
+        precision = replace(needy.precision, max_distortion=loss)
+        with pytest.raises(PlanError) as error:
+            plan_exact(replace(needy, memory_bytes=memory, precision=precision))
+        return str(error.value)
+
+    assert f"fits in memory_bytes={smallest - 1}, whatever its bits; {smallest} bytes would do" in refusal(
+        smallest - 1, None
+    )
+    assert f"whatever memory it has; {finest:.6g} would do: raise max_distortion" in refusal(None, finest / 2)
+    at_least = min(c.edge_memory_bytes for c in every if c.distortion <= finest * (1 + 1e-9))
+    assert at_least > smallest and finest > 0
+    message = refusal(smallest, finest)
+    assert f"at this distortion {at_least} bytes would do" in message
+    loss = float(re.search(r"in this memory a distortion of (\S+) would", message)[1])
+    assert loss == pytest.approx(min(c.distortion for c in every if c.edge_memory_bytes <= smallest), rel=1e-5)
+
+
+def test_energy_needs_all_three_powers(needy):
+    with pytest.raises(PlanError, match=r"energy needs the power of the edge \(edge_w=None\)"):
+        plan_exact(needy, "energy")
+    without = replace(needy, link=replace(needy.link, up_w=None))
+    with pytest.raises(PlanError, match=r"on link 'link' \(up_w=None, down_w=1.0\)"):
+        plan_exact(without, "energy", edge_w=2.0)
+
+
+def test_with_storages_the_answer_fits_and_the_gap_holds(make_mixed):
+    """TVM's storages are no sum: the answer is priced with them, and is within its gap of the best."""
+    missed = 0
+    for seed in range(150):
+        problem = make_mixed(seed)
+        every = every_choice(problem, arena_bytes)
+        problem = limited(problem, seed, every)
+        allowed = [candidate.predicted.total_s for candidate in every if within(problem, candidate)]
+        try:
+            best = plan_exact(problem)[0]
+        except PlanError:
+            missed += bool(allowed)
+            continue
+        assert within(problem, best)
+        assert best.predicted.total_s * (1 - best.gap) <= min(allowed) * (1 + 1e-7) + 1e-12, f"seed {seed}"
+        missed += best.predicted.total_s > min(allowed) * (1 + 1e-7)
+    assert missed <= 3
+
+
+def test_a_time_limit_leaves_an_answer_and_its_gap(make_mixed):
+    problem = make_mixed(11, 8)
+    best = plan_exact(problem, time_limit_s=0.0)[0]
+    assert 0 <= best.gap <= 1 and within(problem, best)

@@ -21,16 +21,16 @@ from tvm_split.errors import PlanError
 from tvm_split.graph import DTYPE_BITS
 from tvm_split.plan.arena import arena_bytes, storage_bits
 from tvm_split.plan.choices import Choices, choices
-from tvm_split.plan.cuts import legal_prefixes
-from tvm_split.plan.evaluate import Storages, crossings, ranked
-from tvm_split.plan.min_cut import cheapest_cuts
-from tvm_split.plan.mixed import Bits, evaluate_mixed, precision_of
+from tvm_split.plan.evaluate import Storages, ranked
+from tvm_split.plan.light_cuts import light_cuts
+from tvm_split.plan.mixed import Bits, CutPrice, precision_of
 from tvm_split.plan.precision import Precision
 from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.plan.shoham_gersho import Step, allocate, hull_steps
 
-#: cuts that are given bits, most promising first, once there is an answer
-CUTS = 64
+#: cuts that are given bits, most promising first, once there is an answer; on large graphs so many that these have
+#: WORK layers together, but no fewer than FEWEST
+CUTS, WORK, FEWEST = 100, 12_000, 4
 #: a distortion above its limit by this share is rounding
 ROUNDING = 1e-9
 
@@ -44,40 +44,18 @@ def solutions(
     unsolved. paper_cuts: only prefixes of the layers' order. PlanError when nothing keeps the limits.
     O(layers + reads) for the cuts, and for each that is given bits O(widths^2 * (layers + reads)).
     """
-    narrowest = replace(problem, precision=None)
-    bits = min(problem.cut_bits)
-    names = [layer.name for layer in problem.graph.layers]
-    found_cuts: dict[frozenset[str], None] = {}
-    try:
-        found_cuts.update((frozenset(names[:n]), None) for n in legal_prefixes(problem))
-    except PlanError:
-        if paper_cuts:
-            raise
-    if not paper_cuts:
-        found_cuts.update((cut, None) for cut in cheapest_cuts(narrowest, bits))
-    light = list(_light(problem, found_cuts, bits))
-    if not light:
-        raise PlanError(
-            "every split that the pins allow sends more bytes than the network input has, and auto-split tries none of "
-            "these (eq. 6); plan with exact, or remove a pin"
-        )
     algorithm = _Algorithm(problem, precision_of(problem), choices(problem), paper_memory)
     found: list[Candidate] = []
     refused: list[Candidate] = []
-    for i, cut in enumerate(sorted(light, key=lambda cut: (algorithm.least_s(cut, bits), len(cut)))):
-        if i >= cuts and found and cut:
+    most = min(cuts, max(FEWEST, WORK // max(1, len(problem.graph.layers))))
+    for i, cut in enumerate(light_cuts(problem, paper_cuts)):
+        if i >= most and found and cut:
             continue
         for candidate in algorithm.solve(cut):
             (found if algorithm.allows(candidate) else refused).append(candidate)
     if not found:
         raise _refused(problem, refused)
     return ranked(found)
-
-
-def _light(problem: Problem, cuts: Iterable[frozenset[str]], bits: int) -> Iterator[frozenset[str]]:
-    """The cuts that send no more than cloud-only does, at the narrowest width (eq. 6)."""
-    most = sum(part.size_bytes for part in crossings(problem, frozenset(), bits))
-    return (cut for cut in cuts if sum(part.size_bytes for part in crossings(problem, cut, bits)) <= most)
 
 
 @dataclass
@@ -103,21 +81,11 @@ class _Algorithm:
         channels, each = self.precision.weight_matrix[layer]
         return channels * each
 
-    def least_s(self, cut: frozenset[str], bits: int) -> float:
-        """Seconds that no bits can beat at this cut."""
-        problem, payload = self.problem, crossings(self.problem, cut, bits)
-        seconds = sum(
-            min(problem.edge.of(layer.name), self.precision.integer_s(layer.name))
-            if layer.name in cut
-            else problem.cloud.of(layer.name)
-            for layer in problem.graph.layers
-        )
-        return seconds + (problem.link.up_s(sum(part.size_bytes for part in payload)) if payload else 0.0)
-
     def solve(self, cut: frozenset[str]) -> Iterator[Candidate]:
         """The solutions of one cut, each once, whether they keep the limits or not."""
+        price = CutPrice(self.problem, cut)
         if not cut:
-            yield self._price(cut, Bits(), arena_bytes)
+            yield self._price(price, Bits(), arena_bytes)
             return
         graph, widths = self.problem.graph, self.precision.widths
         layers = [layer for layer in graph.layers if layer.name in cut]
@@ -139,7 +107,7 @@ class _Algorithm:
                 key = (tuple(chosen.values()), tuple(held.values()), tuple(sent.values()))
                 if key not in seen:
                     seen.add(key)
-                    yield self._price(cut, Bits(chosen, held, sent), storages)
+                    yield self._price(price, Bits(chosen, held, sent), storages)
 
     def _tensor_bits(self, names: Iterable[str], budget: int) -> tuple[dict[str, int], dict[str, int]]:
         """Held and crossing bits of each tensor: the widest that fits the budget, its narrowest if none does."""
@@ -155,8 +123,8 @@ class _Algorithm:
             sent[name] = max((b for b in crossing if b <= wanted), default=crossing[0])
         return held, sent
 
-    def _price(self, cut: frozenset[str], bits: Bits, storages: Storages) -> Candidate:
-        found = evaluate_mixed(self.problem, cut, bits, storages)
+    def _price(self, price: CutPrice, bits: Bits, storages: Storages) -> Candidate:
+        found = price.at(bits, storages)
         return replace(found, edge_memory_bytes=self._paper_bytes(found)) if self.paper_memory else found
 
     def _paper_bytes(self, found: Candidate) -> int:

@@ -139,7 +139,7 @@ class CutModel:
         """Ways to send it. A network input crosses as it came, whatever the edge makes of it."""
         came = self.problem.graph.producer[tensor.name] is None
         own = DTYPE_BITS[tensor.dtype]
-        pairs = {}
+        pairs: dict[tuple[int, int], None] = {}
         for held in (own,) if came else self.held[tensor.name]:
             most = storage_bits(tensor, {tensor.name: held})
             pairs.update({(held, min(width, most)): None for width in self.options.crossing[tensor.name]})

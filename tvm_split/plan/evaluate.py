@@ -96,9 +96,9 @@ def copy_bytes(graph: Graph, part: Crossing, held: Held = AS_THEY_ARE) -> int:
     """Bytes of the copies between a tensor and the payload: the integers that quantise makes, and what is sent once
     more in the network's own layout, where the half keeps channels last."""
     tensor = graph.tensor[part.tensor]
-    narrower = part.bits != storage_bits(tensor, held)
-    width = (1 if part.bits <= 8 else 2) if narrower else part.bits // 8
     is_made = graph.producer[tensor.name] is not None
+    narrower = part.bits != storage_bits(tensor, held if is_made else AS_THEY_ARE)
+    width = (1 if part.bits <= 8 else 2) if narrower else part.bits // 8
     return tensor.elements * width * (narrower + (is_made and is_turned(tensor)))
 
 
@@ -110,7 +110,7 @@ def pack_bytes(
     if len(crossing) != 1:
         return total, total
     ((name, part),) = crossing.items()
-    unsigned = name in held or graph.tensor[name].dtype == "uint8"
+    unsigned = graph.tensor[name].dtype == "uint8" or (name in held and graph.producer[name] is not None)
     is_bytes = part.bits == 8 and (copy_bytes(graph, part, held) > 0 or unsigned)
     return (0 if is_bytes else total), 0
 

@@ -8,8 +8,10 @@
 **Exact** with live tensors as memory (`live.py`), which is a sum. TVM's storages take more, and are no sum.
 So the answer is priced with them; if it does not fit, the programme is solved again with storages larger than what is
 alive by as much as they were, until an answer fits. The first programme's best is below every answer's, so `gap` says
-how far from the best the answer may be: it is 0 when the first answer fitted. Auto-Split's best answer competes when it
-is not, and without precision, where cuts are few, every cut does: then the gap is 0 again.
+how far from the best the answer may be: it is 0 when the first answer fitted. If not, or if time was up, Auto-Split
+(min-cut, without precision) competes, and so do the best cuts so far with bits of their own. A minimum cut with each
+layer on floats or integers, which is faster, and narrow tensors is a bound too. Without precision, where cuts are few,
+every cut is priced: then the gap is 0 again.
 
 A problem without precision is planned at each width of cut_bits, as the other planners do.
 """
@@ -27,13 +29,17 @@ from tvm_split.plan.evaluate import ranked
 from tvm_split.plan.infeasible import why_none
 from tvm_split.plan.memory import few_cuts
 from tvm_split.plan.memory_model import add_memory
+from tvm_split.plan.min_cut import plan_min_cut
 from tvm_split.plan.mixed import Bits
+from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.plan.programme import INF, Sum
-from tvm_split.plan.question import TIME_LIMIT_S, Objective, Question
+from tvm_split.plan.question import ROUNDING, TIME_LIMIT_S, Objective, Question
 
-#: programmes after the first that look for an answer whose storages fit
+#: programmes after one that look for an answer whose storages fit
 ROUNDS = 3
+#: cuts that are given the best bits, when no answer is proven the best
+CUTS = 2
 #: share of the cost within which HiGHS calls an answer the best
 SOLVED = 1e-7
 
@@ -86,28 +92,41 @@ class Found:
 
 
 def search(question: Question) -> Found:
-    """Answer the question. At most 1 + ROUNDS programmes, and one for the bits of the best answer."""
-    found: list[Candidate] = []
+    """Answer the question: one programme, and when that is not enough, some more."""
     first = solve(question)
-    last, storages = first, 1.0
-    for _ in range(ROUNDS):
-        if last.candidate is None:
-            break
-        if question.allows(last.candidate):
-            found.append(last.candidate)
-            break
-        storages = max(storages * 1.01, _times_alive(question, last))
-        last = solve(question, storages)
-    else:
-        if last.candidate is not None and question.allows(last.candidate):
-            found.append(last.candidate)
+    if first.candidate is None and first.is_infeasible:
+        return Found((), INF)
+    found = [first.candidate] if first.candidate is not None and question.allows(first.candidate) else []
     bound = first.bound
-    proven = bool(found) and not _gap(question.cost(found[0]), bound)
-    if first.candidate is not None and not proven and question.memory_bytes is not None and not question.live:
+    if found and not _gap(question.cost(found[0]), bound):
+        return Found(tuple(found), bound)
+    quick = replace(question, time_limit_s=question.time_limit_s / 4)
+    if first.candidate is not None and not found:
+        found += _fitting(quick, first, None)
+    relaxed = _relaxed(question)
+    if question.objective == "latency":
+        bound = max(bound, relaxed.predicted.total_s * (1 - ROUNDING))
+    if not question.live:
         found += _others(question)
-        if question.width is not None and few_cuts(question.problem) is not None:
-            bound = min((question.cost(candidate) for candidate in found), default=INF)
+        ordered = [relaxed, *sorted(found, key=question.cost)]
+        cuts = dict.fromkeys(frozenset(other.edge_layers) for other in ordered if other.edge_layers)
+        for cut in list(cuts)[:CUTS] if question.width is None else ():
+            found += _fitting(quick, solve(quick, cut=cut), cut)
+    if question.width is not None and few_cuts(question.problem) is not None:
+        bound = min((question.cost(candidate) for candidate in found), default=INF)
     return Found(tuple(sorted(found, key=question.cost)), bound)
+
+
+def _fitting(question: Question, solved: Solved, cut: frozenset[str] | None) -> list[Candidate]:
+    """From an answer on, with storages larger than what is alive by as much as they were, until an answer fits."""
+    storages = 1.0
+    for _ in range(ROUNDS):
+        if solved.candidate is None or question.allows(solved.candidate):
+            break
+        storages = max(storages * 1.01, _times_alive(question, solved))
+        solved = solve(question, storages, cut)
+    fits = solved.candidate is not None and question.allows(solved.candidate)
+    return [solved.candidate] if solved.candidate is not None and fits else []
 
 
 def _gap(cost: float, bound: float) -> float:
@@ -123,10 +142,12 @@ class Solved:
     candidate: Candidate | None
     bits: Bits
     bound: float
+    is_infeasible: bool = False
 
 
-def solve(question: Question, storages: float = 1.0) -> Solved:
-    """The best cut and bits, if storages take so many times what is alive; of equal ones, the least distorted."""
+def solve(question: Question, storages: float = 1.0, cut: frozenset[str] | None = None) -> Solved:
+    """The best cut (or this one) and its bits, if storages take so many times what is alive; of equal bits, the least
+    distorted."""
     model = CutModel(question.problem, question.options())
     memory = None
     if question.memory_bytes is not None or question.objective == "memory":
@@ -136,9 +157,10 @@ def solve(question: Question, storages: float = 1.0) -> Solved:
     if question.max_distortion:
         _limit(model, model.distortion, question.max_distortion)
     total = question.total(model, memory)
-    solution = model.programme.minimise(total, {}, question.time_limit_s)
+    sides = {} if cut is None else {on: float(name in cut) for name, on in model.on.items()}
+    solution = model.programme.minimise(total, sides, question.time_limit_s)
     if solution.values is None:
-        return Solved(None, Bits(), solution.bound)
+        return Solved(None, Bits(), solution.bound, is_infeasible=solution.proven)
     bits = model.bits(solution.values)
     found = question.price(model.cut(solution.values), bits)
     if question.width is None and question.objective != "distortion" and question.allows(found):
@@ -170,15 +192,28 @@ def _times_alive(question: Question, solved: Solved) -> float:
     return storages / max(1, storages - (candidate.edge_memory_bytes - alive.edge_memory_bytes))
 
 
+def _relaxed(question: Question) -> Candidate:
+    """The soonest cut if there were no limits: each layer at its fastest, and what crosses at its narrowest."""
+    problem, precision, width = question.problem, question.problem.precision, question.width
+    free = replace(problem, memory_bytes=None, precision=None)
+    if width is not None or precision is None:
+        return plan_min_cut(replace(free, cut_bits=problem.cut_bits if width is None else (width,)))[0]
+    fastest = {name: min(edge_s, precision.integer_s(name)) for name, edge_s in problem.edge.layer_s.items()}
+    narrow = (min(*problem.cut_bits, INTEGER_BITS),)
+    edge = replace(problem.edge, layer_s=fastest)
+    return plan_min_cut(replace(free, edge=edge, cut_bits=narrow, tensor_bits={}))[0]
+
+
 def _others(question: Question) -> Iterable[Candidate]:
-    """Answers that need no programme, if they keep the limits: Auto-Split's, or without bits every cut of a few."""
+    """Answers that need no programme, if they keep the limits: Auto-Split's or min-cut's; of a few float cuts all."""
     if question.width is not None:
         cuts = few_cuts(question.problem)
         found = [question.price(cut, Bits()) for cut in cuts or () if cut]
         if cuts is not None:
             return [candidate for candidate in found if question.allows(candidate)]
+    planner = plan_auto_split if question.width is None else plan_min_cut
     try:
-        answers = plan_auto_split(question.problem)
+        answers = planner(question.problem)
     except PlanError:
         return []
     return [answer for answer in answers if answer.edge_layers and question.allows(answer)]

@@ -127,7 +127,7 @@ def _storages(model: CutModel, name: str) -> Iterator[tuple[str, int, int]]:
 
 def _copies(model: CutModel, layer: Layer) -> dict[str, Sum]:
     """Bytes, by dtype, of the half's copies of network inputs while this layer runs."""
-    graph, found = model.problem.graph, {}
+    graph, found = model.problem.graph, dict[str, Sum]()
     for name in layer.inputs:
         own = DTYPE_BITS[graph.tensor[name].dtype]
         for bits, variable in model.held[name].items() if graph.producer[name] is None else ():

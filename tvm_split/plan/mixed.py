@@ -4,6 +4,7 @@
     held tensors  at the bits given, in storages as TVM plans them: one byte an element up to 8 bits, two at 16
     crossing      each at its own bits, and never wider than it is held; then it is sent as it is
     on integers   a layer whose quantisable weights have at most 8 bits, and all float tensors that it reads as well
+    as they are   integer tensors, network outputs, and tensors and layers whose distortion is not known
     distortion    of each edge layer's weights, and of each tensor once, at the narrowest width that a reader gets
 
 Inputs, copies, payload and scratch are those of `evaluate.py`, which counts them.
@@ -48,48 +49,64 @@ def evaluate_mixed(problem: Problem, edge: Iterable[str], bits: Bits, storages: 
 
     storages: what the tensors that the edge makes take; as TVM plans them, or `live_bytes`. O(layers + tensors).
     """
-    graph, precision = problem.graph, precision_of(problem)
-    chosen = graph.check_cut(edge)
-    layers = [layer for layer in graph.layers if layer.name in chosen]
-    held = held_bits(problem, layers, bits.tensors)
-    names = graph.crossing(chosen, result_at_cloud=problem.result_at == "cloud")
-    payload = tuple(crossing_at(problem, graph.tensor[name], bits.crossing.get(name, AS_IT_IS), held) for name in names)
-    width = {layer.name: bits.weights.get(layer.name, AS_IT_IS) for layer in layers}
-    narrowed = {n: b for n, b in width.items() if b < AS_IT_IS and n in precision.weight_distortion}
-    sent = sum(part.size_bytes for part in payload)
-    back = returned_bytes(problem, chosen)
-    timing = Timing(
-        edge_s=math.fsum(edge_seconds(problem, layer, narrowed, held) for layer in layers),
-        uplink_s=problem.link.up_s(sent) if payload else 0.0,
-        cloud_s=math.fsum(problem.cloud.of(layer.name) for layer in graph.layers if layer.name not in chosen),
-        downlink_s=problem.link.down_s(back) if back else 0.0,
-    )
-    weights = sum(precision.weight_bytes(layer, width[layer.name]) for layer in layers)
-    return Candidate(
-        kind=kind_of(problem, chosen),
-        edge_layers=tuple(layer.name for layer in layers),
-        crossing=payload,
-        edge_memory_bytes=weights + working_bytes(problem, chosen, payload, held, storages),
-        predicted=timing,
-        weight_bits=narrowed,
-        tensor_bits=held,
-        distortion=math.fsum(_distortions(problem, narrowed, held, payload)),
-    )
+    return CutPrice(problem, edge).at(bits, storages)
 
 
-def held_bits(problem: Problem, layers: Iterable[Layer], wanted: Mapping[str, int]) -> dict[str, int]:
-    """Bits of the tensors that these edge layers make or read, where they are held at fewer than their own.
+class CutPrice:
+    """`evaluate_mixed` of one cut, for many choices of bits: what all of them share is worked out once."""
 
-    Integer tensors, network outputs and tensors whose distortion is not known are held as they are.
-    """
-    graph, known = problem.graph, precision_of(problem).tensor_distortion
-    used = dict.fromkeys(name for layer in layers for name in (*layer.inputs, *layer.outputs))
-    return {
-        name: wanted[name]
-        for name in used
-        if name in wanted and name in known and name not in graph.outputs
-        and wanted[name] < DTYPE_BITS[graph.tensor[name].dtype]
-    }  # fmt: skip
+    def __init__(self, problem: Problem, edge: Iterable[str]) -> None:
+        self.problem, self.precision = problem, precision_of(problem)
+        graph = problem.graph
+        self.chosen = graph.check_cut(edge)
+        self.layers = [layer for layer in graph.layers if layer.name in self.chosen]
+        names = graph.crossing(self.chosen, result_at_cloud=problem.result_at == "cloud")
+        self.crossing = [graph.tensor[name] for name in names]
+        self.needs = [tuple(float_reads(problem, layer)) for layer in self.layers]
+        self.cloud_s = math.fsum(problem.cloud.of(x.name) for x in graph.layers if x.name not in self.chosen)
+        back = returned_bytes(problem, self.chosen)
+        self.downlink_s = problem.link.down_s(back) if back else 0.0
+        used = dict.fromkeys(name for layer in self.layers for name in (*layer.inputs, *layer.outputs))
+        self.own_bits = {
+            name: DTYPE_BITS[graph.tensor[name].dtype]
+            for name in used
+            if name in self.precision.tensor_distortion and name not in graph.outputs
+        }
+
+    def at(self, bits: Bits, storages: Storages = arena_bytes) -> Candidate:
+        problem, precision, layers = self.problem, self.precision, self.layers
+        held = {n: bits.tensors[n] for n, own in self.own_bits.items() if bits.tensors.get(n, AS_IT_IS) < own}
+        payload = tuple(crossing_at(problem, t, bits.crossing.get(t.name, AS_IT_IS), held) for t in self.crossing)
+        width = {layer.name: bits.weights.get(layer.name, AS_IT_IS) for layer in layers}
+        narrowed = {n: b for n, b in width.items() if b < AS_IT_IS and n in precision.weight_distortion}
+        weights = sum(precision.weight_bytes(layer, width[layer.name]) for layer in layers)
+        timing = Timing(
+            edge_s=math.fsum(self._edge_seconds(narrowed, held)),
+            uplink_s=problem.link.up_s(sum(part.size_bytes for part in payload)) if payload else 0.0,
+            cloud_s=self.cloud_s,
+            downlink_s=self.downlink_s,
+        )
+        return Candidate(
+            kind=kind_of(problem, self.chosen),
+            edge_layers=tuple(layer.name for layer in layers),
+            crossing=payload,
+            edge_memory_bytes=weights + working_bytes(problem, self.chosen, payload, held, storages),
+            predicted=timing,
+            weight_bits=narrowed,
+            tensor_bits=held,
+            distortion=math.fsum(_distortions(problem, narrowed, held, payload)),
+        )
+
+    def _edge_seconds(self, weight_bits: Mapping[str, int], held: Held) -> Iterator[float]:
+        """Seconds of each edge layer, on integers where these weights and held tensors allow it."""
+        precision, edge = self.precision, self.problem.edge
+        for layer, needs in zip(self.layers, self.needs, strict=True):
+            name = layer.name
+            has_weights = name in precision.weight_distortion
+            narrow = not has_weights or weight_bits.get(name, AS_IT_IS) <= INTEGER_BITS
+            narrow = narrow and all(held.get(read, AS_IT_IS) <= INTEGER_BITS for read in needs)
+            on_integers = precision.integer is not None and narrow and (has_weights or bool(needs))
+            yield precision.integer_s(name) if on_integers else edge.of(name)
 
 
 def crossing_at(problem: Problem, tensor: Tensor, wanted: int, held: Held) -> Crossing:
@@ -98,17 +115,6 @@ def crossing_at(problem: Problem, tensor: Tensor, wanted: int, held: Held) -> Cr
     if tensor.name in held and problem.graph.producer[tensor.name] is not None:
         width = min(width, storage_bits(tensor, held))
     return Crossing(tensor.name, tensor.shape, width, -(-tensor.elements * width // 8))
-
-
-def edge_seconds(problem: Problem, layer: Layer, weight_bits: Mapping[str, int], held: Held) -> float:
-    """Seconds of an edge layer, on integers where these weights and held tensors allow it."""
-    precision = precision_of(problem)
-    if precision.integer is None:
-        return problem.edge.of(layer.name)
-    weights = layer.name not in precision.weight_distortion or weight_bits.get(layer.name, AS_IT_IS) <= INTEGER_BITS
-    on_integers = weights and all(held.get(name, AS_IT_IS) <= INTEGER_BITS for name in float_reads(problem, layer))
-    on_integers = on_integers and may_be_integer(problem, layer)
-    return precision.integer_s(layer.name) if on_integers else problem.edge.of(layer.name)
 
 
 def may_be_integer(problem: Problem, layer: Layer) -> bool:

@@ -17,8 +17,9 @@ from tvm_split.plan.programme import Sum
 
 Objective = Literal["latency", "payload", "energy", "memory", "distortion"]
 
-#: seconds that HiGHS may take for one programme
-TIME_LIMIT_S = 1.0
+#: seconds that HiGHS may take for the first programme; others take a quarter. When they are up, its answer depends on
+#: the machine
+TIME_LIMIT_S = 2.0
 #: a distortion above its limit by this share is rounding
 ROUNDING = 1e-9
 
