@@ -8,6 +8,7 @@ from tvm import relax
 from tvm_split import extract, pipeline
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.network import Calibrated
+from tvm_split.calibration.statistics import Statistics
 from tvm_split.edge_half import EdgeHalf, with_precision
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.annotate_precision import AnnotatePrecision
@@ -154,3 +155,19 @@ def test_a_winograd_layer_beside_integers_keeps_its_mark(build):
         made = tvm.transform.Sequential(steps)(layered)
         convolutions = [callee for _, callee in layer_calls(made) if "conv2d" in str(callee.attrs[COMPOSITE])]
         assert [callee.attrs.get(WINOGRAD) for callee in convolutions] == [None, wanted]
+
+
+def test_planned_weights_of_a_winograd_layer_are_those_of_the_half(build):
+    """Integer kernels do without Winograd's 16/9."""
+    weight = relax.const(np.random.default_rng(4).normal(size=(64, 64, 3, 3)).astype("float32"))
+    body = lambda emit, x: emit(relax.op.nn.conv2d(x, weight, padding=1), "c")  # noqa: E731
+    mod = ChooseWinograd()(FuseActivation()(build(body, (1, 64, 32, 32))))
+    graph = extract.graph(mod)
+    (layer,) = graph.layers
+    elements = 64 * 64 * 9
+    assert (layer.weight_bytes, layer.winograd_bytes) == (4 * elements * 16 // 9, 4 * elements * 7 // 9)
+    known = Calibrated.of(mod, graph, {"x0": Statistics.of(np.array([-3.0, 3.0], "float32"))})
+    planned = known.precision((8,), (8,), None, {}).weight_bytes(layer, 8)
+    marked = AnnotatePrecision({layer.name: 8}, {"x0": Quantizer(8, 0.05, 128)})(mod)
+    made = extract.graph(pipeline.quantized()(marked))
+    assert planned == pytest.approx(sum(each.weight_bytes for each in made.layers), rel=0.02)

@@ -149,11 +149,21 @@ def _layer(
     inputs = tuple(dict.fromkeys(n for var in free_vars(binding.value) for n in names[var]))
     flops = sum(flops_of(inner, mod) for block in callee.body.blocks for inner in block.bindings)
     kind = str(callee.attrs[COMPOSITE]).removeprefix("tvm_split.")
-    return Layer(str(callee.attrs[LAYER]), kind, inputs, names[binding.var], flops, weight_bytes(callee))
+    more = winograd_bytes(callee)
+    return Layer(
+        str(callee.attrs[LAYER]), kind, inputs, names[binding.var], flops, weight_bytes(callee) + more,
+        winograd_bytes=more,
+    )  # fmt: skip
+
+
+def winograd_bytes(function: relax.Function) -> int:
+    """What a layer that choose-winograd marked stores beyond its constants: 16/9 of its kernel instead of 9/9."""
+    call = convolution(function) if (function.attrs or {}).get(WINOGRAD) else None
+    return 0 if call is None else _bytes(call.args[1].ty) * 7 // 9
 
 
 def weight_bytes(function: relax.Function) -> int:
-    """Bytes of the function's constants as stored, each object once; of a kernel that Winograd transforms, 16/9."""
+    """Bytes of the function's constants, each object once."""
     seen: list[relax.Expr] = []
 
     def visit(expr: relax.Expr) -> None:
@@ -161,9 +171,7 @@ def weight_bytes(function: relax.Function) -> int:
             seen.append(expr)
 
     relax.analysis.post_order_visit(function, visit)
-    call = convolution(function) if (function.attrs or {}).get(WINOGRAD) else None
-    more = 0 if call is None else _bytes(call.args[1].ty) * 7 // 9
-    return sum(_bytes(expr.ty) for expr in seen) + more
+    return sum(_bytes(expr.ty) for expr in seen)
 
 
 def _bytes(ty: relax.TensorType) -> int:

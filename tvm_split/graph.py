@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm_split.errors import GraphError
 
-VERSION = 2
+VERSION = 3
 
 #: bits of one element of each dtype that a tensor may have
 DTYPE_BITS = {
@@ -48,7 +48,8 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One fused node. `flops` counts a multiply-add as two; `weight_bytes` is what its constants take as stored.
+    """One fused node. `flops` counts a multiply-add as two; `weight_bytes` is what its constants take as stored, and
+    `winograd_bytes` what of that Winograd's algorithm adds, which integer kernels do without.
 
     `scratch_bytes` is what it takes, compiled for one target, while it runs beside what it reads and writes
     (`scratch.with_scratch`).
@@ -61,6 +62,7 @@ class Layer:
     flops: int = 0
     weight_bytes: int = 0
     scratch_bytes: int = 0
+    winograd_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class Graph:
                 {
                     "name": layer.name, "op": layer.op, "inputs": list(layer.inputs), "outputs": list(layer.outputs),
                     "flops": layer.flops, "weight_bytes": layer.weight_bytes,
-                    "scratch_bytes": layer.scratch_bytes,
+                    "scratch_bytes": layer.scratch_bytes, "winograd_bytes": layer.winograd_bytes,
                 }
                 for layer in self.layers
             ],
@@ -219,6 +221,7 @@ class Graph:
                     flops=x["flops"],
                     weight_bytes=x["weight_bytes"],
                     scratch_bytes=x["scratch_bytes"],
+                    winograd_bytes=x["winograd_bytes"],
                 )
                 for x in data["layers"]
             ),

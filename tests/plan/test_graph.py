@@ -47,7 +47,7 @@ def diamond():
         ),
         (lambda: Tensor("t", (1,), "int4"), "tensor 't' has dtype 'int4'; known are bool, int8"),
         (lambda: Tensor("t", (-1,), "int8"), "tensor 't' has shape (-1,); extents must be known and not negative"),
-        (lambda: Graph.from_json({"version": 7}), "this graph has version 7; this tvm-split reads version 2"),
+        (lambda: Graph.from_json({"version": 7}), "this graph has version 7; this tvm-split reads version 3"),
         (lambda: diamond().position("Z"), "graph 'g' has no layer 'Z'"),
         (lambda: diamond().check_cut({"A", "D"}), "layer 'D' is on the edge but reads from 'B' in the cloud"),
     ],

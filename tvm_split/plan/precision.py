@@ -114,7 +114,7 @@ class Precision:
         channels, each = self.weight_matrix[layer.name]
         elements = channels * each
         packed = -(-elements * bits // 8) + (CHANNEL_BYTES * channels if bits <= INTEGER_BITS else 0)
-        return layer.weight_bytes - 4 * elements + packed
+        return layer.weight_bytes - layer.winograd_bytes - 4 * elements + packed
 
     def of_weights(self, layer: str, bits: int) -> float:
         """Distortion of a layer's weights. PlanError when it is not known."""

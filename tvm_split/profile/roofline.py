@@ -85,4 +85,4 @@ def moved_code_bytes(graph: Graph, layer: Layer) -> float:
     names = (*dict.fromkeys(layer.inputs), *layer.outputs)
     tensors = [graph.tensor[name] for name in names]
     held = sum(tensor.elements * CODE_BYTES if tensor.is_float else tensor.size_bytes for tensor in tensors)
-    return held + layer.weight_bytes * CODE_BYTES / FLOAT_BYTES
+    return held + (layer.weight_bytes - layer.winograd_bytes) * CODE_BYTES / FLOAT_BYTES
