@@ -64,7 +64,7 @@ def test_whatever_a_rule_raises_the_next_one_is_asked(module, host, error, monke
 
 def test_the_rules_are_in_order():
     names = [type(rule).__name__ for rule in RULES]
-    by_annotation = ["Packed", "Depthwise", "DepthwiseInt8", "DepthwiseWide"]
+    by_annotation = ["Packed", "Winograd", "Depthwise", "DepthwiseInt8", "DepthwiseWide"]
     by_annotation += ["TransposedConvolution", "BatchMatmul", "RowSoftmax"]
     by_shape = ["Pool", "Softmax", "Reduction", "Transpose", "Lookup", "Elementwise", "Several", "Default"]
     assert names == [*by_annotation, *by_shape]
