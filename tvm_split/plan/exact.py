@@ -18,23 +18,19 @@ A problem without precision is planned at each width of cut_bits, as the other p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tvm_split.errors import PlanError
-from tvm_split.plan.auto_split import plan_auto_split
 from tvm_split.plan.cut_model import CutModel
 from tvm_split.plan.cuts import forced_sides
 from tvm_split.plan.evaluate import ranked
 from tvm_split.plan.infeasible import why_none
 from tvm_split.plan.memory import few_cuts
 from tvm_split.plan.memory_model import add_memory
-from tvm_split.plan.min_cut import plan_min_cut
 from tvm_split.plan.mixed import Bits
-from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.plan.programme import INF, Sum
 from tvm_split.plan.question import ROUNDING, TIME_LIMIT_S, Objective, Question
+from tvm_split.plan.rivals import others, relaxed
 
 #: programmes after one that look for an answer whose storages fit
 ROUNDS = 3
@@ -75,8 +71,8 @@ def plan_exact(
     found = [candidate for candidate in ranked(found) if question.allows(candidate)]
     if not found:
         raise why_none(question, lambda other: search(other).best)
-    best, *others = sorted(found, key=question.cost)
-    return replace(best, gap=_gap(question.cost(best), bound)), *others
+    best, *rest = sorted(found, key=question.cost)
+    return replace(best, gap=_gap(question.cost(best), bound)), *rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +99,12 @@ def search(question: Question) -> Found:
     quick = replace(question, time_limit_s=question.time_limit_s / 4)
     if first.candidate is not None and not found:
         found += _fitting(quick, first, None)
-    relaxed = _relaxed(question)
+    unlimited = relaxed(question)
     if question.objective == "latency":
-        bound = max(bound, relaxed.predicted.total_s * (1 - ROUNDING))
+        bound = max(bound, unlimited.predicted.total_s * (1 - ROUNDING))
     if not question.live:
-        found += _others(question)
-        ordered = [relaxed, *sorted(found, key=question.cost)]
+        found += others(question)
+        ordered = [unlimited, *sorted(found, key=question.cost)]
         cuts = dict.fromkeys(frozenset(other.edge_layers) for other in ordered if other.edge_layers)
         for cut in list(cuts)[:CUTS] if question.width is None else ():
             found += _fitting(quick, solve(quick, cut=cut), cut)
@@ -190,30 +186,3 @@ def _times_alive(question: Question, solved: Solved) -> float:
     alive = question.price(frozenset(candidate.edge_layers), solved.bits, live=True)
     storages = question.storage_bytes(candidate)
     return storages / max(1, storages - (candidate.edge_memory_bytes - alive.edge_memory_bytes))
-
-
-def _relaxed(question: Question) -> Candidate:
-    """The soonest cut if there were no limits: each layer at its fastest, and what crosses at its narrowest."""
-    problem, precision, width = question.problem, question.problem.precision, question.width
-    free = replace(problem, memory_bytes=None, precision=None)
-    if width is not None or precision is None:
-        return plan_min_cut(replace(free, cut_bits=problem.cut_bits if width is None else (width,)))[0]
-    fastest = {name: min(edge_s, precision.integer_s(name)) for name, edge_s in problem.edge.layer_s.items()}
-    narrow = (min(*problem.cut_bits, INTEGER_BITS),)
-    edge = replace(problem.edge, layer_s=fastest)
-    return plan_min_cut(replace(free, edge=edge, cut_bits=narrow, tensor_bits={}))[0]
-
-
-def _others(question: Question) -> Iterable[Candidate]:
-    """Answers that need no programme, if they keep the limits: Auto-Split's or min-cut's; of a few float cuts all."""
-    if question.width is not None:
-        cuts = few_cuts(question.problem)
-        found = [question.price(cut, Bits()) for cut in cuts or () if cut]
-        if cuts is not None:
-            return [candidate for candidate in found if question.allows(candidate)]
-    planner = plan_auto_split if question.width is None else plan_min_cut
-    try:
-        answers = planner(question.problem)
-    except PlanError:
-        return []
-    return [answer for answer in answers if answer.edge_layers and question.allows(answer)]

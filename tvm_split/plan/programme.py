@@ -6,10 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
-
 INF = float("inf")
 #: scipy's codes of `milp`
 OPTIMAL, LIMIT, INFEASIBLE = 0, 1, 2
@@ -83,6 +79,10 @@ class Programme:
         self, objective: Sum, fixed: Mapping[int, float], time_limit_s: float, relative_gap: float = 0.0
     ) -> Solution:
         """Solve. `fixed` holds some variables at a value, for this time only."""
+        import numpy as np  # both only here: scipy takes half a second to import, and the command line lists planners
+        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import csr_array
+
         cost = np.zeros(len(self.low))
         cost[list(objective.terms)] = list(objective.terms.values())
         scale = float(np.abs(cost).sum()) / 1000.0 or 1.0  # HiGHS stops 1e-6 from the best, in absolute terms

@@ -19,7 +19,7 @@ Objective = Literal["latency", "payload", "energy", "memory", "distortion"]
 
 #: seconds that HiGHS may take for the first programme; others take a quarter. When they are up, its answer depends on
 #: the machine
-TIME_LIMIT_S = 2.0
+TIME_LIMIT_S = 1.0
 #: a distortion above its limit by this share is rounding
 ROUNDING = 1e-9
 
