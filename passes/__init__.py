@@ -23,6 +23,7 @@ PASSES = {
     "preprocess": "Preprocess",
     "fuse-activation": "FuseActivation",
     "annotate-cuts": "AnnotateCuts",
+    "round-weights": "RoundWeights",
     "annotate-precision": "AnnotatePrecision",
     "quantize-layers": "QuantizeLayers",
     "assign-cut": "AssignCut",
