@@ -101,7 +101,8 @@ def _peak(array: np.ndarray) -> float:
     return float(np.abs(array).max(initial=0))
 
 
-def _layer(value: relax.Expr) -> Layer | None:
+def layer_of(value: relax.Expr) -> Layer | None:
+    """The convolution or matmul with constant weights that the value is."""
     name = operator(value)
     weight = constant(value.args[1]) if name in {"relax.matmul", *CONVOLUTIONS, *TRANSPOSED} else None
     if weight is None or weight.dtype.kind != "f" or str(weight.dtype) != str(value.ty.dtype):
@@ -131,7 +132,7 @@ def _visit(scope: Scope, binding: relax.VarBinding) -> relax.Expr | None:
         if (after := _after(scope, var, chain)) is not None:
             return _folded(scope, var, *after, chain, chain.root.name)
         return _decompose(scope, var, chain) if chain.norm and _taken_by(scope, var) is None else None
-    layer, before, following = _layer(value), _before(scope, var), whole_chain(scope, var)
+    layer, before, following = layer_of(value), _before(scope, var), whole_chain(scope, var)
     if layer is None or before is None:
         return None
     if following is not None and _after(scope, following.members[-1], following) is not None:
@@ -141,7 +142,7 @@ def _visit(scope: Scope, binding: relax.VarBinding) -> relax.Expr | None:
 
 def _after(scope: Scope, var: relax.Var, chain: Chain) -> tuple[Layer, Chain | None] | None:
     """The layer at the chain's root if it can take the chain, and what it takes from before."""
-    layer = _layer(scope.was(chain.root))
+    layer = layer_of(scope.was(chain.root))
     if layer is None or next_step(scope, chain.root) != chain.members[0]:
         return None
     before = _before(scope, chain.root)
@@ -158,7 +159,7 @@ def _after(scope: Scope, var: relax.Var, chain: Chain) -> tuple[Layer, Chain | N
 
 def _before(scope: Scope, var: relax.Var) -> Chain | None:
     """The chain that ends in the data of the layer `var`, if the layer can take it."""
-    layer = _layer(scope.was(var))
+    layer = layer_of(scope.was(var))
     if layer is None or not isinstance(layer.call.args[0], relax.Var):
         return None
     data = layer.call.args[0]
