@@ -25,6 +25,7 @@ PASSES = {
     "fuse-activation": "FuseActivation",
     "choose-winograd": "ChooseWinograd",
     "annotate-cuts": "AnnotateCuts",
+    "round-weights": "RoundWeights",
     "annotate-precision": "AnnotatePrecision",
     "quantize-layers": "QuantizeLayers",
     "assign-cut": "AssignCut",
