@@ -18,7 +18,7 @@ from tvm import relax
 
 from tvm_split.errors import PlanError
 from tvm_split.passes.bindings import constant, operator
-from tvm_split.passes.layer_weights import weights_of
+from tvm_split.passes.fold_batch_norm import Layer, layer_of
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.quantize_cut import check_names
 
@@ -54,14 +54,19 @@ class RoundWeights:
 def bias_of(function: relax.Function) -> np.ndarray | None:
     """The constant that the layer adds to its convolution's or product's sums, one number for each output channel."""
     items = [item for block in function.body.blocks for item in block.bindings]
-    found = [(item.var, weights) for item in items if (weights := weights_of(item.value)) is not None]
+    found = [(item.var, weights) for item in items if (weights := _layer_of(item.value)) is not None]
     for item in items:
         for sums, weights in found:
             if operator(item.value) == "relax.add" and item.value.args[0].same_as(sums):
                 bias = constant(item.value.args[1])
-                if bias is not None and bias.size == weights.array.shape[weights.axis]:
+                if bias is not None and bias.size == weights.weight.shape[weights.kernel_layout.index("O")]:
                     return bias
     return None
+
+
+def _layer_of(value: relax.Expr) -> Layer | None:
+    found = layer_of(value)
+    return found if found is not None and found.weight.dtype == np.float32 else None
 
 
 def _replaced(function: relax.Function, name: str, rounded: Rounded) -> relax.Function:
@@ -69,11 +74,11 @@ def _replaced(function: relax.Function, name: str, rounded: Rounded) -> relax.Fu
     for block in function.body.blocks:
         bindings = []
         for binding in block.bindings:
-            value, weights = binding.value, weights_of(binding.value)
+            value, weights = binding.value, _layer_of(binding.value)
             if weights is not None:
-                if weights.array.shape != rounded.weights.shape:
+                if weights.weight.shape != rounded.weights.shape:
                     raise PlanError(
-                        f"the weights for '{name}' are {rounded.weights.shape}; expected {weights.array.shape}"
+                        f"the weights for '{name}' are {rounded.weights.shape}; expected {weights.weight.shape}"
                     )
                 sums = binding.var
                 new = relax.const(rounded.weights.astype(np.float32))
