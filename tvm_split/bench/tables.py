@@ -70,7 +70,7 @@ def sentences(result: BenchResult) -> Iterator[str]:
         integers = f", {result.peak_int8_ops_per_s / 1e9:.0f} G op/s in int8"
     yield (
         f"limit: {result.peak_flops_per_s / 1e9:.0f} GFLOP/s in float32{integers}; reading {blocks}. A layer's limit "
-        "is the slower of its arithmetic and its bytes"
+        "is the slower of its definition's arithmetic, of which Winograd does less, and its bytes"
     )
 
 
