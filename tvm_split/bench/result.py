@@ -36,11 +36,11 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class LayerTime:
-    """One kernel of the network, called alone. `limit_s` is the least that the machine's measured limits allow
-    for `flops`, the operations of the layer's definition: a kernel of the rule Winograd does fewer, and may take less.
+    """One kernel of the network, called alone. `limit_s` is the least that the machine's measured limits allow for
+    `flops`, the operations of the layer's definition: a kernel of the rule Winograd does fewer, and may take less.
 
-    Both times are None for a layer that is no kernel: a view, or what Relax's virtual machine does itself. int8: its products
-    are of 8-bit integers, and `flops` counts operations on those.
+    Both times are None for a layer that is no kernel: a view, or what Relax's virtual machine does itself. int8: its
+    products are of 8-bit integers, and `flops` counts operations on those.
     """
 
     name: str
