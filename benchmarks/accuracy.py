@@ -26,7 +26,7 @@ import numpy as np
 import onnxruntime
 import tvm
 
-from tvm_split import data, frontend, pipeline, zoo
+from tvm_split import data, frontend, pictures, pipeline, zoo
 from tvm_split.bench import onnx_models
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.quantizers import held_choices
@@ -55,7 +55,7 @@ def labelled(images: str, graph: Graph) -> tuple[list[Batch], np.ndarray]:
     found = data.load_labelled(images, graph)
     if found.labels is not None:
         return list(found.batches), np.asarray(found.labels)
-    files = sorted(path for path in Path(images).iterdir() if path.suffix.lower() in data.PICTURES)
+    files, _ = pictures.in_folder(Path(images))
     numbers = [re.match(r"[0-9]+", path.name) for path in files]
     if len(files) != len(found.batches) or not all(numbers):
         raise DataError(f"{images}: the pictures have no labels; give folders of classes, or names that begin with one")
