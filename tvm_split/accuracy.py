@@ -146,7 +146,8 @@ class _Trial:
         """The network's outputs when the cloud reads the edge's tensors through the quantisers; the edge's own stay."""
         graph, sent = runner.graph, {name: made[name] for name in self.crossing}
         if self.half is not None:
-            sent, made = self.half.run(sample)
+            sent, at_edge = self.half.run(sample)
+            made = {**sent, **at_edge}  # with the result at the cloud, the edge's outputs are sent as they are
         sent |= {name: quantize_dequantize(made[name], quantizer) for name, quantizer in self.quantizers}
         sent |= {name: jpeg.decode(jpeg.encode(made[name]), made[name].shape) for name in self.coded}
         at_cloud = [name for name in graph.outputs if graph.producer[name] not in (None, *self.cut)]

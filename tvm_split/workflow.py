@@ -203,8 +203,12 @@ class _Inside:
         quantisable = [name for name in crossing if calibrate.is_quantisable(self.graph.tensor[name], self.graph)]
         if not quantisable and not any(candidate.is_coded or has_bits(candidate) for candidate in candidates):
             return {}, [None] * len(candidates)
-        self.progress(f"calibrating {len(quantisable)} crossing tensors on {len(self.batches)} samples")
-        ranges = calibrate.ranges(self.runner, quantisable, self.batches)
+        known = {} if calibrated is None else calibrated.statistics
+        ranges = {name: (known[name].low, known[name].high) for name in quantisable if name in known}
+        unknown = [name for name in quantisable if name not in known]
+        if unknown:
+            self.progress(f"calibrating {len(unknown)} crossing tensors on {len(self.batches)} samples")
+            ranges |= calibrate.ranges(self.runner, unknown, self.batches)
         halves: list[EdgeHalf | None] = []
         for candidate in candidates:
             half = None

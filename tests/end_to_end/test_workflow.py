@@ -101,19 +101,22 @@ def test_bytes_on_the_wire_are_the_plans(mod, data, frame, tmp_path, result_at, 
             np.testing.assert_array_equal(got[name], array)
 
 
+@pytest.mark.parametrize("result_at", ["edge", "cloud"])
 @pytest.mark.parametrize("edge_layers", [3, 5, 6])
-def test_integer_layers_on_the_edge(mod, data, frame, tmp_path, edge_layers):
+def test_integer_layers_on_the_edge(mod, data, frame, tmp_path, edge_layers, result_at):
     """The bundle computes what the half that was checked computes, bit for bit, and its edge is smaller."""
     names = [layer.name for layer in workflow.prepare(request(mod, data))[1].layers]
     options = {"pins": pinned(names, edge_layers), "strategy": "exact", "cut_bits": (8,), "max_error": 1.0}
+    options["result_at"] = result_at
     made = workflow.compile(request(mod, data, edge_bits=(8,), **options), tmp_path / "bundle")
     chosen, plan = made.plan.chosen, made.plan
     assert len(chosen.candidate.edge_layers) == edge_layers and set(chosen.candidate.weight_bits.values()) == {8}
     assert "W8A8" in chosen.label and chosen.accuracy is not None and chosen.accuracy.max_abs_error > 0
-    half = EdgeHalf(plan.module, chosen.candidate, *plan.quantizers(chosen.candidate), "edge")
+    half = EdgeHalf(plan.module, chosen.candidate, *plan.quantizers(chosen.candidate), result_at)
     sent, at_edge = half.run({"frame": frame})
     runner = LayerRunner(plan.module)
     want = {**runner.run(sent, [name for name in runner.graph.outputs if name not in at_edge]), **at_edge}
+    assert result_at == "edge" or not at_edge
     got = run_bundle(made.bundle, {"frame": frame}, repeats=1, link=FAST).outputs
     assert list(got) == list(runner.graph.outputs)
     for name, array in got.items():

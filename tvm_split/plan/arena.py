@@ -13,7 +13,7 @@ A plan made in the layers' order never looks ahead: prefix n's storages are thos
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from tvm_split.graph import DTYPE_BITS, Graph, Layer, Tensor
@@ -67,6 +67,11 @@ def storage(tensor: Tensor, held: Held) -> tuple[str, int]:
     return ("uint8" if bits == 8 else "float16"), tensor.elements * bits // 8
 
 
+def last_uses(layers: Sequence[Layer]) -> dict[str, int]:
+    """Number of the last of the layers that makes or reads each tensor."""
+    return {name: i for i, layer in enumerate(layers) for name in (*layer.outputs, *layer.inputs)}
+
+
 def arena_bytes(
     graph: Graph,
     layers: Iterable[Layer],
@@ -81,7 +86,7 @@ def arena_bytes(
     that is held at fewer bits is quantised into one. O(layers + reads).
     """
     order = tuple(layers)
-    last = {name: i for i, layer in enumerate(order) for name in (*layer.outputs, *layer.inputs)}
+    last = last_uses(order)
     arena, results = Arena(), 0
     used: dict[str, tuple[str, int]] = {}
     copied = {name for name in graph.inputs if name in held or is_turned(graph.tensor[name])}

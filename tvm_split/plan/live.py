@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 from tvm_split.graph import Graph, Layer
-from tvm_split.plan.arena import AS_THEY_ARE, Held, is_turned, storage
+from tvm_split.plan.arena import AS_THEY_ARE, Held, is_turned, last_uses, storage
 
 
 def live_bytes(
@@ -26,7 +26,7 @@ def live_bytes(
 ) -> Iterator[int]:
     """Bytes that the layers so far need, run in this order. Arguments as `arena_bytes`; O(layers + reads)."""
     order = tuple(layers)
-    last = {name: i for i, layer in enumerate(order) for name in (*layer.outputs, *layer.inputs)}
+    last = last_uses(order)
     live: Counter[str] = Counter()
     peak: Counter[str] = Counter()
     results = 0

@@ -122,7 +122,12 @@ def test_arm_is_scheduled_too():
     for case in CASES.values():
         target = tvm.target.Target(ARM)
         func, _, _ = function(case, target)
-        tvm.compile(tvm.IRModule({"main": scheduled(func, target).with_attr("global_symbol", "main")}), target)
+        found = scheduled(func, target)
+        assert found.script().count("T.parallel") >= 1
+        built = tvm.compile(tvm.IRModule({"main": found.with_attr("global_symbol", "main")}), target)
+        words = [line.split() for line in built.mod.inspect_source("asm").splitlines() if line.strip()]
+        products = [line for line in words if line[0] in ("fmla", "fmul", "fmadd")]
+        assert products and all(".4s" in line[1] or ".2s" in line[1] for line in products)  # none of single numbers
 
 
 def test_the_kernel_has_one_parallel_loop_and_products_of_vectors():
