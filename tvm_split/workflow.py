@@ -35,7 +35,7 @@ from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.passes.quantize_cut import Quantizer
-from tvm_split.plan import PLANNERS
+from tvm_split.plan import PLANNERS, WITH_BITS
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.memory import fits
 from tvm_split.plan.problem import Candidate, Problem, Side
@@ -124,6 +124,11 @@ def plan(request: Request, progress: Progress = quiet) -> PlanResult:
 def _plan(request: Request, progress: Progress) -> PlanResult:
     if request.strategy not in PLANNERS:
         raise PlanError(f"there is no planner '{request.strategy}'; the planners are {', '.join(sorted(PLANNERS))}")
+    if tuple(request.edge_bits) != FLOAT and request.strategy not in WITH_BITS:
+        raise PlanError(
+            f"the planner '{request.strategy}' chooses no bits, but edge_bits is {tuple(request.edge_bits)}; plan with "
+            f"{' or '.join(WITH_BITS)} (--strategy), or leave edge_bits (--edge-bits) at 32"
+        )
     link = load_link(request.link)
     edge, cloud = load_target(request.edge), load_target(request.cloud)  # a wrong name is told before any work
     progress(f"reading {model_name(request.model)}")

@@ -7,6 +7,7 @@ from tvm import relax
 
 from tvm_split import workflow
 from tvm_split.edge_half import EdgeHalf
+from tvm_split.errors import PlanError
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.plan.problem import Link
 from tvm_split.runtime.coding import decode_payload, encode_payload
@@ -123,6 +124,11 @@ def test_integer_layers_on_the_edge(mod, data, frame, tmp_path, edge_layers, res
         np.testing.assert_array_equal(array, want[name])
     floats = workflow.plan(request(mod, data, **options)).chosen.candidate
     assert chosen.candidate.edge_memory_bytes < floats.edge_memory_bytes
+
+
+def test_a_planner_that_chooses_no_bits_is_refused(mod, data):
+    with pytest.raises(PlanError, match=r"'min-cut' chooses no bits.*plan with auto-split or exact"):
+        workflow.plan(request(mod, data, edge_bits=(8,), strategy="min-cut"))
 
 
 def test_outputs_are_called_as_in_the_model(tmp_path):

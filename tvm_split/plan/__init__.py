@@ -25,6 +25,10 @@ PLANNERS: dict[str, Callable[[Problem], tuple[Candidate, ...]]] = {
 }
 
 
+#: planners that choose bits of the edge's layers where the problem has a precision; the others take no notice of it
+WITH_BITS = ("auto-split", "exact")
+
+
 class _Callable(ModuleType):
     """`tvm_split.plan` is both: the package of planners (design) and the function for build scripts (README)."""
 
