@@ -95,7 +95,8 @@ def block_problem(count: int, limited: bool, seed: int = 0) -> Problem:
 def with_bits(problem: Problem, seed: int = 0) -> Problem:
     """The problem with a synthetic precision: weights of every layer that has more than some constants."""
     draw, graph = random.Random(seed), problem.graph
-    elements = {layer.name: layer.weight_bytes // 4 for layer in graph.layers if layer.weight_bytes > 400}
+    plain = {layer.name: layer.weight_bytes - layer.winograd_bytes for layer in graph.layers}
+    elements = {name: size // 4 for name, size in plain.items() if size > 400}
     integer = {name: seconds * 0.4 for name, seconds in problem.edge.layer_s.items()}
 
     def table(size: int) -> dict[int, float]:

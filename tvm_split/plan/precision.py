@@ -86,10 +86,11 @@ class Precision:
             if name not in graph.layer:
                 raise PlanError(f"weight_distortion names '{name}', but graph '{graph.name}' has no such layer")
             channels, each = self.weight_matrix[name]
-            if not 0 <= 4 * channels * each <= graph.layer[name].weight_bytes:
+            most = graph.layer[name].weight_bytes - graph.layer[name].winograd_bytes
+            if not 0 <= 4 * channels * each <= most:
                 raise PlanError(
                     f"weight_matrix of layer '{name}' is {channels} x {each} elements, which are more float32 than the "
-                    f"{graph.layer[name].weight_bytes} bytes of constants that it has"
+                    f"{most} bytes of constants that it has"
                 )
         for name in self.tensor_distortion:
             if name not in graph.tensor or not graph.tensor[name].is_float:

@@ -53,6 +53,7 @@ class Programme:
         self._starts: list[int] = [0]
         self._row_low: list[float] = []
         self._row_high: list[float] = []
+        self._matrix: Any = None
 
     def variable(self, low: float = 0.0, high: float = 1.0, whole: bool = False) -> int:
         self.low.append(low)
@@ -72,33 +73,48 @@ class Programme:
         self._row_low.append(low)
         self._row_high.append(high)
 
-    def at_most(self, total: Sum, high: float) -> None:
+    def at_most(self, total: Sum, high: float) -> int:
+        """total <= high; return the row's number, for `tighten`."""
         self.row(total.terms, high=high - total.constant)
+        return len(self._row_high) - 1
+
+    def tighten(self, row: int, by: float) -> None:
+        """Take so much off the row's upper limit; a negative amount gives it back."""
+        self._row_high[row] -= by
 
     def minimise(
-        self, objective: Sum, fixed: Mapping[int, float], time_limit_s: float, relative_gap: float = 0.0
+        self, objective: Sum, fixed: Mapping[int, float], time_limit_s: float, fractions: bool = False
     ) -> Solution:
-        """Solve. `fixed` holds some variables at a value, for this time only."""
+        """Solve. `fixed` holds some variables at a value, for this time only. With `fractions` no variable need be
+        whole: a bound, much sooner."""
         import numpy as np  # both only here: scipy takes half a second to import, and the command line lists planners
         from scipy.optimize import Bounds, LinearConstraint, milp
-        from scipy.sparse import csr_array
 
         cost = np.zeros(len(self.low))
         cost[list(objective.terms)] = list(objective.terms.values())
         scale = float(np.abs(cost).sum()) / 1000.0 or 1.0  # HiGHS stops 1e-6 from the best, in absolute terms
         low, high = np.array(self.low), np.array(self.high)
         low[list(fixed)] = high[list(fixed)] = list(fixed.values())
-        rows = csr_array((self._coefficients, self._columns, self._starts), shape=(len(self._row_low), len(self.low)))
+        whole = np.zeros(len(self.low)) if fractions else np.array(self.whole)
         found = milp(
             cost / scale,
-            integrality=np.array(self.whole),
+            integrality=whole,
             bounds=Bounds(low, high),
-            constraints=LinearConstraint(rows, self._row_low, self._row_high) if self._row_low else None,
-            options={"time_limit": max(time_limit_s, 0.01), "mip_rel_gap": relative_gap},
+            constraints=LinearConstraint(self._rows(), self._row_low, self._row_high) if self._row_low else None,
+            options={"time_limit": max(time_limit_s, 0.01), "mip_rel_gap": 0.0},
         )
         if found.status == INFEASIBLE:
             return Solution(None, INF, True)
-        bound = found.mip_dual_bound if found.mip_dual_bound is not None else found.fun
+        bound = found.fun if fractions and found.status == OPTIMAL else found.mip_dual_bound
         if bound is None or not np.isfinite(bound):
             bound = -INF
         return Solution(found.x, bound * scale + objective.constant, found.status == OPTIMAL)
+
+    def _rows(self) -> Any:
+        """The rows as a sparse matrix, made anew when there are more of either."""
+        from scipy.sparse import csr_array
+
+        shape = (len(self._row_low), len(self.low))
+        if self._matrix is None or self._matrix.shape != shape:
+            self._matrix = csr_array((self._coefficients, self._columns, self._starts), shape=shape)
+        return self._matrix

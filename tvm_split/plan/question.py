@@ -9,7 +9,7 @@ from tvm_split.errors import PlanError
 from tvm_split.plan.arena import arena_bytes
 from tvm_split.plan.choices import Choices, choices, float_choices, worthwhile
 from tvm_split.plan.cut_model import CutModel
-from tvm_split.plan.evaluate import evaluate, results_at_edge
+from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.live import live_bytes
 from tvm_split.plan.mixed import Bits, evaluate_mixed
 from tvm_split.plan.problem import Candidate, Problem
@@ -53,13 +53,10 @@ class Question:
             return False
         return self.max_distortion is None or found.distortion <= self.max_distortion * (1 + ROUNDING)
 
-    def storage_bytes(self, found: Candidate) -> int:
-        """What the tensors that the edge makes take, as TVM plans them."""
-        graph, edge = self.problem.graph, frozenset(found.edge_layers)
-        layers = [layer for layer in graph.layers if layer.name in edge]
-        kept = {*graph.outputs, *(part.tensor for part in found.crossing)}
-        sizes = arena_bytes(graph, layers, kept, results_at_edge(self.problem), found.tensor_bits)
-        return max(sizes, default=0)
+    def beyond_alive(self, found: Candidate, bits: Bits) -> int:
+        """Bytes that the candidate's storages, as TVM plans them, take beyond what is alive."""
+        alive = self.price(frozenset(found.edge_layers), bits, live=True)
+        return found.edge_memory_bytes - alive.edge_memory_bytes
 
     def cost(self, found: Candidate) -> float:
         """What is minimised: seconds, bytes, joules, or distortion."""

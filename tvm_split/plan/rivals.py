@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from tvm_split.errors import PlanError
 from tvm_split.plan.auto_split import plan_auto_split
-from tvm_split.plan.memory import few_cuts
 from tvm_split.plan.min_cut import plan_min_cut
-from tvm_split.plan.mixed import Bits
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import Candidate
 from tvm_split.plan.question import Question
@@ -27,16 +24,12 @@ def relaxed(question: Question) -> Candidate:
     return plan_min_cut(replace(free, edge=edge, cut_bits=narrow, tensor_bits={}))[0]
 
 
-def others(question: Question) -> Iterable[Candidate]:
-    """Answers that need no programme, if they keep the limits: Auto-Split's or min-cut's; of a few float cuts all."""
-    if question.width is not None:
-        cuts = few_cuts(question.problem)
-        found = [question.price(cut, Bits()) for cut in cuts or () if cut]
-        if cuts is not None:
-            return [candidate for candidate in found if question.allows(candidate)]
+def others(question: Question) -> list[Candidate]:
+    """Answers that need no programme, if they keep the limits: Auto-Split's, or min-cut's for floats."""
     planner = plan_auto_split if question.width is None else plan_min_cut
+    problem = question.problem if question.width is None else replace(question.problem, cut_bits=(question.width,))
     try:
-        answers = planner(question.problem)
+        answers = planner(problem)
     except PlanError:
         return []
     return [answer for answer in answers if answer.edge_layers and question.allows(answer)]
