@@ -30,7 +30,9 @@ def _result(**accuracy: object) -> SimpleNamespace:
         ),
         SimpleNamespace(candidate=whole, label="edge-only", measured=Timing(1.1, 0.0, 0.0, 0.0), accuracy=None),
     )
-    request = SimpleNamespace(strategy="auto-split", edge="raspberry-pi-4", cloud=Path("mine/attic.toml"))
+    request = SimpleNamespace(
+        strategy="exact", edge="raspberry-pi-4", cloud=Path("mine/attic.toml"), pareto=None, every_solution=False
+    )
     problem = SimpleNamespace(link=Link("3mbit", 375_000, 375_000, 0.0), memory_bytes=8 << 20)
     graph = SimpleNamespace(name="net")
     return SimpleNamespace(graph=graph, request=request, problem=problem, chosen=scored[0], candidates=scored)

@@ -41,7 +41,9 @@ def to_text(part: object) -> str:
 
 def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span, ...] = ()) -> SimpleNamespace:
     candidates = sorted((chosen, *others), key=lambda scored: scored.candidate.predicted.total_s)
-    request = SimpleNamespace(edge="raspberry-pi-4", cloud="c5.xlarge", min_agreement=0.95, tolerance=Tolerance())
+    request = SimpleNamespace(
+        edge="raspberry-pi-4", cloud="c5.xlarge", min_agreement=0.95, tolerance=Tolerance(), objective="latency"
+    )
     problem = SimpleNamespace(link=Link("4g", 731_250, 1_720_000, 0.04))
     graph = SimpleNamespace(name="net")
     return SimpleNamespace(

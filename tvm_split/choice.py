@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +34,17 @@ class Scored:
     fits: bool = True
 
 
-def shortlist(problem: Problem, planner: Planner) -> list[Candidate]:
+def shortlist(problem: Problem, planner: Planner, sweeper: Planner | None = None) -> list[Candidate]:
     """The splits whose accuracy is worth measuring: of each width, the soonest few and the winners at other rates.
 
-    All are timed at the problem's own link. PlanError when the planner finds nothing.
+    sweeper: is asked at other rates, where the planner takes long; its answers compete here as well. All are timed at
+    the problem's own link. PlanError when the planner finds nothing.
     """
     found = planner(problem)
+    if sweeper is not None:
+        found = (*found, *_answers(sweeper, problem))
     if problem.precision is not None:
-        return _with_bits(problem, planner, found)
+        return _with_bits(problem, sweeper or planner, found)
     chosen: list[Candidate] = []
     for widths in {_widths(candidate) for candidate in found if candidate.kind == "split"}:
         chosen += [candidate for candidate in found if candidate.kind == "split" and _widths(candidate) == widths][
@@ -49,7 +52,7 @@ def shortlist(problem: Problem, planner: Planner) -> list[Candidate]:
         ]
     for bits in problem.cut_bits:
         try:
-            spans = turning_points(replace(problem, cut_bits=(bits,)), planner, SWEEP)
+            spans = turning_points(replace(problem, cut_bits=(bits,)), sweeper or planner, SWEEP)
         except PlanError:  # this width alone fits nothing; another did
             continue
         chosen += [span.candidate for span in spans]
@@ -59,8 +62,19 @@ def shortlist(problem: Problem, planner: Planner) -> list[Candidate]:
 def _with_bits(problem: Problem, planner: Planner, found: Sequence[Candidate]) -> list[Candidate]:
     """The soonest few that have anything on the edge, and the winners at other rates."""
     chosen = [candidate for candidate in found if candidate.edge_layers][:SHORTLIST]
-    chosen += [span.candidate for span in turning_points(problem, planner, SWEEP)]
-    return list(ranked(candidate for candidate in chosen if candidate.weight_bits or candidate.tensor_bits))
+    try:
+        chosen += [span.candidate for span in turning_points(problem, planner, SWEEP)]
+    except PlanError:  # the sweeper has no answer; the planner had
+        pass
+    return list(ranked(c for c in chosen if c.kind == "split" or c.weight_bits or c.tensor_bits))
+
+
+def _answers(planner: Planner, problem: Problem) -> tuple[Candidate, ...]:
+    """The planner's, () when it has none."""
+    try:
+        return planner(problem)
+    except PlanError:
+        return ()
 
 
 def _widths(candidate: Candidate) -> frozenset[int]:
@@ -139,12 +153,13 @@ def in_order(scored: Iterable[Scored]) -> tuple[Scored, ...]:
     return tuple(sorted(scored, key=lambda item: (item.candidate.predicted.total_s, item.label)))
 
 
-def choose(scored: Sequence[Scored], tolerance: Tolerance) -> Scored:
-    """The soonest that is good enough. PlanError when none is."""
+def choose(scored: Sequence[Scored], tolerance: Tolerance, cost: Callable[[Candidate], float] | None = None) -> Scored:
+    """The soonest that is good enough; or the one that costs least. PlanError when none is."""
     allowed = [item for item in scored if tolerance.allows(item)]
     if not allowed:
         raise PlanError(_too_inaccurate([item.accuracy for item in scored if item.accuracy], tolerance))
-    return in_order(allowed)[0]
+    found = in_order(allowed)
+    return found[0] if cost is None else min(found, key=lambda item: cost(item.candidate))
 
 
 def _too_inaccurate(found: Sequence[Accuracy], tolerance: Tolerance) -> str:

@@ -14,6 +14,8 @@ VERSION = 1
 
 def to_json(result: PlanResult) -> dict[str, Any]:
     """The result as plain data: seconds and bytes, candidates in the order of the result, the chosen one among them."""
+    asked = (("front", result.request.pareto), ("solutions", result.request.every_solution))
+    lists = {name: [candidate_json(scored) for scored in getattr(result, name)] for name, wanted in asked if wanted}
     return {
         "version": VERSION,
         "model": result.graph.name,
@@ -23,6 +25,7 @@ def to_json(result: PlanResult) -> dict[str, Any]:
         "memory_bytes": result.problem.memory_bytes,
         "chosen": candidate_json(result.chosen),
         "candidates": [candidate_json(scored) for scored in result.candidates],
+        **lists,
     }
 
 
@@ -45,6 +48,8 @@ def candidate_json(scored: Scored) -> dict[str, Any]:
         "tensor_bits": dict(candidate.tensor_bits),
         "payload_bytes": candidate.payload_bytes,
         "edge_memory_bytes": candidate.edge_memory_bytes,
+        "distortion": candidate.distortion,
+        "gap": candidate.gap,
         "predicted": candidate.predicted.to_json(),
         "measured": None if scored.measured is None else scored.measured.to_json(),
         "accuracy": None if scored.accuracy is None else scored.accuracy.to_json(),

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tvm_split.choice import label_of
 from tvm_split.plan.problem import Candidate, Timing
+from tvm_split.report_fronts import objective_reason
 from tvm_split.units import rate, seconds, size
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ def _stages(timing: Timing) -> tuple[float, ...]:
 
 def reason(result: PlanResult) -> str:
     """Which answer was chosen and why, in one sentence; a second one when sooner splits lost too much accuracy."""
+    if result.request.objective != "latency":
+        return objective_reason(result)
     chosen = result.chosen
     total = seconds(chosen.candidate.predicted.total_s)
     split = chosen.candidate.kind == "split"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tvm_split.choice import Tolerance
 from tvm_split.errors import PlanError
@@ -14,6 +14,10 @@ from tvm_split.plan.problem import Side
 #: widths that an edge half stores weights at, and the one that stands for floats
 STORED = (8, 32)
 FLOAT = (32,)
+
+#: what the chosen answer has least of
+Objective = Literal["latency", "energy", "payload"]
+OBJECTIVES: tuple[Objective, ...] = ("latency", "energy", "payload")
 
 #: options that are dicts, each with an example
 DICTS: dict[str, Any] = {"shapes": {"image": (1, 3, 224, 224)}, "pins": {"stem*": "edge"}, "tensor_bits": {"b3_*": 4}}
@@ -32,6 +36,9 @@ class Request:
     take; None for no limit. pins: glob of layer names -> side. tensor_bits: glob of tensor names -> bits. cut_bits:
     widths to try.
     edge_bits: widths that weights and tensors may have on the edge: 8 (integer kernels) and 32 (float, as they are).
+    strategy: a planner. objective: what the chosen answer has least of; other than latency with the planner exact only,
+    and energy with targets and links that state their power. pareto: ask as well for the front of latency against this.
+    every_solution: keep all answers of the planner, not only those compared.
     costs: "roofline"; "measured": on the boards `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where
     there is no key on this machine, scaled to the target by its roofline; or the costs files of edge and cloud.
     winograd: whether convolutions that are faster so are computed by Winograd's algorithm, with 16/9 of their weights.
@@ -50,7 +57,10 @@ class Request:
     memory_bytes: int | None = None
     pins: Mapping[str, Side] = field(default_factory=dict)
     tensor_bits: Mapping[str, int] = field(default_factory=dict)
-    strategy: str = "auto-split"
+    strategy: str = "exact"
+    objective: Objective = "latency"
+    pareto: Literal["memory", "distortion"] | None = None
+    every_solution: bool = False
     result_at: Side = "edge"
     costs: str | tuple[Path, Path] = "roofline"
     min_agreement: float = 0.95
@@ -79,6 +89,8 @@ class Request:
         _demand(all(_is_whole(b, 1) for b in self.tensor_bits.values()), "tensor_bits", self, "bits, e.g. {'b3_*': 4}")
         _demand(self.memory_bytes is None or _is_whole(self.memory_bytes, 1), "memory_bytes", self, "bytes, or None")
         _demand(self.result_at in ("edge", "cloud"), "result_at", self, "'edge' or 'cloud'")
+        _demand(self.objective in OBJECTIVES, "objective", self, f"one of {', '.join(OBJECTIVES)}")
+        _demand(self.pareto in (None, "memory", "distortion"), "pareto", self, "'memory', 'distortion' or None")
         files = isinstance(self.costs, tuple) and len(self.costs) == 2
         _demand(
             files or self.costs in ("roofline", "measured"), "costs", self, "'roofline', 'measured' or (file, file)"

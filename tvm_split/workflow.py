@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_split import accuracy, calibrate, data, frontend, pipeline
+from tvm_split import accuracy, calibrate, data, frontend, pipeline, strategy
 from tvm_split.accuracy import Accuracy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
@@ -25,17 +25,14 @@ from tvm_split.choice import (
     in_order,
     label_of,
     no_split_warnings,
-    shortlist,
 )
 from tvm_split.edge_half import EdgeHalf, has_bits
-from tvm_split.errors import PlanError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.passes.quantize_cut import Quantizer
-from tvm_split.plan import PLANNERS, WITH_BITS
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.memory import fits
 from tvm_split.plan.problem import Candidate, Problem, Side
@@ -60,7 +57,10 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @dataclass(frozen=True, repr=False)
 class PlanResult:
-    """A plan: the chosen answer among those compared. `print` shows the table that the command line shows."""
+    """A plan: the chosen answer among those compared. `print` shows the table that the command line shows.
+
+    front, solutions: as predicted, if the request asks for them (pareto, every_solution).
+    """
 
     request: Request
     graph: Graph
@@ -72,6 +72,8 @@ class PlanResult:
     module: tvm.IRModule
     ranges: Mapping[str, tuple[float, float]]
     calibrated: Calibrated | None = None
+    front: tuple[Scored, ...] = ()
+    solutions: tuple[Scored, ...] = ()
 
     def quantizers(self, candidate: Candidate) -> tuple[dict[str, Quantizer], dict[str, Quantizer]]:
         """By tensor: of those that the edge holds as integers, and of those that cross at fewer bits than their own."""
@@ -122,15 +124,10 @@ def plan(request: Request, progress: Progress = quiet) -> PlanResult:
 
 
 def _plan(request: Request, progress: Progress) -> PlanResult:
-    if request.strategy not in PLANNERS:
-        raise PlanError(f"there is no planner '{request.strategy}'; the planners are {', '.join(sorted(PLANNERS))}")
-    if tuple(request.edge_bits) != FLOAT and request.strategy not in WITH_BITS:
-        raise PlanError(
-            f"the planner '{request.strategy}' chooses no bits, but edge_bits is {tuple(request.edge_bits)}; plan with "
-            f"{' or '.join(WITH_BITS)} (--strategy), or leave edge_bits (--edge-bits) at 32"
-        )
+    strategy.check(request)
     link = load_link(request.link)
     edge, cloud = load_target(request.edge), load_target(request.cloud)  # a wrong name is told before any work
+    strategy.check_power(request, edge, link)
     progress(f"reading {model_name(request.model)}")
     mod, graph = prepare(request)
     progress("measuring the scratch memory of each layer, as compiled for the edge")
@@ -152,20 +149,22 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         precision=precision,
     )  # fmt: skip
     progress(f"planning {len(graph.layers)} layers with {request.strategy}")
-    splits = shortlist(problem, PLANNERS[request.strategy])
+    planner = strategy.planner_of(request, edge)
+    splits = strategy.splits_of(request, problem, planner)
     if not splits:
         warnings += no_split_warnings(problem)
     candidates = [*splits, *baselines(problem, batches)]
     ranges, found = inside.look(candidates, request.result_at, calibrated)
     scored = [Scored(c, label_of(c), a, fits=fits(problem, c)) for c, a in zip(candidates, found, strict=True)]
-    chosen = choose(scored, request.tolerance)
+    chosen = choose(scored, request.tolerance, strategy.cost_of(request, problem, edge))
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
     spans = envelope(problem, allowed, *SWEEP)
     warnings += _constants(chosen.candidate, ranges) + fixed_widths(problem, candidates)
     if request.data is not None:  # of random inputs `_batches` says worse
         warnings += few_samples(found, request.min_agreement)
     return PlanResult(
-        request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges, calibrated
+        request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges, calibrated,
+        front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, problem, planner),
     )  # fmt: skip
 
 

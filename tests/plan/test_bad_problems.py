@@ -80,7 +80,7 @@ def test_too_little_memory_leaves_cloud_only(name, make_chain):
     assert [candidate.kind for candidate in found] == ["cloud-only"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "auto-split-paper"])  # its memory is another
 def test_too_little_memory_for_the_pins_says_how_much_would_do(name, make_chain):
     """l1: 1000 weight bytes, 100 of input, and 80 that are their own payload."""
     problem = make_chain(memory_bytes=1179, pins={"l1": "edge"})

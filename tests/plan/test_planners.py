@@ -200,7 +200,15 @@ def test_smallest_split_bytes_is_the_smallest(make_problem):
 
 
 def test_registry_names_every_planner_file():
-    assert sorted(PLANNERS) == ["auto-split", "exact", "exhaustive", "min-cut", "neurosurgeon", "qdmp"]
+    assert sorted(PLANNERS) == [
+        "auto-split",
+        "auto-split-paper",
+        "exact",
+        "exhaustive",
+        "min-cut",
+        "neurosurgeon",
+        "qdmp",
+    ]
     assert all(plan.__name__ == f"plan_{name.replace('-', '_')}" for name, plan in PLANNERS.items())
 
 

@@ -168,8 +168,12 @@ REQUEST = (
     click.option("--pin", "pins", type=PIN, multiple=True, metavar="GLOB=edge|cloud",
                  help="Keep layers with such a name on one side, e.g. 'stem*=edge'; `tvm-split layers MODEL` lists the "
                       "names. May be repeated."),
-    click.option("--strategy", default="auto-split", show_default=True, metavar="PLANNER",
+    click.option("--strategy", default="exact", show_default=True, metavar="PLANNER",
                  help="How cuts are searched for: a name of `tvm-split planners`."),
+    click.option("--objective", type=click.Choice(["latency", "energy", "payload"]), default="latency",
+                 show_default=True,
+                 help="What the chosen answer has least of: seconds; joules of the edge, where its target and the link "
+                      "state their power; or bytes sent."),
     click.option("--result-at", type=click.Choice(["edge", "cloud"]), default="edge", show_default=True,
                  help="Where the outputs are wanted."),
     click.option("--costs", type=CostsSource(), default="roofline", show_default=True, metavar=CostsSource.name,
@@ -188,6 +192,13 @@ REQUEST = (
     WINOGRAD,
     DATABASE,
 )  # fmt: skip
+
+PARETO = click.option("--pareto", type=click.Choice(["memory", "distortion"]),
+                      help="Show as well the soonest answer for each smaller limit on this: edge memory, or the "
+                           "distortion of quantised weights and tensors.")  # fmt: skip
+ALL = click.option("--all", "every_solution", is_flag=True,
+                   help="Show as well all that the planner answers, as predicted: with --strategy auto-split or "
+                        "auto-split-paper, Algorithm 1's whole solution list.")  # fmt: skip
 
 OUTPUT = (
     click.option("--top", type=click.IntRange(1), default=8, show_default=True,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvm_split.cli.command import Progress, SplitCommand, log_to_stderr
-from tvm_split.cli.options import OUTPUT, REQUEST, request_of, shared
+from tvm_split.cli.options import ALL, OUTPUT, PARETO, REQUEST, request_of, shared
 
 if TYPE_CHECKING:
     from tvm_split.workflow import PlanResult
@@ -21,7 +21,7 @@ MODEL_HELP = """MODEL is an .onnx, .tflite or .pt2 file, or zoo:NAME (see `tvm-s
 @shared(REQUEST)
 @click.option("--save-costs", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
               help="Write the layer times used as edge.json and cloud.json, to edit and give to --costs.")  # fmt: skip
-@shared(OUTPUT)
+@shared((PARETO, ALL, *OUTPUT))
 def plan(save_costs: Path | None, top: int, as_json: bool, explain: bool, quiet: bool, **given: Any) -> None:
     """Price edge-only, cloud-only and the best splits of MODEL in one table, and say which is soonest and why.
 
@@ -80,8 +80,13 @@ def show(result: PlanResult, top: int, as_json: bool) -> None:
         click.echo(json.dumps(to_json(result), indent=1, allow_nan=False))
         return
     from tvm_split import report
+    from tvm_split.report_fronts import lists
 
-    report.print_plan(result, report.console(), top)
+    out = report.console()
+    report.print_plan(result, out, top)
+    for listed in lists(result):
+        out.print()
+        out.print(listed)
 
 
 def files_of(folder: Path) -> list[str]:

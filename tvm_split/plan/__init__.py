@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from tvm_split.plan.auto_split import plan_auto_split
+from tvm_split.plan.auto_split_paper import plan_auto_split_paper
 from tvm_split.plan.exact import plan_exact
 from tvm_split.plan.exhaustive import plan_exhaustive
 from tvm_split.plan.min_cut import plan_min_cut
@@ -15,8 +16,9 @@ from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.plan.qdmp import plan_qdmp
 
 #: name on the command line -> planner
-PLANNERS: dict[str, Callable[[Problem], tuple[Candidate, ...]]] = {
+PLANNERS: dict[str, Callable[..., tuple[Candidate, ...]]] = {
     "auto-split": plan_auto_split,
+    "auto-split-paper": plan_auto_split_paper,
     "exact": plan_exact,
     "exhaustive": plan_exhaustive,
     "min-cut": plan_min_cut,
@@ -26,7 +28,7 @@ PLANNERS: dict[str, Callable[[Problem], tuple[Candidate, ...]]] = {
 
 
 #: planners that choose bits of the edge's layers where the problem has a precision; the others take no notice of it
-WITH_BITS = ("auto-split", "exact")
+WITH_BITS = ("exact", "auto-split", "auto-split-paper")
 
 
 class _Callable(ModuleType):

@@ -47,6 +47,16 @@ class Arena:
     def give(self, dtype: str, storage_bytes: int) -> None:
         insort(self._free[dtype], storage_bytes)
 
+    def copy(self) -> Arena:
+        other = Arena()
+        other.size_bytes = self.size_bytes
+        other._free = {dtype: list(sizes) for dtype, sizes in self._free.items()}
+        return other
+
+    def key(self) -> tuple[object, ...]:
+        """What two arenas share that go on alike."""
+        return self.size_bytes, *((dtype, *sizes) for dtype, sizes in sorted(self._free.items()) if sizes)
+
 
 def is_turned(tensor: Tensor) -> bool:
     """Whether a half holds the tensor channels last (passes/channels_last.py), so that it is turned where it comes in

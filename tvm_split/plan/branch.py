@@ -28,7 +28,7 @@ from tvm_split.plan.solver import Solved, Solver
 #: programmes after one, at a cut, that look for bits whose storages fit
 ROUNDS = 3
 #: relaxed programmes: so many, on large ones so many that they have VARIABLES together, but no fewer than FEWEST
-PARTS, VARIABLES, FEWEST = 300, 300_000, 4
+PARTS, VARIABLES, FEWEST = 120, 100_000, 4
 #: a layer is on one side when it is so near to it
 WHOLE = 1e-6
 #: share of the cost within which an answer is the best
@@ -98,7 +98,7 @@ class Branch:
         split = [name for name, value in on.items() if WHOLE < value < 1 - WHOLE]
         cut = frozenset(name for name, value in on.items() if value > 0.5)
         if cut and (not split or not self.best):
-            self._try(cut, self.solver.relax(cut, self._rest(cut))[0] if split else bound)
+            self._try(cut, bound)
         if split:
             middle = split[len(split) // 2]
             self._add(bound, edge | {middle}, cloud)
@@ -139,7 +139,9 @@ class Branch:
             solved = Solved(None, Bits(), INF)
         else:
             solved = self.solver.at(cut, beyond)
-        if is_least:
+        if beyond and not is_least:
+            bound = max(bound, self.solver.relax(cut, self._rest(cut))[0])
+        else:
             bound = max(bound, solved.bound)
         cost = INF
         for _ in range(ROUNDS):

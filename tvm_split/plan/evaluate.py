@@ -147,8 +147,10 @@ def evaluate(problem: Problem, edge: Iterable[str], bits: int, storages: Storage
 
 
 def ranked(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates soonest first, each once. Equal times: by edge layers, bytes and bits, fewest first."""
-    once = {_identity(found): found for found in candidates}
+    """The candidates soonest first, each once, as it came first. Equal times: by edge layers, bytes and bits, fewest first."""
+    once: dict[Any, Candidate] = {}
+    for found in candidates:
+        once.setdefault(_identity(found), found)
     return tuple(sorted(once.values(), key=_order))
 
 

@@ -22,9 +22,9 @@ from tvm_split.plan.programme import INF, Programme, Sum
 UNITS = 1e4
 
 
-def add_memory(model: CutModel, storages: float = 1.0) -> Sum:
+def add_memory(model: CutModel) -> tuple[Sum, Sum]:
     """Bytes of the half, as a sum to limit or to minimise: its least value is what the half takes, when its storages
-    are so many times what is alive.
+    take what is alive. And the bytes of these storages, results aside.
 
     The programme counts in units of some bytes, so that its numbers stay far above what HiGHS calls nothing.
     """
@@ -32,9 +32,9 @@ def add_memory(model: CutModel, storages: float = 1.0) -> Sum:
     everything = sum(layer.weight_bytes for layer in graph.layers) + sum(tensor.size_bytes for tensor in graph.tensors)
     unit = max(1.0, everything / UNITS)
     _add_weights(model, bytes_of)
-    _add_storages(model, bytes_of, unit, storages)
+    storages = _add_storages(model, bytes_of, unit)
     _add_payload(model, bytes_of, unit)
-    return bytes_of
+    return bytes_of, storages
 
 
 def _held_as(name: str, bits: int, own: int) -> dict[str, int]:
@@ -94,8 +94,8 @@ class _Pools:
             self.programme.at_most(alive, 0.0)
 
 
-def _add_storages(model: CutModel, total: Sum, unit: float, times: float) -> None:
-    """Peaks of each dtype, and the results."""
+def _add_storages(model: CutModel, total: Sum, unit: float) -> Sum:
+    """Peaks of each dtype, which it returns, and the results."""
     graph, pools, returned = model.problem.graph, _Pools(model.programme, unit), results_at_edge(model.problem)
     for i, layer in enumerate(graph.layers):
         for name in layer.outputs:
@@ -113,8 +113,9 @@ def _add_storages(model: CutModel, total: Sum, unit: float, times: float) -> Non
                 for way in model.sent.get(name, ()):
                     dtype, size_bytes = storage(graph.tensor[name], _as_held(model, way))
                     pools.stay(dtype, way.variable, size_bytes)
-    for peak in pools.peak.values():
-        total.add(peak, unit * times)
+    storages = Sum(dict.fromkeys(pools.peak.values(), unit))
+    total.add_all(storages)
+    return storages
 
 
 def _storages(model: CutModel, name: str) -> Iterator[tuple[str, int, int]]:

@@ -15,6 +15,8 @@ from functools import cached_property
 from typing import Any
 
 from tvm_split.plan.cut_model import CutModel
+from tvm_split.plan.evaluate import results_at_edge
+from tvm_split.plan.least_storages import least_storages
 from tvm_split.plan.memory_model import add_memory
 from tvm_split.plan.mixed import Bits
 from tvm_split.plan.problem import Candidate
@@ -43,36 +45,55 @@ class Solver:
         self.question = question
         self.model = CutModel(question.problem, question.options())
         memory = None
-        if question.memory_bytes is not None or question.objective == "memory":
-            memory = add_memory(self.model)
         self._memory_row: tuple[int, float] | None = None
+        self._floor_row: tuple[int, float] | None = None
+        if question.memory_bytes is not None or question.objective == "memory":
+            memory, storages = add_memory(self.model)
+            if storages.terms and not question.live:
+                less = Sum()
+                less.add_all(storages, -1.0)
+                self._floor_row = self._limit(less, 0.0, max(storages.terms.values()))
         if memory is not None and question.memory_bytes is not None:
-            self._memory_row = self._limit(memory, question.memory_bytes + 0.25)  # bytes are whole: 0.25 is rounding
+            self._memory_row = self._limit(memory, question.memory_bytes + 0.25, question.memory_bytes)  # whole bytes
         if question.max_distortion:
-            self._limit(self.model.distortion, question.max_distortion)
+            self._limit(self.model.distortion, question.max_distortion, question.max_distortion)
         self.total = question.total(self.model, memory)
 
-    def _limit(self, total: Sum, most: float) -> tuple[int, float]:
-        """total <= most, in numbers near a thousand, which HiGHS takes as they are meant: the row, and its scale."""
+    def _limit(self, total: Sum, most: float, unit: float) -> tuple[int, float]:
+        """total <= most, in thousandths of the unit, numbers which HiGHS takes as they are meant: the row, its scale."""
         scaled = Sum()
-        scaled.add_all(total, 1e3 / most)
-        return self.model.programme.at_most(scaled, 1e3), 1e3 / most
+        scaled.add_all(total, 1e3 / unit)
+        return self.model.programme.at_most(scaled, most * 1e3 / unit), 1e3 / unit
 
-    def relax(
-        self, edge: Collection[str], cloud: Collection[str], beyond: int = 0
-    ) -> tuple[float, dict[str, float]]:
+    @cached_property
+    def _least_storages(self) -> list[int]:
+        return least_storages(
+            self.question.problem.graph, self.model.options.held, results_at_edge(self.question.problem)
+        )
+
+    def _floor(self, edge: Collection[str]) -> int:
+        """Bytes that storages take at least with these layers on the edge."""
+        graph = self.question.problem.graph
+        if self._floor_row is None or not edge:
+            return 0
+        here = graph.closure(edge)
+        first = next((i for i, layer in enumerate(graph.layers) if layer.name not in here), len(graph.layers))
+        return self._least_storages[first]
+
+    def relax(self, edge: Collection[str], cloud: Collection[str], beyond: int = 0) -> tuple[float, dict[str, float]]:
         """No cut with these layers on the edge and those in the cloud costs less; and how much of each layer is on the
         edge then. Infinite, and {}, when there is none; minus infinity when time was up."""
         on = self.model.on
         sides = {on[name]: 1.0 for name in edge} | {on[name]: 0.0 for name in cloud}
-        found = self._solve(self.total, sides, beyond, fractions=True)
+        found = self._solve(self.total, sides, beyond, self._floor(edge), fractions=True)
         if found.values is None:
             return found.bound, {}
         return found.bound, {name: float(found.values[variable]) for name, variable in on.items()}
 
     def at(self, cut: Collection[str], beyond: int = 0) -> Solved:
         """The cut's best bits, when storages take so many bytes beyond what is alive."""
-        found = self._solve(self.total, {v: float(name in cut) for name, v in self.model.on.items()}, beyond)
+        sides = {v: float(name in cut) for name, v in self.model.on.items()}
+        found = self._solve(self.total, sides, beyond, self._floor(cut))
         if found.values is None:
             return Solved(None, Bits(), found.bound)
         bits = self.model.bits(found.values)
@@ -85,7 +106,7 @@ class Solver:
         kept = [*model.on.values(), *model.integer.values()]
         kept += [way.variable for ways in model.sent.values() for way in ways]
         fixed = {variable: float(round(solved.values[variable])) for variable in kept}
-        again = self._solve(model.distortion, fixed, beyond)
+        again = self._solve(model.distortion, fixed, beyond, 0)
         if again.values is None:
             return found
         other = question.price(frozenset(found.edge_layers), model.bits(again.values))
@@ -117,11 +138,17 @@ class Solver:
             return False
         return all(problem.precision.integer_s(name) <= s for name, s in problem.edge.layer_s.items())
 
-    def _solve(self, total: Sum, fixed: Mapping[int, float], beyond: int, fractions: bool = False) -> Solution:
+    def _solve(
+        self, total: Sum, fixed: Mapping[int, float], beyond: int, floor: int, fractions: bool = False
+    ) -> Solution:
+        """With so many bytes less of memory, and storages of at least `floor` bytes beside these."""
         programme = self.model.programme
-        row, scale = self._memory_row or (0, 0.0)
-        programme.tighten(row, beyond * scale)
+        floor = max(0, floor - beyond)
+        changed = [(row, by) for row, by in ((self._memory_row, beyond), (self._floor_row, floor)) if row is not None]
+        for (row, scale), by in changed:
+            programme.tighten(row, by * scale)
         try:
             return programme.minimise(total, fixed, self.question.time_limit_s, fractions)
         finally:
-            programme.tighten(row, -beyond * scale)
+            for (row, scale), by in changed:
+                programme.tighten(row, -by * scale)

@@ -1,0 +1,100 @@
+"""What a request asks of its planner, and what is refused."""
+
+from dataclasses import replace
+
+import pytest
+
+from tvm_split import strategy
+from tvm_split.choice import Scored, Tolerance, choose, label_of
+from tvm_split.errors import CostError, PlanError
+from tvm_split.plan import PLANNERS
+from tvm_split.plan.bandwidths import turning_points
+from tvm_split.plan.evaluate import evaluate
+from tvm_split.request import Request
+from tvm_split.targets import load_link, load_target
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": "magic"}, "there is no planner 'magic'; the planners are auto-split"),
+        ({"strategy": "qdmp", "edge_bits": (8,)}, "'qdmp' chooses no bits, but edge_bits is .8,.; plan with exact"),
+        ({"strategy": "auto-split", "objective": "payload"}, "knows no objective but latency; plan for payload"),
+        ({"pareto": "distortion"}, "needs bits to choose on the edge; give edge_bits"),
+    ],
+)
+def test_what_a_planner_cannot_do_is_refused(options, message):
+    with pytest.raises(PlanError, match=message):
+        strategy.check(Request("m.onnx", **options))
+
+
+@pytest.mark.parametrize("options", [{"objective": "speed"}, {"pareto": "latency"}])
+def test_a_wrong_word_names_the_field(options):
+    (name,) = options
+    with pytest.raises(PlanError, match=f"{name} is '.*; expected"):
+        Request("m.onnx", **options)
+
+
+def test_energy_needs_the_power_of_target_and_link():
+    request = Request("m.onnx", objective="energy")
+    edge = load_target("raspberry-pi-4")
+    with pytest.raises(CostError, match="target 'raspberry-pi-4' has no active_w.*add active_w = WATTS"):
+        strategy.check_power(request, edge, load_link("4g"))
+    measured = replace(edge, active_w=5.0)
+    with pytest.raises(CostError, match="link '5g' has no up_w and down_w.*3g, 4g, wifi"):
+        strategy.check_power(request, measured, load_link("5g"))
+    strategy.check_power(request, measured, load_link("4g"))
+    strategy.check_power(Request("m.onnx"), edge, load_link("5g"))
+
+
+def test_each_objective_chooses_its_own_answer(make_chain):
+    """l1 to l3, 1 ms each: soonest is l2's 10 bytes; least energy is to send the frame at once; edge-only sends none."""
+    radio = {"up_w": 0.0001, "down_w": 0.0001}
+    problem = make_chain()
+    problem = problem.with_link(replace(problem.link, up_bytes_per_s=5000.0, **radio))
+    edge = replace(load_target("raspberry-pi-4"), active_w=5.0)
+    chosen = {}
+    for objective in ("latency", "energy", "payload"):
+        request = Request("m.onnx", objective=objective)
+        found = strategy.planner_of(request, edge)(problem)
+        scored = [Scored(candidate, label_of(candidate)) for candidate in found]
+        cost = strategy.cost_of(request, problem, edge)
+        chosen[objective] = choose(scored, Tolerance(), cost).candidate.edge_layers
+        every = [evaluate(problem, cut, 8) for cut in ((), ("l1",), ("l1", "l2"), ("l1", "l2", "l3"))]
+        assert cost(found[0]) == min(map(cost, every))
+    assert chosen == {"latency": ("l1", "l2", "l3"), "energy": (), "payload": ("l1", "l2", "l3")}
+
+
+def test_the_exact_planner_is_asked_at_one_rate_only(make_problem):
+    """Its shortlist holds its answer and the sweeper's, and is never later than the sweeper's own."""
+    asked = []
+
+    def exact(problem):
+        asked.append(problem.link)
+        return PLANNERS["exact"](problem)
+
+    for seed in range(60):
+        problem = make_problem(seed)
+        asked.clear()
+        found = strategy.splits_of(Request("m.onnx"), problem, exact)
+        assert asked == [problem.link]
+        best = next((c for c in PLANNERS["exact"](problem) if c.kind == "split"), None)
+        assert best is None or best in found
+        try:
+            spans = turning_points(problem, PLANNERS["auto-split"], (6_250.0, 125_000_000.0))
+        except PlanError:
+            continue
+        for span in spans:
+            assert span.candidate.kind != "split" or span.candidate.edge_layers in {c.edge_layers for c in found}
+
+
+def test_lists_that_nobody_asked_for_are_empty(make_chain):
+    problem, request = make_chain(), Request("m.onnx")
+    planner = PLANNERS["exact"]
+    assert strategy.front_of(request, problem) == strategy.solutions_of(request, problem, planner) == ()
+    every = strategy.solutions_of(replace(request, every_solution=True), problem, planner)
+    assert [item.candidate for item in every] == list(planner(problem))
+    front = strategy.front_of(replace(request, pareto="memory"), replace(problem, pins={"l1": "edge"}))
+    sizes = [item.candidate.edge_memory_bytes for item in front]
+    times = [item.candidate.predicted.total_s for item in front]
+    assert len(front) >= 1 and sizes == sorted(sizes, reverse=True) and times == sorted(times)
