@@ -38,17 +38,17 @@ def test_a_wrong_word_names_the_field(options):
 def test_energy_needs_the_power_of_target_and_link():
     request = Request("m.onnx", objective="energy")
     edge = load_target("raspberry-pi-4")
-    with pytest.raises(CostError, match="target 'raspberry-pi-4' has no active_w.*add active_w = WATTS"):
+    with pytest.raises(CostError, match=r"target 'raspberry-pi-4' has no active_w.*add active_w = WATTS"):
         strategy.check_power(request, edge, load_link("4g"))
     measured = replace(edge, active_w=5.0)
-    with pytest.raises(CostError, match="link '5g' has no up_w and down_w.*3g, 4g, wifi"):
+    with pytest.raises(CostError, match=r"link '5g' has no up_w and down_w.*3g, 4g, wifi"):
         strategy.check_power(request, measured, load_link("5g"))
     strategy.check_power(request, measured, load_link("4g"))
     strategy.check_power(Request("m.onnx"), edge, load_link("5g"))
 
 
 def test_each_objective_chooses_its_own_answer(make_chain):
-    """l1 to l3, 1 ms each: soonest is l2's 10 bytes; least energy is to send the frame at once; edge-only sends none."""
+    """l1 to l3 take 1 ms and 5 W each; the radio takes next to nothing, so to send the frame needs least energy."""
     radio = {"up_w": 0.0001, "down_w": 0.0001}
     problem = make_chain()
     problem = problem.with_link(replace(problem.link, up_bytes_per_s=5000.0, **radio))

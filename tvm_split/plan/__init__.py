@@ -12,7 +12,7 @@ from tvm_split.plan.exact import plan_exact
 from tvm_split.plan.exhaustive import plan_exhaustive
 from tvm_split.plan.min_cut import plan_min_cut
 from tvm_split.plan.neurosurgeon import plan_neurosurgeon
-from tvm_split.plan.problem import Candidate, Problem
+from tvm_split.plan.problem import Candidate
 from tvm_split.plan.qdmp import plan_qdmp
 
 #: name on the command line -> planner

@@ -5,13 +5,12 @@
              memory fits `memory_bytes`, and distortion is at most `precision.max_distortion`
     best in  latency; or payload, or energy; and of equally good bits at the best cut, the least distorted
 
-**Exact** with live tensors as memory (`live.py`), which is a sum. TVM's storages take more, and are no sum.
-So the answer is priced with them; if it does not fit, the programme is solved again with storages larger than what is
-alive by as much as they were, until an answer fits. The first programme's best is below every answer's, so `gap` says
-how far from the best the answer may be: it is 0 when the first answer fitted. If not, or if time was up, Auto-Split
-(min-cut, without precision) competes, and so do the best cuts so far with bits of their own. A minimum cut with each
-layer on floats or integers, which is faster, and narrow tensors is a bound too. Without precision, where cuts are few,
-every cut is priced: then the gap is 0 again.
+Cuts are searched by branch and bound (`branch.py`), each with its best bits. **Exact** with live tensors as memory
+(`live.py`), which is a sum. TVM's storages take more, and are no sum: answers are priced with them, and the bound knows
+what they take at least (`least_storages.py`). `gap` is what may be lost: 0 when that settled it. If not, or when the
+search stopped because it has taken long enough, Auto-Split (min-cut, without precision) competes. Where nothing speaks
+for more bits (no limit on distortion, integers no slower), the gap takes each tensor to be held at its narrowest.
+Without precision, where cuts are few, every cut is priced.
 
 A problem without precision is planned at each width of cut_bits, as the other planners do.
 """
@@ -43,7 +42,7 @@ def plan_exact(
     and fit; best first, soonest first when it is latency. The first one's `gap` is set.
 
     live: memory counts live tensors, as if storages fitted them without a gap; then the answer is exact.
-    time_limit_s: for each programme, of which there are a few; when it is up, the best answer so far and its gap.
+    time_limit_s: for each programme; when it is up, what the programme found so far. Programmes are counted, not timed.
     PlanError, with what would do, when pins forbid cloud-only and nothing else keeps the limits; and for energy, when a
     power is not known.
     """

@@ -60,7 +60,7 @@ class Solver:
         self.total = question.total(self.model, memory)
 
     def _limit(self, total: Sum, most: float, unit: float) -> tuple[int, float]:
-        """total <= most, in thousandths of the unit, numbers which HiGHS takes as they are meant: the row, its scale."""
+        """total <= most, in thousandths of the unit, which HiGHS takes as they are meant: the row, and its scale."""
         scaled = Sum()
         scaled.add_all(total, 1e3 / unit)
         return self.model.programme.at_most(scaled, most * 1e3 / unit), 1e3 / unit
