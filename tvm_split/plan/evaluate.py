@@ -147,7 +147,7 @@ def evaluate(problem: Problem, edge: Iterable[str], bits: int, storages: Storage
 
 
 def ranked(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates soonest first, each once as it first came. Equal times: by layers, bytes and bits, fewest first."""
+    """The candidates soonest first, each once as it first came. Equal times: by layers, bytes, bits, fewest first."""
     once: dict[Any, Candidate] = {}
     for found in candidates:
         once.setdefault(_identity(found), found)
