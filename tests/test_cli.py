@@ -63,7 +63,7 @@ def result_of(request: workflow.Request) -> Any:
         request=request, graph=SimpleNamespace(name="net"), chosen=scored, candidates=(scored,), spans=(),
         problem=SimpleNamespace(
             link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs, memory_bytes=request.memory_bytes
-        ), warnings=("No --data was given.",),
+        ), warnings=("No --data was given.",), front=(), solutions=(),
     )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
         "--result-at", "cloud",
         "--strategy", "min-cut", "--min-agreement", "0.9", "--preprocess", "imagenet", "--data", "d.npz",
         "--costs", f"{tmp_path}/edge.json,{tmp_path}/cloud.json", "--samples", "3", "--max-error", "0.3",
-        "--edge-bits", "8,32", "--no-winograd",
+        "--edge-bits", "8,32", "--no-winograd", "--objective", "payload", "--pareto", "memory", "--all",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     (request,) = asked
@@ -102,6 +102,7 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
         {"h*": 3}, {"stem*": "edge"}, {"a:0": (1, 3, 32, 32)},
     )  # fmt: skip
     assert (request.result_at, request.strategy, request.min_agreement) == ("cloud", "min-cut", 0.9)
+    assert (request.objective, request.pareto, request.every_solution) == ("payload", "memory", True)
     assert request.tolerance == Tolerance(0.9, 0.3)
     assert request.costs == (tmp_path / "edge.json", tmp_path / "cloud.json")
     assert (request.preprocess, request.data) == ("imagenet", Path("d.npz"))

@@ -80,9 +80,12 @@ def search(question: Question) -> Found:
     if found.bound == INF or not _gap(cost, found.bound):
         return found
     bound = found.bound
-    if question.objective == "latency" and bound < 0:
-        bound = max(bound, relaxed(question).predicted.total_s * (1 - ROUNDING))
     more = [*found.candidates, *(others(question) if not question.live else ())]
+    if question.objective == "latency" and bound < 0:  # time was up before anything was known
+        unlimited = relaxed(question)
+        bound = unlimited.predicted.total_s * (1 - ROUNDING)
+        narrow = question.price(frozenset(unlimited.edge_layers), question.narrowest())
+        more += [narrow] if narrow.edge_layers and question.allows(narrow) else []
     return Found(tuple(sorted(more, key=question.cost)), bound)
 
 

@@ -53,6 +53,12 @@ class Question:
             return False
         return self.max_distortion is None or found.distortion <= self.max_distortion * (1 + ROUNDING)
 
+    def narrowest(self) -> Bits:
+        """Fewest bits of all that may be chosen."""
+        found = self.options()
+        parts = (found.weights, found.held, found.crossing)
+        return Bits(*({name: widths[0] for name, widths in part.items() if widths} for part in parts))
+
     def beyond_alive(self, found: Candidate, bits: Bits) -> int:
         """Bytes that the candidate's storages, as TVM plans them, take beyond what is alive."""
         alive = self.price(frozenset(found.edge_layers), bits, live=True)
