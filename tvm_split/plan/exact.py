@@ -160,10 +160,7 @@ def solve(question: Question, storages: float = 1.0, cut: frozenset[str] | None 
     bits = model.bits(solution.values)
     found = question.price(model.cut(solution.values), bits)
     if question.width is None and question.objective != "distortion" and question.allows(found):
-        kept = [*model.on.values(), *model.integer.values()]
-        kept += [way.variable for ways in model.sent.values() for way in ways]
-        fixed = {variable: float(round(solution.values[variable])) for variable in kept}
-        again = model.programme.minimise(model.distortion, fixed, question.time_limit_s)
+        again = model.programme.minimise(model.distortion, model.as_soon(solution.values), question.time_limit_s)
         if again.values is not None:
             finer = question.price(model.cut(again.values), model.bits(again.values))
             same = question.cost(finer) <= question.cost(found) and question.allows(finer)
