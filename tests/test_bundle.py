@@ -15,6 +15,9 @@ FACTS = {
     "inputs": [{"name": "x", "shape": [1, 3], "dtype": "float32"}],
     "payload": {"bytes": 7, "parts": [], "codec": None}, "model": "net", "versions": {"tvm-split": "0.1.0"},
     "targets": {"edge": "raspberry-pi-4", "cloud": "c5.xlarge"},
+    "edge_memory": dict.fromkeys(
+        ("planned_bytes", "compiled_bytes", "weights_bytes", "storages_bytes", "scratch_bytes", "input_bytes"), 1000
+    ),
     "compiled_for": {"edge": {"arch": "aarch64", "mcpu": "cortex-a72", "features": ["asimd"]},
                      "cloud": {"arch": "x86_64", "mcpu": "skylake-avx512", "features": ["avx512f"]}},
     "outputs": [{"name": "y", "tensor": "y", "shape": [1], "dtype": "float32", "returned_by": "cloud"},

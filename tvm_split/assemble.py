@@ -13,9 +13,11 @@ from tvm_split.bundle import PLAN, Bundle, write_manifest
 from tvm_split.bundle_folder import canonical_json, new_folder, write_json
 from tvm_split.compile_half import baseline, compile_half, device, weights_digest, with_fingerprint
 from tvm_split.edge_half import with_precision
+from tvm_split.footprint import Footprint, footprint
 from tvm_split.graph import Tensor
 from tvm_split.jpeg import QUALITY
 from tvm_split.passes.pack_cut import read_layout
+from tvm_split.plan.evaluate import input_bytes
 from tvm_split.plan.problem import Candidate
 from tvm_split.plan_json import to_json
 from tvm_split.targets import load_target
@@ -80,7 +82,9 @@ def build_halves(
         progress(f"compiling the {side} half for {own[side].name}")
         log.info("the %s half as compiled for %s:", side, own[side].name)
         with taking(progress):
-            compile_half(mod, own[side], folder / f"{side}.so")
+            lowered = compile_half(mod, own[side], folder / f"{side}.so")
+        if side == "edge":
+            memory = _memory(result, candidate, footprint(lowered, own[side].target))
         compiled_for[side] = own[side].facts()
         if twin.facts() != own[side].facts():
             progress(f"compiling the {side} half's twin for {twin.name}")
@@ -89,8 +93,19 @@ def build_halves(
             compiled_for[f"{side}_host"] = twin.facts()
     halves = {role: f"{role}.so" for role in compiled_for}
     payload = {"bytes": sum(part["size_bytes"] for part in parts), "parts": parts, "codec": _codec(candidate)}
-    facts = {"fingerprint": fingerprint, "payload": payload, "halves": halves, "compiled_for": compiled_for}
+    facts = {"fingerprint": fingerprint, "payload": payload, "halves": halves, "compiled_for": compiled_for,
+             "edge_memory": memory}  # fmt: skip
     return facts, list(halves.values())
+
+
+def _memory(result: PlanResult, candidate: Candidate, made: Footprint) -> dict[str, int]:
+    """What the plan counted for the edge, and what the compiled half takes, with the inputs that its caller holds."""
+    inputs = input_bytes(result.graph)
+    return {
+        "planned_bytes": candidate.edge_memory_bytes, "compiled_bytes": made.total_bytes + inputs,
+        "weights_bytes": made.weights_bytes, "storages_bytes": made.storages_bytes,
+        "scratch_bytes": made.scratch_bytes, "input_bytes": inputs,
+    }  # fmt: skip
 
 
 def _codec(candidate: Candidate) -> dict[str, Any] | None:

@@ -97,8 +97,8 @@ def baseline() -> Processor:
     return Processor(f"this machine ({mcpu})", arch, Target({"kind": "llvm", "mcpu": mcpu}))
 
 
-def compile_half(mod: tvm.IRModule, processor: TargetSpec | Processor, path: Path) -> None:
-    """Compile a module of layers for the target and link it to `path`.
+def compile_half(mod: tvm.IRModule, processor: TargetSpec | Processor, path: Path) -> tvm.IRModule:
+    """Compile a module of layers for the target and link it to `path`; return what its code was made of.
 
     BuildError when the target is simulated, or no linker for its architecture is there. Peak memory is about four
     times the weights.
@@ -106,8 +106,16 @@ def compile_half(mod: tvm.IRModule, processor: TargetSpec | Processor, path: Pat
     if isinstance(processor, TargetSpec):
         processor = device(processor)
     linker, target = find_linker(processor.arch), processor.target
+    lowered: list[tvm.IRModule] = []
+
+    @tvm.transform.module_pass(opt_level=0, name="tvm_split.cpu")
+    def kept(mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        lowered.append(lower.pipeline(target)(mod))
+        return lowered[0]
+
     try:
-        executable = tvm.compile(mod, target, relax_pipeline=lower.pipeline(target))
+        executable = tvm.compile(mod, target, relax_pipeline=kept)
     except tvm.error.InternalError as error:
         raise BuildError(f"TVM cannot compile this half for '{processor.name}': {last_line(error)}") from error
     executable.export_library(str(path), fcompile=linker)
+    return lowered[0]

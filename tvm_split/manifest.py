@@ -22,6 +22,8 @@ FIELDS: dict[Any, Any] = {
     },
     "targets": {"edge": str, "cloud": str},
     "halves": {EACH: str},
+    "edge_memory": {name: int for name in ("planned_bytes", "compiled_bytes", "weights_bytes", "storages_bytes",
+                                           "scratch_bytes", "input_bytes")},
     "compiled_for": {EACH: {"arch": str, "mcpu": str, "features": [str]}},
     "link": {"name": str, "up_bytes_per_s": NUMBER, "down_bytes_per_s": NUMBER, "rtt_s": NUMBER,
              "up_w": NUMBER_OR_NONE, "down_w": NUMBER_OR_NONE},

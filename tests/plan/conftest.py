@@ -9,7 +9,7 @@ from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.cuts import forced_sides
-from tvm_split.plan.precision import Precision
+from tvm_split.plan.precision import IntegerLayer, Precision
 from tvm_split.plan.problem import Link, Problem
 
 
@@ -130,6 +130,7 @@ def _mixed(seed: int, layers: int = 4) -> Problem:
         weight_distortion={name: _table(draw, widths) for name in matrix},
         tensor_distortion={name: _table(draw, (*widths, *cut_bits)) for name in quantised if draw.random() < 0.9},
         integer=draw.choice((None, Costs("edge", "test", {name: draw.randint(0, 600) * 1e-6 for name in names}))),
+        integer_layers=_integer_layers(seed, matrix),
         fixed={name: draw.choice(widths) for name in matrix if draw.random() < 0.1},
     )
     return Problem(
@@ -142,6 +143,15 @@ def _mixed(seed: int, layers: int = 4) -> Problem:
         result_at=draw.choice(("edge", "edge", "cloud")),
         precision=precision,
     )
+
+
+def _integer_layers(seed: int, matrix: dict[str, tuple[int, int]]) -> dict[str, IntegerLayer]:
+    draw = random.Random(-1 - seed)
+    return {
+        name: IntegerLayer(rows * columns + draw.randint(0, 300), draw.randint(0, 100), draw.randint(0, 800))
+        for name, (rows, columns) in matrix.items()
+        if draw.random() < 0.5
+    }
 
 
 def _feature(draw: random.Random, name: str, dtype: str) -> Tensor:

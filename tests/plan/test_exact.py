@@ -139,7 +139,7 @@ def test_the_front_is_that_of_all_choices(make_mixed):
             points = [(candidate.predicted.total_s, value(candidate)) for candidate in every]
             expected = []
             for total_s, size in sorted((round(total_s, 12), size) for total_s, size in points):
-                if not expected or size < expected[-1][1] * (1 - 1e-6):
+                if not expected or size < expected[-1][1] * (1 - 2e-5):  # nearer ones fall between two limits
                     expected.append((total_s, size))
             front = pareto_front(problem, against, points=10**6, live=True)
             found = [(round(candidate.predicted.total_s, 12), value(candidate)) for candidate in front]

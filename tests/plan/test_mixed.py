@@ -16,7 +16,7 @@ from tvm_split.plan.choices import choices, worthwhile
 from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.live import live_bytes
 from tvm_split.plan.mixed import Bits, evaluate_mixed
-from tvm_split.plan.precision import Precision
+from tvm_split.plan.precision import IntegerLayer, Precision
 from tvm_split.plan.problem import Link, Problem
 
 TABLE = {4: 0.5, 8: 0.25, 16: 0.125}
@@ -43,10 +43,30 @@ def problem():
     return Problem(graph, costs, costs, Link("link", 100.0, 100.0), cut_bits=(4, 8, 32), precision=precision)
 
 
-@pytest.mark.parametrize(("bits", "size"), [(4, 12 + 30 + 24), (8, 12 + 60 + 24), (16, 12 + 120), (32, 12 + 240)])
+@pytest.mark.parametrize(("bits", "size"), [(4, 12 + 30 + 12), (8, 12 + 60 + 12), (16, 12 + 120), (32, 12 + 240)])
 def test_bytes_of_weights(problem, bits, size):
-    """The bias stays; below 16 bits each of the 3 channels has a scale and an offset."""
+    """The bias stays, as offsets below 16 bits, where each of the 3 channels has a scale too."""
     assert problem.precision.weight_bytes(problem.graph.layer["a"], bits) == size
+
+
+@pytest.mark.parametrize(("bits", "size"), [(4, 40 + 30), (8, 40 + 96), (16, 12 + 120), (32, 12 + 240)])
+def test_bytes_of_weights_as_compiled(problem, bits, size):
+    """At 8 bits the codes take what the kernel's layout does; below, they are packed."""
+    known = replace(problem.precision, integer_layers={"a": IntegerLayer(96, 40, 7)})
+    assert known.weight_bytes(problem.graph.layer["a"], bits) == size
+
+
+def test_the_scratch_of_what_a_layer_is_computed_on(problem):
+    """x comes in as floats; with it at 8 bits the layer is on integers, whose scratch is another."""
+    layers = (replace(problem.graph.layers[0], scratch_bytes=500), *problem.graph.layers[1:])
+    precision = replace(problem.precision, integer_layers={"a": IntegerLayer(60, 24, 90)})
+    problem = replace(problem, graph=replace(problem.graph, layers=layers), precision=precision)
+
+    def memory(**bits):
+        return evaluate_mixed(problem, "a", Bits(weights={"a": 8}, **bits)).edge_memory_bytes
+
+    quantised_x = 10
+    assert memory(tensors={"x": 8}) - memory() == quantised_x + 90 - 500
 
 
 def test_integers_need_narrow_weights_and_narrow_reads(problem):
@@ -92,7 +112,7 @@ def test_memory_by_hand(problem):
     assert size(tensors=held) == weights + x + (10 + 10) + 2 * (10 + 10)
     assert size(tensors=held, crossing={"a": 4, "b": 4}) == weights + x + (10 + 10) + (10 + 10) + 2 * (5 + 5)
     assert size(tensors=held | {"x": 8}) == weights + x + (10 + 10) + 2 * (10 + 10), "b after the frame's copy"
-    assert size(weights={"a": 4}, tensors=held) == (12 + 30 + 24) + x + (10 + 10) + 2 * (10 + 10)
+    assert size(weights={"a": 4}, tensors=held) == (12 + 30 + 12) + x + (10 + 10) + 2 * (10 + 10)
 
 
 @given(seed=st.integers(0, 10**6), wanted=st.sets(st.integers(0, 8)))
@@ -152,7 +172,7 @@ def test_choices_are_what_precision_user_and_dtype_leave(problem):
 def test_json_round_trip(problem, make_mixed):
     for precision in (problem.precision, *(make_mixed(seed).precision for seed in range(20))):
         assert Precision.from_json(json.loads(json.dumps(precision.to_json()))) == precision
-    with pytest.raises(PlanError, match="this precision has version 9; this tvm-split reads version 1"):
+    with pytest.raises(PlanError, match="this precision has version 9; this tvm-split reads version 2"):
         Precision.from_json({"version": 9})
 
 

@@ -86,6 +86,9 @@ def write_bundle(folder: Path, halves: dict[str, Path], **changes) -> Bundle:
         "fingerprint": FINGERPRINT, "kind": "split", "result_at": "edge", "database": None,
         "inputs": [{"name": "x", "shape": [N], "dtype": "float32"}], "outputs": [SCORES, DOUBLED, BEST],
         "payload": {"bytes": N, "parts": [PART], "codec": None}, "halves": {role: f"{role}.so" for role in halves},
+        "edge_memory": dict.fromkeys(
+            ("planned_bytes", "compiled_bytes", "weights_bytes", "storages_bytes", "scratch_bytes", "input_bytes"), 1000
+        ),
         "compiled_for": {role: GENERIC for role in halves}, "targets": {"edge": "raspberry-pi-4", "cloud": "c5.xlarge"},
         "model": "tiny", "versions": {},
     } | changes  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,8 @@ def compile_command(out: Path, force: bool, top: int, as_json: bool, explain: bo
         click.echo(f"\nwrote {made.bundle.path}:")
         for line in files_of(made.bundle.path):
             click.echo(f"  {line}")
+        for line in memory_lines(made.bundle.manifest["edge_memory"], made.plan.problem.memory_bytes):
+            click.echo(line)
         click.echo(f"try it here: tvm-split run {made.bundle.path} --input FILE")
 
 
@@ -87,6 +90,18 @@ def show(result: PlanResult, top: int, as_json: bool) -> None:
     for listed in lists(result):
         out.print()
         out.print(listed)
+
+
+def memory_lines(memory: Mapping[str, int], limit_bytes: int | None) -> list[str]:
+    """The edge half's memory as compiled, beside the plan's."""
+    from tvm_split.units import size
+
+    made = memory["compiled_bytes"]
+    parts = ", ".join(f"{what} {size(memory[f'{what}_bytes'])}" for what in ("weights", "storages", "scratch", "input"))
+    lines = [f"edge memory as compiled: {size(made)} ({parts}); planned {size(memory['planned_bytes'])}"]
+    if limit_bytes is not None and made > limit_bytes:
+        lines.append(f"warning: that is more than the {size(limit_bytes)} of --memory; give less, and plan again")
+    return lines
 
 
 def files_of(folder: Path) -> list[str]:

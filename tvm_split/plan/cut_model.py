@@ -171,6 +171,7 @@ class CutModel:
         if precision is None or precision.integer is None or not may_be_integer(problem, layer):
             return
         gain_s = problem.edge.of(name) - precision.integer_s(name)
+        less = layer.scratch_bytes - precision.scratch_bytes(layer, on_integers=True)
         needs = [
             [variable for bits, variable in self.held[tensor].items()
              if bits <= INTEGER_BITS and self.is_quantised(tensor, bits)]
@@ -178,13 +179,13 @@ class CutModel:
         ]  # fmt: skip
         if name in self.weights:
             needs.append([variable for bits, variable in self.weights[name].items() if bits <= INTEGER_BITS])
-        if not gain_s or not all(needs):
+        if not (gain_s or less) or not all(needs):
             return
         here = self.integer[name] = programme.variable()
         self.edge_s.add(here, -gain_s)
-        for narrow in [*needs, [self.on[name]]] if gain_s > 0 else []:
+        for narrow in [*needs, [self.on[name]]] if gain_s > 0 or less > 0 else []:
             programme.row([(here, 1.0), *((variable, -1.0) for variable in narrow)], high=0.0)
-        if gain_s < 0:
+        if gain_s < 0 or less < 0:
             every = [(variable, 1.0) for narrow in [*needs, [self.on[name]]] for variable in narrow]
             programme.row([*every, (here, -1.0)], high=float(len(needs)))
 
@@ -203,6 +204,18 @@ class CutModel:
             self.downlink_s.add(anything, link.rtt_s / 2)
             for _, on in makers:
                 self.programme.row({anything: 1.0, on: 1.0}, low=1.0)
+
+    def as_soon(self, values: Any) -> dict[int, float]:
+        """Variables to fix so that another choice of bits takes the same seconds and sends the same bytes."""
+        problem, precision = self.problem, self.problem.precision
+        fixed = {on: float(round(values[on])) for on in self.on.values()}
+        for name, variable in self.integer.items():
+            if precision is not None and problem.edge.of(name) != precision.integer_s(name):
+                fixed[variable] = float(round(values[variable]))
+        for ways in self.sent.values():
+            widths = {way.part.bits for way in ways if values[way.variable] > 0.5}
+            fixed |= {way.variable: 0.0 for way in ways if way.part.bits not in widths}
+        return fixed
 
     def cut(self, values: Any) -> frozenset[str]:
         return frozenset(name for name, variable in self.on.items() if values[variable] > 0.5)

@@ -65,13 +65,18 @@ def working_bytes(
     payload: Iterable[Crossing],
     held: Held = AS_THEY_ARE,
     planned: Storages = arena_bytes,
+    scratch: int | None = None,
 ) -> int:
-    """Edge memory of a cut beside its weights, with some tensors held at fewer bits than their own."""
+    """Edge memory of a cut beside its weights, with some tensors held at fewer bits than their own.
+
+    scratch: of the layer that takes most, if not on floats.
+    """
     graph, sent = problem.graph, {part.tensor: part for part in payload}
     order = [layer for layer in graph.layers if layer.name in edge]
     kept = sent.keys() | graph.outputs
     storages = list(planned(graph, order, kept, results_at_edge(problem), held))
-    scratch = max((layer.scratch_bytes for layer in order), default=0)
+    if scratch is None:
+        scratch = max((layer.scratch_bytes for layer in order), default=0)
     return input_bytes(graph) + (storages or [0])[-1] + payload_memory_bytes(graph, sent, scratch, held)
 
 

@@ -153,12 +153,7 @@ def _add_payload(model: CutModel, total: Sum, unit: float) -> None:
     total.add_all(model.payload)
     scratch = programme.variable(high=INF)
     total.add(scratch, unit)
-    most: dict[str, int] = {}
-    for layer in graph.layers:
-        before = max((most[name] for name in graph.predecessors(layer.name)), default=0)
-        most[layer.name] = max(before, layer.scratch_bytes)
-        if layer.scratch_bytes > before:  # else a layer that it needs takes as much
-            programme.row({model.on[layer.name]: layer.scratch_bytes / unit, scratch: -1.0}, high=0.0)
+    _add_scratch(model, scratch, unit)
     several = len(model.sent) > 1
     alone = programme.variable(whole=True) if several else model.always
     view = programme.variable(high=INF)
@@ -172,6 +167,23 @@ def _add_payload(model: CutModel, total: Sum, unit: float) -> None:
     seen = [way for way in ways if not pack_bytes(graph, {way.part.tensor: way.part}, held=_as_held(model, way))[0]]
     programme.row([(view, 1.0), *((way.variable, -way.part.size_bytes / unit) for way in seen)], high=0.0)
     programme.row({view: 1.0, alone: -max(sizes.values(), default=0.0)}, high=0.0)
+
+
+def _add_scratch(model: CutModel, scratch: int, unit: float) -> None:
+    """`scratch` is at least that of each layer, on floats or integers."""
+    graph, precision = model.problem.graph, model.problem.precision
+    most: dict[str, int] = {}
+    for layer in graph.layers:
+        floats, here = layer.scratch_bytes, model.integer.get(layer.name)
+        integers = floats if here is None or precision is None else precision.scratch_bytes(layer, on_integers=True)
+        before = max((most[name] for name in graph.predecessors(layer.name)), default=0)
+        most[layer.name] = max(before, min(floats, integers))
+        if max(floats, integers) <= before:  # a layer that it needs takes as much
+            continue
+        row = {model.on[layer.name]: floats / unit, scratch: -1.0}
+        if here is not None:
+            row[here] = (integers - floats) / unit
+        model.programme.row(row, high=0.0)
 
 
 def _as_held(model: CutModel, way: Sending) -> dict[str, int]:

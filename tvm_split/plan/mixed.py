@@ -7,13 +7,15 @@
     as they are   integer tensors, network outputs, and tensors and layers whose distortion is not known
     distortion    of each edge layer's weights, and of each tensor once, at the narrowest width that a reader gets
 
-Inputs, copies, payload and scratch are those of `evaluate.py`, which counts them.
+    scratch       of the layer that takes most, on integers or floats
+
+Inputs, copies and payload are those of `evaluate.py`, which counts them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -80,8 +82,10 @@ class CutPrice:
         width = {layer.name: bits.weights.get(layer.name, AS_IT_IS) for layer in layers}
         narrowed = {n: b for n, b in width.items() if b < AS_IT_IS and n in precision.weight_distortion}
         weights = sum(precision.weight_bytes(layer, width[layer.name]) for layer in layers)
+        on_integers = self._on_integers(narrowed, held)
+        scratch = max((precision.scratch_bytes(layer, layer.name in on_integers) for layer in layers), default=0)
         timing = Timing(
-            edge_s=math.fsum(self._edge_seconds(narrowed, held)),
+            edge_s=math.fsum(self._edge_seconds(on_integers)),
             uplink_s=problem.link.up_s(sum(part.size_bytes for part in payload)) if payload else 0.0,
             cloud_s=self.cloud_s,
             downlink_s=self.downlink_s,
@@ -90,23 +94,29 @@ class CutPrice:
             kind=kind_of(problem, self.chosen),
             edge_layers=tuple(layer.name for layer in layers),
             crossing=payload,
-            edge_memory_bytes=weights + working_bytes(problem, self.chosen, payload, held, storages),
+            edge_memory_bytes=weights + working_bytes(problem, self.chosen, payload, held, storages, scratch),
             predicted=timing,
             weight_bits=narrowed,
             tensor_bits=held,
             distortion=math.fsum(_distortions(problem, narrowed, held, payload)),
         )
 
-    def _edge_seconds(self, weight_bits: Mapping[str, int], held: Held) -> Iterator[float]:
-        """Seconds of each edge layer, on integers where these weights and held tensors allow it."""
-        precision, edge = self.precision, self.problem.edge
+    def _on_integers(self, weight_bits: Mapping[str, int], held: Held) -> frozenset[str]:
+        """The edge layers that these weights and held tensors let compute on integers, where the edge can."""
+        precision = self.precision
+        found = []
         for layer, needs in zip(self.layers, self.needs, strict=True):
-            name = layer.name
-            has_weights = name in precision.weight_distortion
-            narrow = not has_weights or weight_bits.get(name, AS_IT_IS) <= INTEGER_BITS
+            has_weights = layer.name in precision.weight_distortion
+            narrow = not has_weights or weight_bits.get(layer.name, AS_IT_IS) <= INTEGER_BITS
             narrow = narrow and all(held.get(read, AS_IT_IS) <= INTEGER_BITS for read in needs)
-            on_integers = precision.integer is not None and narrow and (has_weights or bool(needs))
-            yield precision.integer_s(name) if on_integers else edge.of(name)
+            if precision.integer is not None and narrow and (has_weights or bool(needs)):
+                found.append(layer.name)
+        return frozenset(found)
+
+    def _edge_seconds(self, on_integers: Collection[str]) -> Iterator[float]:
+        for layer in self.layers:
+            known = self.precision.integer_s if layer.name in on_integers else self.problem.edge.of
+            yield known(layer.name)
 
 
 def crossing_at(problem: Problem, tensor: Tensor, wanted: int, held: Held) -> Crossing:

@@ -1,7 +1,8 @@
 """What a planner knows of bits: which widths there are, what each costs in accuracy, and what integers are worth.
 
-weights       of a layer, at b bits: 8 bits and less packed densely, with a float32 scale and an int32 offset for
-              each output channel; 16 a float16 an element; 32 as they are. What is not the matrix (bias) stays
+weights       of a layer, at b bits: 8 bits and less packed densely, beside what the layer's kernel stores for its
+              channels (as compiled: `integer_layers`; else a float32 scale, and the offset in the bias' place);
+              16 a float16 an element; 32 as they are. What is not the matrix (bias) stays
 held tensor   at 8 bits and less one byte an element, at 16 two, else as it is: activations are computed at 8 or 16
 distortion    D_w(b) and D_a(b) of the paper (KDD 2021, 5b), or any other measure of error that adds up over layers
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,14 +19,23 @@ from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph, Layer
 
-VERSION = 1
+VERSION = 2
 
 #: bits that a layer's weights or a held tensor may have; 32 is no quantisation, whatever the dtype
 EDGE_WIDTHS = (2, 3, 4, 6, 8, 16, 32)
 #: the widest that integer kernels compute with
 INTEGER_BITS = 8
-#: bytes beside the packed weights of one output channel: a float32 scale and an int32 offset
-CHANNEL_BYTES = 8
+#: bytes beside the packed weights of one output channel, where no kernel is known: a float32 scale
+CHANNEL_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerLayer:
+    """What a layer on 8-bit integers takes, as compiled: its weights' codes, its other constants, its scratch."""
+
+    codes_bytes: int
+    other_bytes: int
+    scratch_bytes: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class Precision:
         quantised on arrival.
     integer: edge seconds of each layer computed on integers, which it is when its quantisable weights have at most 8
         bits and every float tensor that it reads is held at most at 8; None when the edge computes floats only.
+    integer_layers: what layers take on integers, as compiled for the edge; without those that are not known.
     fixed: name -> bits. A layer's name fixes its weights, a tensor's the width that it is held at; a layer and its only
         tensor share a name, and both are fixed.
     max_distortion: limit of the sum over edge layers and crossing tensors, in the unit of the distortions.
@@ -52,6 +63,7 @@ class Precision:
     weight_distortion: Mapping[str, Mapping[int, float]]
     tensor_distortion: Mapping[str, Mapping[int, float]]
     integer: Costs | None = None
+    integer_layers: Mapping[str, IntegerLayer] = field(default_factory=dict)
     fixed: Mapping[str, int] = field(default_factory=dict)
     max_distortion: float | None = None
 
@@ -114,8 +126,17 @@ class Precision:
             return layer.weight_bytes
         channels, each = self.weight_matrix[layer.name]
         elements = channels * each
-        packed = -(-elements * bits // 8) + (CHANNEL_BYTES * channels if bits <= INTEGER_BITS else 0)
+        packed = -(-elements * bits // 8)
+        known = self.integer_layers.get(layer.name)
+        if known is not None and bits <= INTEGER_BITS:
+            return known.other_bytes + (known.codes_bytes if bits == INTEGER_BITS else packed)
+        packed += CHANNEL_BYTES * channels if bits <= INTEGER_BITS else 0
         return layer.weight_bytes - layer.winograd_bytes - 4 * elements + packed
+
+    def scratch_bytes(self, layer: Layer, on_integers: bool) -> int:
+        """Of the layer's kernel, on floats or on integers."""
+        known = self.integer_layers.get(layer.name) if on_integers else None
+        return layer.scratch_bytes if known is None else known.scratch_bytes
 
     def of_weights(self, layer: str, bits: int) -> float:
         """Distortion of a layer's weights. PlanError when it is not known."""
@@ -144,6 +165,7 @@ class Precision:
             "weight_distortion": _as_json(self.weight_distortion),
             "tensor_distortion": _as_json(self.tensor_distortion),
             "integer": None if self.integer is None else self.integer.to_json(),
+            "integer_layers": {name: astuple(each) for name, each in self.integer_layers.items()},
             "fixed": dict(self.fixed),
             "max_distortion": self.max_distortion,
         }
@@ -161,6 +183,7 @@ class Precision:
             weight_distortion=_of_json(data["weight_distortion"]),
             tensor_distortion=_of_json(data["tensor_distortion"]),
             integer=None if data["integer"] is None else Costs.from_json(data["integer"]),
+            integer_layers={name: IntegerLayer(*sizes) for name, sizes in data["integer_layers"].items()},
             fixed=dict(data["fixed"]),
             max_distortion=data["max_distortion"],
         )

@@ -100,13 +100,10 @@ class Solver:
         return Solved(self.question.price(frozenset(cut), bits), bits, found.bound, found.values)
 
     def finer(self, solved: Solved, beyond: int = 0) -> Candidate:
-        """The least distorted of all bits with the same layers on integers and the same payload."""
+        """The least distorted of all bits that take the same seconds and send the same bytes."""
         model, question, found = self.model, self.question, solved.candidate
         assert found is not None
-        kept = [*model.on.values(), *model.integer.values()]
-        kept += [way.variable for ways in model.sent.values() for way in ways]
-        fixed = {variable: float(round(solved.values[variable])) for variable in kept}
-        again = self._solve(model.distortion, fixed, beyond, 0)
+        again = self._solve(model.distortion, model.as_soon(solved.values), beyond, 0)
         if again.values is None:
             return found
         other = question.price(frozenset(found.edge_layers), model.bits(again.values))
@@ -117,7 +114,8 @@ class Solver:
         """Bytes that the cut's storages take beyond what is alive, and whether no widths take fewer.
 
         Where tensors can be held in few ways, of all of them the fewest. Else with each at its narrowest, which is
-        taken for the fewest where nothing speaks for more bits: without a limit on distortion, integers no slower.
+        taken for the fewest where nothing speaks for more bits: without a limit on distortion, integers no slower and of
+        no more scratch.
         """
         graph, held = self.question.problem.graph, self.model.held
         layers = [graph.layer[name] for name in cut]
@@ -133,10 +131,13 @@ class Solver:
 
     @cached_property
     def _narrow_is_best(self) -> bool:
-        problem = self.question.problem
-        if self.question.max_distortion is not None or problem.precision is None or problem.precision.integer is None:
+        problem, precision = self.question.problem, self.question.problem.precision
+        if self.question.max_distortion is not None or precision is None or precision.integer is None:
             return False
-        return all(problem.precision.integer_s(name) <= s for name, s in problem.edge.layer_s.items())
+        less_scratch = all(
+            precision.scratch_bytes(x, on_integers=True) <= x.scratch_bytes for x in problem.graph.layers
+        )
+        return less_scratch and all(precision.integer_s(name) <= s for name, s in problem.edge.layer_s.items())
 
     def _solve(
         self, total: Sum, fixed: Mapping[int, float], beyond: int, floor: int, fractions: bool = False
