@@ -27,14 +27,14 @@ from tvm_split.passes.quantize_cut import Quantizer, check_names
 log = logging.getLogger("tvm_split.passes")
 
 WEIGHT_BITS, HELD = "tvm_split.weight_bits", "tvm_split.held"
-#: widths at which weights are stored as integers, and tensors held as such
-WIDTHS = range(2, 9)
+#: widths at which weights are stored as integers, and tensors held as such; and that of float16
+WIDTHS, HALF = range(2, 9), 16
 
 
 @tvm.transform.module_pass(opt_level=0, name="AnnotatePrecision")
 @dataclass
 class AnnotatePrecision:
-    """`weight_bits`: layer -> 2 to 8. `held`: tensor -> its quantiser, of 2 to 8 bits.
+    """`weight_bits`: layer -> 2 to 8, or 16 for float16. `held`: tensor -> its quantiser, of 2 to 8 bits.
 
     PlanError: there is no such layer, tensor or width, the layer has no constant float32 weights, or the tensor is not
     float32.
@@ -86,7 +86,7 @@ def _check(
             )
     check_names("held", "tensor", held, list(network.tensor))
     for what, bits in [*weight_bits.items(), *((name, quantizer.bits) for name, quantizer in held.items())]:
-        if bits not in WIDTHS:
+        if bits not in WIDTHS and (what in held or bits != HALF):
             raise PlanError(f"'{what}' cannot have {bits} bits as integers; the widths are 2 to 8")
     for name in held:
         if network.tensor[name].dtype != "float32":

@@ -10,6 +10,7 @@ from tvm import relax
 from tvm_split.passes.bindings import operator, scalar
 from tvm_split.passes.idioms import LONGEST, LONGEST_INTEGER, idiom, integer_idiom
 from tvm_split.passes.layering import free_vars, is_constant
+from tvm_split.passes.stored_weights import stored_weights
 
 MOST_WORDS = 6
 
@@ -45,7 +46,7 @@ def _named(bindings: Sequence[relax.VarBinding]) -> tuple[list[relax.VarBinding]
         read = free_vars(binding.value)
         outside = not inner.intersection(read)
         pads = name == "relax.nn.pad" and any(operator(each.value).startswith("relax.nn.conv") for each in later)
-        if later and (pads or name == "relax.dequantize"):
+        if later and (pads or name == "relax.dequantize" or stored_weights(binding.value) is not None):
             if not outside:
                 inner.add(binding.var)
             continue

@@ -36,6 +36,7 @@ from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
+from tvm_split.passes.kernels.widened import narrowed, widened
 from tvm_split.passes.layering import WINOGRAD
 from tvm_split.passes.pack_int8 import Kernel, conv2d_int8, matmul_int8
 from tvm_split.passes.pack_others import OTHERS, column, product_of_two
@@ -43,6 +44,7 @@ from tvm_split.passes.pack_winograd import winograd
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tasks import conv_tile_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
+from tvm_split.passes.stored_weights import StoredWeights, stored_weights
 
 log = logging.getLogger("tvm_split.passes")
 
@@ -85,9 +87,11 @@ class _Packer(relax.PyExprMutator):
         self.target, self.machine = target, machine_of(target)
         halves = codegen.target_has_features("fullfp16", target)
         self.types = (FLOATS, INTEGERS, HALVES) if halves else (FLOATS, INTEGERS)
+        self.widens = widens_halves(target)
         self.packed: dict[object, relax.Expr] = {}
         self.readers: dict[relax.Var, int] = {}
         self.marked = False  # by choose-winograd
+        self.stored: StoredWeights | None = None  # what the weights of the call are widened from
         self.count = 0
         self.changed = False
 
@@ -97,7 +101,7 @@ class _Packer(relax.PyExprMutator):
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         read = call.args[0] if call.args else None
-        call = super().visit_call_(call)
+        call, self.stored = super().visit_call_(call), None
         rules: dict[str, Callable[[relax.Call], relax.Expr | str]] = {
             "relax.nn.conv2d": partial(self.conv2d, only_reader=self.readers.get(read) == 1),
             "relax.matmul": self.matmul,
@@ -151,14 +155,14 @@ class _Packer(relax.PyExprMutator):
             tile = conv_tile_of(
                 machine, (shape_out[0], shape_out[1]), channels, window, strides[0], dtype, padded=any(padding)
             )
-        literal = self.literal(pack_conv2d(weight, tile.channels))
+        literals = self.literals(pack_conv2d(weight, tile.channels))
 
-        def conv2d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+        def conv2d(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
             if tile.merged:
-                return conv2d_merged(x, w, channels, tile, strides, padding, dilation)
-            return conv2d_packed(x, w, channels, tile, strides, padding, dilation, groups)
+                return conv2d_merged(x, widened(x, *w), channels, tile, strides, padding, dilation)
+            return conv2d_packed(x, widened(x, *w), channels, tile, strides, padding, dilation, groups)
 
-        return self.builder_.call_te(conv2d, data, literal)
+        return self.builder_.call_te(conv2d, data, *literals)
 
     def unpadded(self, data: relax.Expr, padding: list[int]) -> tuple[relax.Expr, list[int], int]:
         """The data of an nn.pad of rows and columns, and the padding with that of the nn.pad added; its value."""
@@ -180,12 +184,12 @@ class _Packer(relax.PyExprMutator):
             window = weight[:, :, 0, :]
             packed, kernel = depthwise_int8(window, self.target, strides, padding, dilation, pad_value)
             return self.builder_.call_te(kernel, data, self.literal(packed))
-        literal = self.literal(np.ascontiguousarray(weight[:, :, 0, :]))
+        literals = self.literals(np.ascontiguousarray(weight[:, :, 0, :]), tiled=False)
 
-        def depthwise(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-            return depthwise_conv2d(x, w, strides, padding, dilation, pad_value)
+        def depthwise(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
+            return depthwise_conv2d(x, widened(x, *w), strides, padding, dilation, pad_value)
 
-        return self.builder_.call_te(depthwise, data, literal)
+        return self.builder_.call_te(depthwise, data, *literals)
 
     def matmul(self, call: relax.Call) -> relax.Expr | str:
         data, weight = call.args[0], self.weight(call.args[1])
@@ -202,12 +206,12 @@ class _Packer(relax.PyExprMutator):
         if weight.dtype == "int8":
             return self.integers(data, matmul_int8(weight, self.target, rows))
         tile = tile_of(self.fitting(weight), rows, channels, terms, str(weight.dtype), copies=True)
-        literal = self.literal(pack_matmul(weight, tile.channels))
+        literals = self.literals(pack_matmul(weight, tile.channels))
 
-        def matmul(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-            return matmul_packed(x, w, channels, tile)
+        def matmul(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
+            return matmul_packed(x, widened(x, *w), channels, tile)
 
-        return self.builder_.call_te(matmul, data, literal)
+        return self.builder_.call_te(matmul, data, *literals)
 
     def integers(self, data: relax.Expr, kernel: Kernel) -> relax.Expr:
         literals = [self.literal(packed) for packed in kernel.constants]
@@ -219,13 +223,35 @@ class _Packer(relax.PyExprMutator):
         return replace(self.machine, registers=self.machine.registers - spare)
 
     def weight(self, expr: relax.Expr) -> np.ndarray | None:
-        """The array of a constant, or of one behind a permute_dims."""
+        """The array of a constant, or of one behind a permute_dims; float32 of one that is stored narrower."""
         bound = self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
         if bound is not None and operator(bound) == "relax.permute_dims":
             array = self.weight(bound.args[0])
-            axes = bound.attrs.axes
-            return None if array is None else array.transpose(None if axes is None else [int(axis) for axis in axes])
+            if array is None:
+                return None
+            axes = [int(axis) for axis in bound.attrs.axes or reversed(range(array.ndim))]
+            self.stored = self.stored and self.stored.transpose(axes)
+            return array.transpose(axes)
+        self.stored = stored_weights(bound)
+        if self.stored is not None:
+            return self.stored.reals()
         return constant(bound) if bound is not None else None
+
+    def literals(self, packed: np.ndarray, tiled: bool | None = True) -> list[relax.Expr]:
+        """What a float kernel takes for its weights (kernels/widened.py): in the form that they are stored in.
+
+        tiled: whether output channels are in tiles, the first and the last axis, or the last axis alone; None where
+        they are in neither, so that scales have no place.
+        """
+        stored = self.stored
+        if stored is None or (stored.scale is not None and (tiled is None or stored.axis != stored.codes.ndim - 1)):
+            return [self.literal(packed)]
+        scale = stored.scale
+        if scale is not None and tiled:
+            filled = np.ones(packed.shape[0] * packed.shape[-1], "float32")
+            filled[: scale.size] = scale
+            scale = filled.reshape(packed.shape[0], -1)
+        return [self.literal(part) for part in narrowed(packed, scale, bits=not self.widens)]
 
     def literal(self, packed: np.ndarray) -> relax.Expr:
         """The constant of packed weights, one for all that are equal."""
@@ -233,6 +259,11 @@ class _Packer(relax.PyExprMutator):
         if key not in self.packed:
             self.packed[key] = relax.const(packed)
         return self.packed[key]
+
+
+def widens_halves(target: tvm.target.Target) -> bool:
+    """Whether the target has an instruction that makes a vector of float32 of float16."""
+    return bool(target.features.is_aarch64) or bool(codegen.target_has_features("f16c", target))
 
 
 def _types(data: relax.Expr, weight: np.ndarray, call: relax.Call) -> tuple[str, str, str]:

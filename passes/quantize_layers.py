@@ -9,7 +9,8 @@ the layer that it is. All readers of a tensor that is held as integers read its 
 only the network's own outputs are what was computed. A tensor of fewer than 8 bits is clipped to its 2^bits levels.
 
 Weights are symmetric, with a scale for each output channel (calibration/weights.py); a bias has the scale of the sums
-that it is added to. Weights of a layer whose data are not held as integers are rounded all the same.
+that it is added to. Weights of a layer whose data are not held as integers are rounded all the same. Weights of 16 bits
+are float16, behind an astype to the float32 that they are computed with, whatever the data are held as.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from tvm import relax
 
 from tvm_split import extract
 from tvm_split.calibration.weights import quantize_weights
-from tvm_split.passes.annotate_precision import HELD, WEIGHT_BITS, held_by
+from tvm_split.errors import PlanError
+from tvm_split.passes.annotate_precision import HALF, HELD, WEIGHT_BITS, held_by
 from tvm_split.passes.bindings import constant, log, operator
 from tvm_split.passes.fold_batch_norm import layer_of
 from tvm_split.passes.fuse_activation import ANCHORS
 from tvm_split.passes.layering import LAYER, layer_calls, main_bindings, replace_main, substitute
 from tvm_split.passes.quantize_cut import QUANTIZED, Quantizer
 from tvm_split.passes.same_codes import only_moves
+from tvm_split.passes.stored_weights import LARGEST_HALF, StoredWeights
 
 #: largest bias, in steps of its sums: half of what int32 holds, so that the products have the other half
 LARGEST_BIAS = 2**30
@@ -137,6 +140,8 @@ class _Rewrite:
         if found is None or found.weight.dtype != np.float32:
             log.info("QuantizeLayers: the weights of '%s' stay: they are no float32 constant", layer)
             return call, None
+        if bits == HALF:
+            return self.halved(call, found.weight, layer), None
         axis = found.kernel_layout.index("O")
         codes, scale = quantize_weights(found.weight, axis, bits)
         if data is not None and bias is not None and bias.size == scale.size:
@@ -148,6 +153,16 @@ class _Rewrite:
         zero = np.zeros(len(scale), "int8")
         integers = relax.op.dequantize(relax.const(codes), relax.const(scale), relax.const(zero), axis)
         return relax.Call(call.op, [call.args[0], self.emit(integers, f"{layer}_weight")], call.attrs), scale
+
+    def halved(self, call: relax.Call, weight: np.ndarray, layer: str) -> relax.Call:
+        """The convolution or product with weights that are float16 and computed with as float32."""
+        stored = StoredWeights.halves(weight)
+        if stored is None:
+            raise PlanError(
+                f"layer '{layer}' is to have {HALF} bits, but its weights reach {np.abs(weight).max():g}, more than "
+                f"the {LARGEST_HALF:g} of float16; leave it at 32 bits"
+            )
+        return relax.Call(call.op, [call.args[0], self.emit(stored.expr(), f"{layer}_weight")], call.attrs)
 
     def biased(self, call: relax.Call, scale: np.ndarray, layer: str) -> relax.Call:
         """The bias in steps of the sums, int32, where it is one number for each channel."""
