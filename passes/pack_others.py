@@ -42,6 +42,7 @@ class Packer(Protocol):
     def literal(self, packed: np.ndarray) -> relax.Expr: ...
     def literals(self, packed: np.ndarray, tiled: bool | None = True) -> list[relax.Expr]: ...
     def product(self, data: relax.Expr, weight: np.ndarray) -> relax.Expr: ...
+    def computed(self, kernel: Callable[..., te.Tensor], data: relax.Expr, *others: relax.Expr) -> relax.Expr: ...
 
 
 def conv1d(packer: Packer, call: relax.Call) -> relax.Expr | str:
@@ -64,7 +65,7 @@ def conv1d(packer: Packer, call: relax.Call) -> relax.Expr | str:
     def conv1d(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
         return conv1d_packed(x, widened(x, *w), channels, tile, stride, (left, right), dilation, groups)
 
-    return packer.builder_.call_te(conv1d, call.args[0], *literals)
+    return packer.computed(conv1d, call.args[0], *literals)
 
 
 def column(packer: Packer, call: relax.Call, weight: np.ndarray) -> relax.Expr | None:
@@ -81,7 +82,7 @@ def column(packer: Packer, call: relax.Call, weight: np.ndarray) -> relax.Expr |
     def conv2d(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
         return conv1d_packed(x, widened(x, *w), channels, tile, stride, (top, bottom), dilation, groups)
 
-    return packer.builder_.call_te(conv2d, call.args[0], *literals)
+    return packer.computed(conv2d, call.args[0], *literals)
 
 
 def transposed(packer: Packer, call: relax.Call) -> relax.Expr | str:
@@ -113,7 +114,7 @@ def transposed(packer: Packer, call: relax.Call) -> relax.Expr | str:
     def conv_transpose(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
         return transposed_packed(x, widened(x, *w), extents, channels, tile, kernel, strides, before, groups)
 
-    return packer.builder_.call_te(conv_transpose, call.args[0], *literals)
+    return packer.computed(conv_transpose, call.args[0], *literals)
 
 
 def _points(packer: Packer, call: relax.Call, weight: np.ndarray, strides: Sequence[int]) -> relax.Expr | None:
@@ -128,7 +129,7 @@ def _points(packer: Packer, call: relax.Call, weight: np.ndarray, strides: Seque
     def conv_transpose(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
         return transposed_points(x, widened(x, *w), strides, channels, tile)
 
-    return packer.builder_.call_te(conv_transpose, call.args[0], *literals)
+    return packer.computed(conv_transpose, call.args[0], *literals)
 
 
 def product_of_two(packer: Packer, call: relax.Call) -> relax.Expr | str:
@@ -145,7 +146,7 @@ def product_of_two(packer: Packer, call: relax.Call) -> relax.Expr | str:
     def matmul(x: te.Tensor, y: te.Tensor) -> te.Tensor:
         return batch_matmul(x, y, tile)
 
-    return packer.builder_.call_te(matmul, a, b)
+    return packer.computed(matmul, a, b)
 
 
 def softmax(packer: Packer, call: relax.Call) -> relax.Expr | str:
@@ -160,7 +161,7 @@ def softmax(packer: Packer, call: relax.Call) -> relax.Expr | str:
     def softmax(x: te.Tensor) -> te.Tensor:
         return row_softmax(x, logarithm)
 
-    return packer.builder_.call_te(softmax, data)
+    return packer.computed(softmax, data)
 
 
 def _turned(
@@ -180,7 +181,7 @@ def _turned(
             return conv2d_packed(x, widened(x, *w), channels, tile, [1, 1], padding, dilation, groups)
         return conv1d_packed(x, widened(x, *w), channels, tile, 1, (padding[0], padding[1]), dilation[0], groups)
 
-    return packer.builder_.call_te(conv_transpose, call.args[0], *literals)
+    return packer.computed(conv_transpose, call.args[0], *literals)
 
 
 def whole_groups(channels: int, groups: int) -> bool:

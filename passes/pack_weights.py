@@ -36,7 +36,7 @@ from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
-from tvm_split.passes.kernels.widened import narrowed, widened
+from tvm_split.passes.kernels.widened import Widened, narrowed, widened
 from tvm_split.passes.layering import WINOGRAD
 from tvm_split.passes.pack_int8 import Kernel, conv2d_int8, matmul_int8
 from tvm_split.passes.pack_others import OTHERS, column, product_of_two
@@ -44,7 +44,7 @@ from tvm_split.passes.pack_winograd import winograd
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tasks import conv_tile_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
-from tvm_split.passes.stored_weights import StoredWeights, stored_weights
+from tvm_split.passes.stored_weights import StoredWeights, is_widening, stored_weights
 
 log = logging.getLogger("tvm_split.passes")
 
@@ -162,7 +162,7 @@ class _Packer(relax.PyExprMutator):
                 return conv2d_merged(x, widened(x, *w), channels, tile, strides, padding, dilation)
             return conv2d_packed(x, widened(x, *w), channels, tile, strides, padding, dilation, groups)
 
-        return self.builder_.call_te(conv2d, data, *literals)
+        return self.computed(conv2d, data, *literals)
 
     def unpadded(self, data: relax.Expr, padding: list[int]) -> tuple[relax.Expr, list[int], int]:
         """The data of an nn.pad of rows and columns, and the padding with that of the nn.pad added; its value."""
@@ -189,7 +189,7 @@ class _Packer(relax.PyExprMutator):
         def depthwise(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
             return depthwise_conv2d(x, widened(x, *w), strides, padding, dilation, pad_value)
 
-        return self.builder_.call_te(depthwise, data, *literals)
+        return self.computed(depthwise, data, *literals)
 
     def matmul(self, call: relax.Call) -> relax.Expr | str:
         data, weight = call.args[0], self.weight(call.args[1])
@@ -211,11 +211,21 @@ class _Packer(relax.PyExprMutator):
         def matmul(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
             return matmul_packed(x, widened(x, *w), channels, tile)
 
-        return self.builder_.call_te(matmul, data, *literals)
+        return self.computed(matmul, data, *literals)
 
     def integers(self, data: relax.Expr, kernel: Kernel) -> relax.Expr:
         literals = [self.literal(packed) for packed in kernel.constants]
         return self.builder_.call_te(kernel.compute, data, *literals, primfunc_name_hint=kernel.name)
+
+    def computed(self, kernel: Callable[..., te.Tensor], data: relax.Expr, *others: relax.Expr) -> relax.Expr:
+        """The call of a float kernel. It reads data that are held as float16 itself, in place of what widens them."""
+        bound = self.lookup_binding(data) if isinstance(data, relax.Var) else None
+        held = bound is not None and is_widening(bound)
+
+        def run(x: te.Tensor, *rest: te.Tensor) -> te.Tensor:
+            return kernel(Widened(x) if held else x, *rest)
+
+        return self.builder_.call_te(run, bound.args[0] if held else data, *others, primfunc_name_hint=kernel.__name__)
 
     def fitting(self, weight: np.ndarray) -> Machine:
         """The machine as tiles of such weights see it."""

@@ -1,9 +1,10 @@
-"""Constant weights that are stored narrower than float32, which they are computed with. No pass by itself.
+"""Weights and tensors that are stored narrower than float32, which they are computed with. No pass by itself.
 
     w = astype(const float16, "float32");   w = dequantize(const int8, scale of each output channel, 0)
 
 quantize-layers and lower-qdq write them, fuse-activation takes them into the layer that they belong to, channels-last
-lays them out, and pack-weights makes kernels of them that widen a vector of weights at a time.
+lays them out, and pack-weights makes kernels of them that widen a vector of weights at a time. A tensor that is held as
+float16 is narrowed by an astype in the layer that makes it, and widened by one in every layer that reads it.
 """
 
 from __future__ import annotations
@@ -62,6 +63,18 @@ class StoredWeights:
             return relax.op.astype(relax.const(self.codes), "float32")
         zero = relax.const(np.zeros(self.scale.size, "int8"))
         return relax.op.dequantize(relax.const(self.codes), relax.const(self.scale), zero, self.axis)
+
+
+def is_widening(value: relax.Expr) -> bool:
+    """Whether the call makes float32 of a tensor that is held as float16."""
+    held = operator(value) == "relax.astype" and isinstance(value.args[0], relax.Var)
+    return held and (str(value.args[0].ty.dtype), str(value.attrs.dtype)) == ("float16", "float32")
+
+
+def is_narrowing(value: relax.Expr) -> bool:
+    """Whether the call makes of a tensor of float32 one that is held as float16."""
+    made = operator(value) == "relax.astype" and isinstance(value.args[0], relax.Var)
+    return made and (str(value.args[0].ty.dtype), str(value.attrs.dtype)) == ("float32", "float16")
 
 
 def stored_weights(value: relax.Expr) -> StoredWeights | None:

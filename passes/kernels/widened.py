@@ -42,7 +42,7 @@ def widened(data: te.Tensor, stored: te.Tensor, scale: te.Tensor | None = None) 
 
 
 def of_bits(value: tirx.Expr) -> tirx.Expr:
-    """The float32 of a finite float16, given by its bits. A subnormal one is a product of a subnormal float32: exact."""
+    """The float32 of a finite float16, given by its bits; exact, that of a subnormal number too."""
     wide = value.astype("uint32")
     sign, rest = wide & tirx.const(0x8000, "uint32"), wide & tirx.const(0x7FFF, "uint32")
     moved = (sign << tirx.const(16, "uint32")) | (rest << tirx.const(13, "uint32"))
