@@ -111,14 +111,20 @@ def _bits(var: relax.Var) -> int:
 
 
 def _with_quantize(index: int, network: Network) -> tuple[int, ...]:
-    """The operator and the quantize, or what makes float16, that alone reads its result; else the operator."""
+    """The operator and the quantize, or the clip and what makes float16, that alone read its result."""
+    reader = _only_reader(index, network)
+    if reader is None:
+        return (index,)
+    if operator(network.bindings[reader].value) == "relax.quantize":
+        return index, reader
+    after = _only_reader(reader, network) if operator(network.bindings[reader].value) == "relax.clip" else None
+    return (index, reader, after) if after is not None and is_narrowing(network.bindings[after].value) else (index,)
+
+
+def _only_reader(index: int, network: Network) -> int | None:
     var = network.bindings[index].var
     readers = network.readers.get(var, [])
-    if len(readers) == 1 and var not in network.escapes:
-        reader = network.bindings[readers[0]].value
-        if operator(reader) == "relax.quantize" or is_narrowing(reader):
-            return index, readers[0]
-    return (index,)
+    return readers[0] if len(readers) == 1 and var not in network.escapes else None
 
 
 @tvm.transform.module_pass(opt_level=0, name="FuseActivation")

@@ -220,12 +220,13 @@ class _Packer(relax.PyExprMutator):
     def computed(self, kernel: Callable[..., te.Tensor], data: relax.Expr, *others: relax.Expr) -> relax.Expr:
         """The call of a float kernel. It reads data that are held as float16 itself, in place of what widens them."""
         bound = self.lookup_binding(data) if isinstance(data, relax.Var) else None
-        held = bound is not None and is_widening(bound)
+        if bound is None or not is_widening(bound):
+            return self.builder_.call_te(kernel, data, *others)
 
-        def run(x: te.Tensor, *rest: te.Tensor) -> te.Tensor:
-            return kernel(Widened(x) if held else x, *rest)
+        def widening(x: te.Tensor, *rest: te.Tensor) -> te.Tensor:
+            return kernel(Widened(x), *rest)
 
-        return self.builder_.call_te(run, bound.args[0] if held else data, *others, primfunc_name_hint=kernel.__name__)
+        return self.builder_.call_te(widening, bound.args[0], *others, primfunc_name_hint=kernel.__name__)
 
     def fitting(self, weight: np.ndarray) -> Machine:
         """The machine as tiles of such weights see it."""

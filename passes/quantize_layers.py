@@ -83,8 +83,7 @@ class _Rewrite:
         for name, value in made:
             self.computed[name] = value
             if name in halves:
-                is_half = str(value.ty.dtype) == "float16"
-                self.halves[name] = value if is_half else self.emit(relax.op.astype(value, "float16"), f"{name}_half")
+                self.halves[name] = value if str(value.ty.dtype) == "float16" else self.half(value, name)
                 self.read[name] = self.emit(relax.op.astype(self.halves[name], "float32"), f"{name}_wide")
             if name in held:
                 self.steps[name] = held[name]
@@ -204,6 +203,11 @@ class _Rewrite:
             value = self.emit(relax.op.clip(value, *ends), f"{name}_clipped")
         scale, zero = relax.const(np.float32(quantizer.scale)), relax.const(quantizer.zero_point, quantizer.dtype)
         return self.emit(relax.op.quantize(value, scale, zero, 0, quantizer.dtype), f"{name}_codes")
+
+    def half(self, value: relax.Expr, name: str) -> relax.Var:
+        """The tensor as float16; a number beyond those of the calibration becomes the largest, not an infinity."""
+        bounded = self.emit(relax.op.clip(value, -LARGEST_HALF, LARGEST_HALF), f"{name}_clipped")
+        return self.emit(relax.op.astype(bounded, "float16"), f"{name}_half")
 
     def emit(self, value: relax.Expr, name: str) -> relax.Var:
         value = relax.BlockBuilder().normalize(value)

@@ -81,8 +81,9 @@ def stored_weights(value: relax.Expr) -> StoredWeights | None:
     """What the call widens; None for any other expression."""
     if operator(value) == "relax.astype":
         codes = constant(value.args[0])
-        halves = codes is not None and codes.dtype == np.float16 and str(value.attrs.dtype) == "float32"
-        return StoredWeights(codes) if halves else None
+        if codes is None or codes.dtype != np.float16 or str(value.attrs.dtype) != "float32":
+            return None
+        return StoredWeights(codes)
     fixed = fixed_of(value) if operator(value) == "relax.dequantize" else None
     if fixed is None or fixed.codes.dtype != np.int8 or fixed.zero.any() or not fixed.codes.ndim:
         return None

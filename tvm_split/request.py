@@ -12,7 +12,7 @@ from tvm_split.errors import PlanError
 from tvm_split.plan.problem import Side
 
 #: widths that an edge half stores weights at, and the one that stands for floats
-STORED = (8, 32)
+STORED = (8, 16, 32)
 FLOAT = (32,)
 
 #: options that are dicts, each with an example
@@ -31,7 +31,8 @@ class Request:
     its first axis. shapes: input name -> shape, where the model leaves it open. memory_bytes: what the edge half may
     take; None for no limit. pins: glob of layer names -> side. tensor_bits: glob of tensor names -> bits. cut_bits:
     widths to try.
-    edge_bits: widths that weights and tensors may have on the edge: 8 (integer kernels) and 32 (float, as they are).
+    edge_bits: widths that weights and tensors may have on the edge: 8 (integer kernels), 16 (float16, computed
+    with as float32) and 32 (float, as they are).
     costs: "roofline"; "measured": on the boards `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where
     there is no key on this machine, scaled to the target by its roofline; or the costs files of edge and cloud.
     winograd: whether convolutions that are faster so are computed by Winograd's algorithm, with 16/9 of their weights.
