@@ -27,7 +27,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import tvm
 import tvm_ffi
 from tvm import relax
@@ -36,12 +35,11 @@ from tvm_split.passes.bindings import constant, log, operator, scalar, static_sh
 from tvm_split.passes.fold_constant import FoldConstant
 from tvm_split.passes.fold_pad import constant_pad
 from tvm_split.passes.layering import main_bindings
-from tvm_split.passes.qdq_arithmetic import along, fits, integer_bias, signed
-from tvm_split.passes.qdq_layers import CONVOLUTIONS, codes, sums
+from tvm_split.passes.qdq_arithmetic import fits, integer_bias
+from tvm_split.passes.qdq_layers import CONVOLUTIONS, codes, stored, sums
 from tvm_split.passes.qdq_moves import changes_nothing, joined, moved, moves, padded, width_of
 from tvm_split.passes.qdq_values import SHIFT, TOP, Fixed, Real, Recoded, Sums, fixed_of, steps_of
 from tvm_split.passes.qdq_walk import Value, Walk
-from tvm_split.passes.stored_weights import StoredWeights
 
 #: what widens stored weights: a float layer's stay as narrow as they are
 KEPT = ("relax.dequantize", "relax.astype")
@@ -119,23 +117,10 @@ def _layer(walk: Walk, binding: relax.VarBinding) -> Value | None:
         if isinstance(made, Sums):
             return made
         log.info("LowerQDQ: '%s' stays in float32: %s", binding.var.name, made)
-    stored = _stored(binding.value, weight)
-    if stored is not None and weight not in walk.made:
-        walk.made[weight] = walk.emit(stored.expr(), f"{binding.var.name}_weight")
+    kept = stored(binding.value, weight)
+    if kept is not None and weight not in walk.made:
+        walk.made[weight] = walk.emit(kept.expr(), f"{binding.var.name}_weight")
     return None
-
-
-def _stored(call: relax.Call, weight: Fixed) -> StoredWeights | None:
-    """The weights of a float layer as int8 with scales of its output channels; None where they are no such codes."""
-    codes = signed(weight)
-    product = operator(call) == "relax.matmul"
-    if codes is None or (product and codes.ndim != 2):
-        return None
-    axis = 1 if product else str(call.attrs.kernel_layout).index("O")
-    scale = along(weight.scale, axis)
-    if scale is None:
-        return None
-    return StoredWeights(codes, np.ascontiguousarray(np.broadcast_to(scale, codes.shape[axis])), axis)
 
 
 def _add(walk: Walk, binding: relax.VarBinding) -> Value | None:

@@ -30,21 +30,22 @@ import tvm
 from tvm import relax, te
 from tvm.target import codegen
 
-from tvm_split.passes.bindings import constant, operator, static_shape
+from tvm_split.passes.bindings import operator, static_shape
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
-from tvm_split.passes.kernels.widened import Widened, narrowed, widened
+from tvm_split.passes.kernels.widened import widened
 from tvm_split.passes.layering import WINOGRAD
 from tvm_split.passes.pack_int8 import Kernel, conv2d_int8, matmul_int8
 from tvm_split.passes.pack_others import OTHERS, column, product_of_two
+from tvm_split.passes.pack_stored import held_as_half, stored_parts, weights_of, widening, widens_halves
 from tvm_split.passes.pack_winograd import winograd
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tasks import conv_tile_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
-from tvm_split.passes.stored_weights import StoredWeights, is_widening, stored_weights
+from tvm_split.passes.stored_weights import StoredWeights
 
 log = logging.getLogger("tvm_split.passes")
 
@@ -219,14 +220,10 @@ class _Packer(relax.PyExprMutator):
 
     def computed(self, kernel: Callable[..., te.Tensor], data: relax.Expr, *others: relax.Expr) -> relax.Expr:
         """The call of a float kernel. It reads data that are held as float16 itself, in place of what widens them."""
-        bound = self.lookup_binding(data) if isinstance(data, relax.Var) else None
-        if bound is None or not is_widening(bound):
+        held = held_as_half(self.lookup_binding, data)
+        if held is None:
             return self.builder_.call_te(kernel, data, *others)
-
-        def widening(x: te.Tensor, *rest: te.Tensor) -> te.Tensor:
-            return kernel(Widened(x), *rest)
-
-        return self.builder_.call_te(widening, bound.args[0], *others, primfunc_name_hint=kernel.__name__)
+        return self.builder_.call_te(widening(kernel), held, *others, primfunc_name_hint=kernel.__name__)
 
     def fitting(self, weight: np.ndarray) -> Machine:
         """The machine as tiles of such weights see it."""
@@ -235,34 +232,12 @@ class _Packer(relax.PyExprMutator):
 
     def weight(self, expr: relax.Expr) -> np.ndarray | None:
         """The array of a constant, or of one behind a permute_dims; float32 of one that is stored narrower."""
-        bound = self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
-        if bound is not None and operator(bound) == "relax.permute_dims":
-            array = self.weight(bound.args[0])
-            if array is None:
-                return None
-            axes = [int(axis) for axis in bound.attrs.axes or reversed(range(array.ndim))]
-            self.stored = self.stored and self.stored.transpose(axes)
-            return array.transpose(axes)
-        self.stored = stored_weights(bound)
-        if self.stored is not None:
-            return self.stored.reals()
-        return constant(bound) if bound is not None else None
+        array, self.stored = weights_of(self.lookup_binding, expr)
+        return array
 
     def literals(self, packed: np.ndarray, tiled: bool | None = True) -> list[relax.Expr]:
-        """What a float kernel takes for its weights (kernels/widened.py): in the form that they are stored in.
-
-        tiled: whether output channels are in tiles, the first and the last axis, or the last axis alone; None where
-        they are in neither, so that scales have no place.
-        """
-        stored = self.stored
-        if stored is None or (stored.scale is not None and (tiled is None or stored.axis != stored.codes.ndim - 1)):
-            return [self.literal(packed)]
-        scale = stored.scale
-        if scale is not None and tiled:
-            filled = np.ones(packed.shape[0] * packed.shape[-1], "float32")
-            filled[: scale.size] = scale
-            scale = filled.reshape(packed.shape[0], -1)
-        return [self.literal(part) for part in narrowed(packed, scale, bits=not self.widens)]
+        """What a float kernel takes for its weights: in the form that they are stored in; see pack_stored.py."""
+        return [self.literal(part) for part in stored_parts(packed, self.stored, tiled, bits=not self.widens)]
 
     def literal(self, packed: np.ndarray) -> relax.Expr:
         """The constant of packed weights, one for all that are equal."""
@@ -270,11 +245,6 @@ class _Packer(relax.PyExprMutator):
         if key not in self.packed:
             self.packed[key] = relax.const(packed)
         return self.packed[key]
-
-
-def widens_halves(target: tvm.target.Target) -> bool:
-    """Whether the target has an instruction that makes a vector of float32 of float16."""
-    return bool(target.features.is_aarch64) or bool(codegen.target_has_features("f16c", target))
 
 
 def _types(data: relax.Expr, weight: np.ndarray, call: relax.Call) -> tuple[str, str, str]:

@@ -25,7 +25,6 @@ from tvm import relax
 
 from tvm_split import extract
 from tvm_split.calibration.weights import quantize_weights
-from tvm_split.errors import PlanError
 from tvm_split.passes.annotate_precision import HALF, HALVES, HELD, WEIGHT_BITS, halves_by, held_by
 from tvm_split.passes.bindings import constant, log, operator
 from tvm_split.passes.fold_batch_norm import layer_of
@@ -171,13 +170,8 @@ class _Rewrite:
 
     def halved(self, call: relax.Call, weight: np.ndarray, layer: str) -> relax.Call:
         """The convolution or product with weights that are float16 and computed with as float32."""
-        stored = StoredWeights.halves(weight)
-        if stored is None:
-            raise PlanError(
-                f"layer '{layer}' is to have {HALF} bits, but its weights reach {np.abs(weight).max():g}, more than "
-                f"the {LARGEST_HALF:g} of float16; leave it at 32 bits"
-            )
-        return relax.Call(call.op, [call.args[0], self.emit(stored.expr(), f"{layer}_weight")], call.attrs)
+        stored = self.emit(StoredWeights.halves(weight, layer).expr(), f"{layer}_weight")
+        return relax.Call(call.op, [call.args[0], stored], call.attrs)
 
     def biased(self, call: relax.Call, scale: np.ndarray, layer: str) -> relax.Call:
         """The bias in steps of the sums, int32, where it is one number for each channel."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tvm import relax
 
+from tvm_split.errors import PlanError
 from tvm_split.passes.bindings import constant, operator
 from tvm_split.passes.qdq_values import fixed_of
 
@@ -40,11 +41,14 @@ class StoredWeights:
         return np.dtype("float32")
 
     @classmethod
-    def halves(cls, array: np.ndarray) -> StoredWeights | None:
-        """The nearest float16 of each number; None where one is beyond what float16 holds."""
-        with np.errstate(over="ignore"):
-            codes = array.astype("float16")
-        return cls(codes) if np.isfinite(codes).all() else None
+    def halves(cls, array: np.ndarray, layer: str) -> StoredWeights:
+        """The nearest float16 of each number. PlanError, naming the layer, where one is beyond what float16 holds."""
+        if np.abs(array).max(initial=0) > LARGEST_HALF:
+            raise PlanError(
+                f"layer '{layer}' is to have 16 bits, but its weights reach {np.abs(array).max():g}, more than the "
+                f"{LARGEST_HALF:g} of float16; leave it at 32 bits"
+            )
+        return cls(array.astype("float16"))
 
     def reals(self) -> np.ndarray:
         """The weights, float32, as dequantize computes them."""

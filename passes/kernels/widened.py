@@ -9,7 +9,6 @@ Nothing of this is in memory but what is stored: `Widened` stands for a tensor i
 
 from __future__ import annotations
 
-import numpy as np
 from tvm import te, tirx
 
 #: what the float32 whose exponent is a float16's must be multiplied with: their exponents are biased by 127 and 15
@@ -47,15 +46,3 @@ def of_bits(value: tirx.Expr) -> tirx.Expr:
     sign, rest = wide & tirx.const(0x8000, "uint32"), wide & tirx.const(0x7FFF, "uint32")
     moved = (sign << tirx.const(16, "uint32")) | (rest << tirx.const(13, "uint32"))
     return tirx.reinterpret("float32", moved) * tirx.const(REBIAS, "float32")
-
-
-def narrowed(packed: np.ndarray, scale: np.ndarray | None, bits: bool) -> list[np.ndarray]:
-    """The constants of packed weights, float32 whose values float16 holds, or codes times the scale of their channel.
-
-    scale: [tiles][T] for weights [tiles]...[T], [C] for [...][C]; None for float16, as uint16 if `bits`.
-    """
-    if scale is None:
-        halves = packed.astype("float16")
-        return [halves.view("uint16") if bits else halves]
-    spread = scale if scale.ndim == 1 else scale.reshape(len(scale), *[1] * (packed.ndim - 2), -1)
-    return [np.rint(packed / spread).astype("int8"), scale]
