@@ -3,6 +3,7 @@
     Given:   h = conv2d_relu(x)
     Result:  conv2d_relu: tvm_split.weight_bits = 4, tvm_split.held = {"h": {"bits": 8, "scale": 0.02, "zero_point": 0}}
              main:        tvm_split.held = {"x": ...}                                 (for network inputs)
+    A tensor that is held as float16 needs no quantiser:  tvm_split.halves = ["h"]
 
 Deciding is apart from doing: this only writes attributes; quantize-layers reads them. A layer and a tensor that are not
 named stay in floating point.
@@ -26,46 +27,49 @@ from tvm_split.passes.quantize_cut import Quantizer, check_names
 
 log = logging.getLogger("tvm_split.passes")
 
-WEIGHT_BITS, HELD = "tvm_split.weight_bits", "tvm_split.held"
-#: widths at which weights are stored as integers, and tensors held as such
-WIDTHS = range(2, 9)
+WEIGHT_BITS, HELD, HALVES = "tvm_split.weight_bits", "tvm_split.held", "tvm_split.halves"
+#: widths at which weights are stored as integers, and tensors held as such; and that of float16
+WIDTHS, HALF = range(2, 9), 16
 
 
 @tvm.transform.module_pass(opt_level=0, name="AnnotatePrecision")
 @dataclass
 class AnnotatePrecision:
-    """`weight_bits`: layer -> 2 to 8. `held`: tensor -> its quantiser, of 2 to 8 bits.
+    """`weight_bits`: layer -> 2 to 8, or 16 for float16. `held`: tensor -> its quantiser, of 2 to 8 bits.
+    `halves`: tensors that are held as float16.
 
-    PlanError: there is no such layer, tensor or width, the layer has no constant float32 weights, or the tensor is not
-    float32.
+    PlanError: there is no such layer, tensor or width, the layer has no constant float32 weights, the tensor is not
+    float32, or it is held in two ways.
     """
 
     weight_bits: Mapping[str, int] = field(default_factory=dict)
     held: Mapping[str, Quantizer] = field(default_factory=dict)
+    halves: Collection[str] = ()
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         network = extract.graph(mod)
-        _check(network, layer_weights(mod), self.weight_bits, self.held)
-        if not self.weight_bits and not self.held:
+        _check(network, layer_weights(mod), self.weight_bits, self.held, self.halves)
+        if not self.weight_bits and not self.held and not self.halves:
             log.info("AnnotatePrecision: nothing to do: no layer and no tensor is named")
             return mod
         out = mod.clone()
         for binding, callee in layer_calls(mod):
             layer = network.layer[str(callee.attrs[LAYER])]
-            attrs: dict[str, object] = dict(_held(layer.outputs, self.held))
+            attrs: dict[str, object] = dict(self.held_of(layer.outputs))
             if layer.name in self.weight_bits:
                 attrs[WEIGHT_BITS] = self.weight_bits[layer.name]
             if attrs:
                 out.update_func(binding.value.op, callee.with_attrs(attrs))
-        attrs = dict(_held(network.inputs, self.held))
+        attrs = dict(self.held_of(network.inputs))
         if attrs:
             out["main"] = mod["main"].with_attrs(attrs)
         return out
 
-
-def _held(tensors: tuple[str, ...], held: Mapping[str, Quantizer]) -> Mapping[str, str]:
-    chosen = {name: asdict(held[name]) for name in tensors if name in held}
-    return {HELD: json.dumps(chosen)} if chosen else {}
+    def held_of(self, tensors: tuple[str, ...]) -> dict[str, str]:
+        chosen = {name: asdict(self.held[name]) for name in tensors if name in self.held}
+        halves = [name for name in tensors if name in self.halves]
+        found = ((HELD, chosen), (HALVES, halves))
+        return {attribute: json.dumps(value) for attribute, value in found if value}
 
 
 def held_by(function: tvm.relax.Function) -> dict[str, Quantizer]:
@@ -74,9 +78,15 @@ def held_by(function: tvm.relax.Function) -> dict[str, Quantizer]:
     return {name: Quantizer(**quantizer) for name, quantizer in facts.items()}
 
 
+def halves_by(function: tvm.relax.Function) -> list[str]:
+    """The tensors that a layer's function, or `main`, says are held as float16."""
+    return [str(name) for name in json.loads(str((function.attrs or {}).get(HALVES, "[]")))]
+
+
 def _check(
-    network: Graph, weights: Collection[str], weight_bits: Mapping[str, int], held: Mapping[str, Quantizer]
-) -> None:
+    network: Graph, weights: Collection[str], weight_bits: Mapping[str, int], held: Mapping[str, Quantizer],
+    halves: Collection[str],
+) -> None:  # fmt: skip
     check_names("weight_bits", "layer", weight_bits, list(network.layer))
     for name in weight_bits:
         if name not in weights:
@@ -85,9 +95,14 @@ def _check(
                 "out of weight_bits"
             )
     check_names("held", "tensor", held, list(network.tensor))
+    check_names("halves", "tensor", halves, list(network.tensor))
+    both = sorted(set(held).intersection(halves))
+    if both:
+        raise PlanError(f"tensor '{both[0]}' is to be held as integers and as float16; name it in held or in halves")
     for what, bits in [*weight_bits.items(), *((name, quantizer.bits) for name, quantizer in held.items())]:
-        if bits not in WIDTHS:
+        if bits not in WIDTHS and (what in held or bits != HALF):
             raise PlanError(f"'{what}' cannot have {bits} bits as integers; the widths are 2 to 8")
-    for name in held:
+    for name in (*held, *halves):
         if network.tensor[name].dtype != "float32":
-            raise PlanError(f"tensor '{name}' is {network.tensor[name].dtype}; only float32 is held as integers")
+            what = "integers" if name in held else "float16"
+            raise PlanError(f"tensor '{name}' is {network.tensor[name].dtype}; only float32 is held as {what}")

@@ -17,6 +17,7 @@ import tvm_ffi
 from tvm import relax
 
 from tvm_split.passes.bindings import constant, operator
+from tvm_split.passes.stored_weights import stored_weights
 
 Order = tuple[int, ...]
 
@@ -142,6 +143,7 @@ class _Layer:
         self.rules = rules
         self.values: dict[relax.Var, Stored | list[Stored]] = {}
         self.new: dict[relax.Var, relax.Expr] = {}
+        self.stored: dict[relax.Var, relax.Call] = {}
         self.bindings: list[relax.VarBinding] = []
 
     def define(self, old: relax.Var, new: relax.Expr, order: Order | list[Order]) -> None:
@@ -163,7 +165,7 @@ class _Layer:
 
     def argument(self, arg: relax.Expr) -> Any:
         if isinstance(arg, relax.Var):
-            return self.values[arg]
+            return self.stored[arg] if arg in self.stored else self.values[arg]
         if isinstance(arg, relax.TupleGetItem):
             return self.argument(arg.tuple_value)[arg.index]
         return [self.argument(part) for part in arg.fields] if isinstance(arg, relax.Tuple) else arg
@@ -171,6 +173,9 @@ class _Layer:
     def visit(self, binding: relax.VarBinding) -> str:
         """Add what computes the binding's variable, or say why nothing does."""
         old, value = binding.var, binding.value
+        if stored_weights(value) is not None:  # a constant in all but form: rules see the call
+            self.stored[old] = value
+            return ""
         if isinstance(value, relax.Call):
             rule = self.rules.get(operator(value))
             answer = rule(value, [self.argument(arg) for arg in value.args]) if rule else None
@@ -194,6 +199,9 @@ class _Layer:
         return ""
 
     def bind(self, name: str, value: relax.Expr) -> relax.Var:
+        if isinstance(value, relax.Call) and any(stored_weights(arg) is not None for arg in value.args):
+            args = [arg if stored_weights(arg) is None else self.bind(f"{name}_weight", arg) for arg in value.args]
+            value = relax.Call(value.op, args, value.attrs, value.ty_args)
         value = relax.BlockBuilder().normalize(value)
         self.bindings.append(relax.VarBinding(relax.DataflowVar(name, value.ty), value))
         return self.bindings[-1].var

@@ -1,7 +1,8 @@
 """Who reads what in `main`, past what carries codes into layers: a view of it for fuse-activation. No pass by itself.
 
-A dequantize, and the pad of a convolution of codes, are *carried*: every layer that reads them computes them for itself
-from their codes. So the network that layers are made of has codes where `main` has what carries them.
+A dequantize, the pad of a convolution of codes, and what widens a float16 or stored weights are *carried*: every layer
+that reads them computes them for itself from their codes. So the network that layers are made of has codes where
+`main` has what carries them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from tvm import relax
 
 from tvm_split.passes.bindings import operator, static_shape
 from tvm_split.passes.layering import free_vars, is_constant
+from tvm_split.passes.stored_weights import is_widening, stored_weights
 
 INTEGERS = ("relax.nn.conv1d", "relax.nn.conv2d", "relax.matmul")
 
@@ -68,7 +70,8 @@ class Network:
         value = self.bindings[index].value
         if operator(value) == "relax.astype":
             return is_recoding(value)
-        return operator(value) == "relax.quantize" or is_integer_layer(value) or bool(self.copies(index))
+        carried = any(free_vars(self.bindings[i].value) for i in self.copies(index))
+        return operator(value) == "relax.quantize" or is_integer_layer(value) or carried
 
     def joined(self, members: Collection[int]) -> tuple[relax.VarBinding, ...]:
         """The members with what each computes for itself, in order."""
@@ -76,8 +79,10 @@ class Network:
 
 
 def _carries(value: relax.Expr) -> bool:
-    """Whether the call makes a tensor of codes, of which it keeps no more than it is given."""
+    """Whether the call makes a tensor of codes, of which it keeps no more than it is given, or widens one."""
     name = operator(value)
+    if stored_weights(value) is not None or is_widening(value):
+        return True
     if name not in ("relax.dequantize", "relax.nn.pad") or not isinstance(value.args[0], relax.Var):
         return False
     numbers = value.args[1:] if name == "relax.dequantize" else []

@@ -11,6 +11,7 @@ from tvm import relax
 from tvm_split.passes.axis_order import Answer, Rule, channels_last, permuted
 from tvm_split.passes.bindings import constant, maker, operator
 from tvm_split.passes.pack_others import whole_groups
+from tvm_split.passes.stored_weights import StoredWeights, stored_weights
 
 
 def _last(layout: str) -> str:
@@ -19,7 +20,7 @@ def _last(layout: str) -> str:
 
 def _convolution(layout: str, kernel_layout: str, call: relax.Call, args: list[Any]) -> Answer:
     """A transposed one only where pack-weights takes it: nothing else computes those channels last."""
-    data, attrs, kernel = args[0], call.attrs, constant(call.args[1])
+    data, attrs, kernel = args[0], call.attrs, _kernel(args[1])
     order = channels_last(len(layout))
     layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
     if kernel is None or data.order != order or layouts != (layout, kernel_layout, layout):
@@ -31,12 +32,18 @@ def _convolution(layout: str, kernel_layout: str, call: relax.Call, args: list[A
             return None
         more = {"output_padding": attrs.output_padding}
     kernel_last = kernel_layout[2:] + "IO"
-    weight = np.ascontiguousarray(kernel.transpose(*(kernel_layout.index(axis) for axis in kernel_last)))
+    moved = kernel.transpose([kernel_layout.index(axis) for axis in kernel_last])
+    weight = moved.expr() if isinstance(moved, StoredWeights) else relax.const(np.ascontiguousarray(moved))
     return maker(call)(
-        data.expr, relax.const(weight, str(kernel.dtype)), strides=attrs.strides, padding=attrs.padding,
+        data.expr, weight, strides=attrs.strides, padding=attrs.padding,
         dilation=attrs.dilation, groups=attrs.groups, data_layout=_last(layout), kernel_layout=kernel_last,
         out_layout=_last(layout), out_dtype=attrs.out_dtype, **more,
     ), order  # fmt: skip
+
+
+def _kernel(arg: Any) -> np.ndarray | StoredWeights | None:
+    stored = stored_weights(arg) if isinstance(arg, relax.Call) else None
+    return constant(arg) if stored is None else stored
 
 
 def _pool(layout: str, call: relax.Call, args: list[Any]) -> Answer:

@@ -15,7 +15,8 @@ Layers of a quantised network (after lower-qdq) take codes and make codes:
     Result:  r = conv2d_quantize_residual_quantize(q);  y = mean_quantize(r)
 
 What carries codes into a layer (dequantize; the pad of a convolution of codes) is copied into every layer that reads
-it; a quantize joins what it follows; and no layer ends in a wider tensor than the one that it ended in before.
+it; a quantize joins what it follows, as what makes a float16 does; and no layer ends in a wider tensor than the one
+that it ended in before.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tvm_split.passes.bindings import operator, same_type
 from tvm_split.passes.carried import Network, is_recoding, same_shape
 from tvm_split.passes.layer_kinds import kind_of
 from tvm_split.passes.layering import Group, canonical, layer_calls, main_bindings, outline
+from tvm_split.passes.stored_weights import is_narrowing
 
 ANCHORS = {
     "relax.nn.conv1d": "conv1d", "relax.nn.conv2d": "conv2d", "relax.nn.conv3d": "conv3d",
@@ -88,7 +90,7 @@ def _joins(index: int, start: int, members: list[int], network: Network) -> bool
     """Whether what the binding computes may stand in one layer with the members."""
     binding, anchor = network.bindings[index], network.bindings[start].var
     name, codes = operator(binding.value), any(network.holds_codes(i) for i in members)
-    if name == "relax.quantize" or (codes and name in ELEMENTWISE.union(CONVERSIONS)):
+    if name == "relax.quantize" or is_narrowing(binding.value) or (codes and name in ELEMENTWISE.union(CONVERSIONS)):
         return same_shape(binding.var, anchor)
     return name in ELEMENTWISE and same_type(binding.var, anchor)
 
@@ -109,13 +111,20 @@ def _bits(var: relax.Var) -> int:
 
 
 def _with_quantize(index: int, network: Network) -> tuple[int, ...]:
-    """The operator and the quantize that alone reads its result; the operator where there is none."""
+    """The operator and the quantize, or the clip and what makes float16, that alone read its result."""
+    reader = _only_reader(index, network)
+    if reader is None:
+        return (index,)
+    if operator(network.bindings[reader].value) == "relax.quantize":
+        return index, reader
+    after = _only_reader(reader, network) if operator(network.bindings[reader].value) == "relax.clip" else None
+    return (index, reader, after) if after is not None and is_narrowing(network.bindings[after].value) else (index,)
+
+
+def _only_reader(index: int, network: Network) -> int | None:
     var = network.bindings[index].var
     readers = network.readers.get(var, [])
-    if len(readers) == 1 and var not in network.escapes:
-        if operator(network.bindings[readers[0]].value) == "relax.quantize":
-            return index, readers[0]
-    return (index,)
+    return readers[0] if len(readers) == 1 and var not in network.escapes else None
 
 
 @tvm.transform.module_pass(opt_level=0, name="FuseActivation")

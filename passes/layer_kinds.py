@@ -10,6 +10,7 @@ from tvm import relax
 from tvm_split.passes.bindings import operator, scalar
 from tvm_split.passes.idioms import LONGEST, LONGEST_INTEGER, idiom, integer_idiom
 from tvm_split.passes.layering import free_vars, is_constant
+from tvm_split.passes.stored_weights import is_narrowing, is_widening, stored_weights
 
 MOST_WORDS = 6
 
@@ -45,7 +46,7 @@ def _named(bindings: Sequence[relax.VarBinding]) -> tuple[list[relax.VarBinding]
         read = free_vars(binding.value)
         outside = not inner.intersection(read)
         pads = name == "relax.nn.pad" and any(operator(each.value).startswith("relax.nn.conv") for each in later)
-        if later and (pads or name == "relax.dequantize"):
+        if later and (pads or name == "relax.dequantize" or _widens(binding.value)):
             if not outside:
                 inner.add(binding.var)
             continue
@@ -54,8 +55,12 @@ def _named(bindings: Sequence[relax.VarBinding]) -> tuple[list[relax.VarBinding]
     return named, inner
 
 
+def _widens(value: relax.Expr) -> bool:
+    return is_widening(value) or stored_weights(value) is not None
+
+
 def _word(i: int, value: relax.Expr, inner: set[relax.Var]) -> str:
-    word = word_of(value)
+    word = "half" if is_narrowing(value) else word_of(value)
     if word == "add" and i and any(is_constant(arg) and arg.value.numpy().size > 1 for arg in value.args):
         return "bias"
     if word == "clip" and [scalar(arg) for arg in value.args[1:]] == [0.0, 6.0]:

@@ -9,6 +9,7 @@
  - Codes inside the network are uint8: an int8 tensor has 128 added to codes and zero point, except at the network's
    own inputs and outputs. Weights are int8 with zero point 0, scaled for each output channel or all; others stay in
    float32, and so does a layer whose sums may leave int32.
+ - Such weights of a layer that stays in float32 stay int8, behind a dequantize, which its kernel computes.
  - A relu or clip before a quantize becomes the bounds of its clip. One that cuts off nothing disappears.
  - Sums that are not quantised again are multiplied by sx * sw, and the rest stays as it is.
  - What only moves or selects (reshape, max_pool2d, concat of tensors with one scale and zero point ...) works on codes.
@@ -35,10 +36,13 @@ from tvm_split.passes.fold_constant import FoldConstant
 from tvm_split.passes.fold_pad import constant_pad
 from tvm_split.passes.layering import main_bindings
 from tvm_split.passes.qdq_arithmetic import fits, integer_bias
-from tvm_split.passes.qdq_layers import CONVOLUTIONS, codes, sums
+from tvm_split.passes.qdq_layers import CONVOLUTIONS, codes, stored, sums
 from tvm_split.passes.qdq_moves import changes_nothing, joined, moved, moves, padded, width_of
 from tvm_split.passes.qdq_values import SHIFT, TOP, Fixed, Real, Recoded, Sums, fixed_of, steps_of
 from tvm_split.passes.qdq_walk import Value, Walk
+
+#: what widens stored weights: a float layer's stay as narrow as they are
+KEPT = ("relax.dequantize", "relax.astype")
 
 
 @tvm.transform.module_pass(opt_level=0, name="LowerQDQ")
@@ -54,7 +58,7 @@ class LowerQdq:
         walk = Walk(mod, function)
         for binding in bindings:
             walk.values[binding.var] = _visit(walk, binding)
-        result = tvm.transform.Sequential([FoldConstant(keep=())])(walk.finish())
+        result = tvm.transform.Sequential([FoldConstant(KEPT)])(walk.finish())
         if tvm_ffi.structural_equal(mod, result):
             log.info("LowerQDQ: nothing to do: what quantizes or dequantizes in 'main' stands beside no integer layer")
             return mod
@@ -106,12 +110,16 @@ def _quantize(walk: Walk, binding: relax.VarBinding) -> Value | None:
 
 def _layer(walk: Walk, binding: relax.VarBinding) -> Value | None:
     data, weight = (walk.value(arg) for arg in binding.value.args)
-    if not isinstance(data, Real) or not isinstance(weight, Fixed):
+    if not isinstance(weight, Fixed):
         return None
-    made = sums(walk.emit, binding.value, binding.var.name, data, weight)
-    if isinstance(made, Sums):
-        return made
-    log.info("LowerQDQ: '%s' stays in float32: %s", binding.var.name, made)
+    if isinstance(data, Real):
+        made = sums(walk.emit, binding.value, binding.var.name, data, weight)
+        if isinstance(made, Sums):
+            return made
+        log.info("LowerQDQ: '%s' stays in float32: %s", binding.var.name, made)
+    kept = stored(binding.value, weight)
+    if kept is not None and weight not in walk.made:
+        walk.made[weight] = walk.emit(kept.expr(), f"{binding.var.name}_weight")
     return None
 
 

@@ -17,6 +17,7 @@ from tvm_split.passes.kernels.conv1d import conv1d_packed, pack_conv1d
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.conv2d_transpose import pack_points, pack_transposed, transposed_packed, transposed_points
 from tvm_split.passes.kernels.row_softmax import row_softmax
+from tvm_split.passes.kernels.widened import widened
 from tvm_split.passes.kernels.window import dilated
 from tvm_split.passes.schedule.machine import Machine
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
@@ -39,7 +40,9 @@ class Packer(Protocol):
 
     def weight(self, expr: relax.Expr) -> np.ndarray | None: ...
     def literal(self, packed: np.ndarray) -> relax.Expr: ...
+    def literals(self, packed: np.ndarray, tiled: bool | None = True) -> list[relax.Expr]: ...
     def product(self, data: relax.Expr, weight: np.ndarray) -> relax.Expr: ...
+    def computed(self, kernel: Callable[..., te.Tensor], data: relax.Expr, *others: relax.Expr) -> relax.Expr: ...
 
 
 def conv1d(packer: Packer, call: relax.Call) -> relax.Expr | str:
@@ -57,12 +60,12 @@ def conv1d(packer: Packer, call: relax.Call) -> relax.Expr | str:
         return f"its groups have {channels // groups} output channels, no multiple of {MIN_LANES}"
     row = (static_shape(call) or ())[1]
     tile = tile_of(packer.machine, row, channels // groups, kernel * inner, DTYPE, exact=groups > 1)
-    literal = packer.literal(pack_conv1d(weight, tile.channels))
+    literals = packer.literals(pack_conv1d(weight, tile.channels))
 
-    def conv1d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-        return conv1d_packed(x, w, channels, tile, stride, (left, right), dilation, groups)
+    def conv1d(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
+        return conv1d_packed(x, widened(x, *w), channels, tile, stride, (left, right), dilation, groups)
 
-    return packer.builder_.call_te(conv1d, call.args[0], literal)
+    return packer.computed(conv1d, call.args[0], *literals)
 
 
 def column(packer: Packer, call: relax.Call, weight: np.ndarray) -> relax.Expr | None:
@@ -74,12 +77,12 @@ def column(packer: Packer, call: relax.Call, weight: np.ndarray) -> relax.Expr |
         return None
     stride, dilation = int(attrs.strides[0]), int(attrs.dilation[0])
     tile = tile_of(packer.machine, height, channels // groups, kernel * inner, DTYPE, exact=groups > 1)
-    literal = packer.literal(pack_conv1d(weight[:, 0], tile.channels))
+    literals = packer.literals(pack_conv1d(weight[:, 0], tile.channels))
 
-    def conv2d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-        return conv1d_packed(x, w, channels, tile, stride, (top, bottom), dilation, groups)
+    def conv2d(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
+        return conv1d_packed(x, widened(x, *w), channels, tile, stride, (top, bottom), dilation, groups)
 
-    return packer.builder_.call_te(conv2d, call.args[0], literal)
+    return packer.computed(conv2d, call.args[0], *literals)
 
 
 def transposed(packer: Packer, call: relax.Call) -> relax.Expr | str:
@@ -106,12 +109,12 @@ def transposed(packer: Packer, call: relax.Call) -> relax.Expr | str:
     taps = [-(-k // s) for k, s in zip(kernel, strides, strict=True)]
     row, terms = -(-extents[-1] // strides[-1]), int(np.prod(taps)) * inner
     tile = tile_of(packer.machine, row, channels // groups, terms, DTYPE, exact=groups > 1)
-    literal = packer.literal(pack_transposed(weight, strides, before, tile.channels))
+    literals = packer.literals(pack_transposed(weight, strides, before, tile.channels), tiled=None)
 
-    def conv_transpose(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-        return transposed_packed(x, w, extents, channels, tile, kernel, strides, before, groups)
+    def conv_transpose(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
+        return transposed_packed(x, widened(x, *w), extents, channels, tile, kernel, strides, before, groups)
 
-    return packer.builder_.call_te(conv_transpose, call.args[0], literal)
+    return packer.computed(conv_transpose, call.args[0], *literals)
 
 
 def _points(packer: Packer, call: relax.Call, weight: np.ndarray, strides: Sequence[int]) -> relax.Expr | None:
@@ -121,12 +124,12 @@ def _points(packer: Packer, call: relax.Call, weight: np.ndarray, strides: Seque
     tile = tile_of(packer.machine, width, every, inner, DTYPE)
     if tile.channels != every or channels >= tile.lanes:
         return None
-    literal = packer.literal(pack_points(weight, every))
+    literals = packer.literals(pack_points(weight, every), tiled=None)
 
-    def conv_transpose(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-        return transposed_points(x, w, strides, channels, tile)
+    def conv_transpose(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
+        return transposed_points(x, widened(x, *w), strides, channels, tile)
 
-    return packer.builder_.call_te(conv_transpose, call.args[0], literal)
+    return packer.computed(conv_transpose, call.args[0], *literals)
 
 
 def product_of_two(packer: Packer, call: relax.Call) -> relax.Expr | str:
@@ -143,7 +146,7 @@ def product_of_two(packer: Packer, call: relax.Call) -> relax.Expr | str:
     def matmul(x: te.Tensor, y: te.Tensor) -> te.Tensor:
         return batch_matmul(x, y, tile)
 
-    return packer.builder_.call_te(matmul, a, b)
+    return packer.computed(matmul, a, b)
 
 
 def softmax(packer: Packer, call: relax.Call) -> relax.Expr | str:
@@ -158,7 +161,7 @@ def softmax(packer: Packer, call: relax.Call) -> relax.Expr | str:
     def softmax(x: te.Tensor) -> te.Tensor:
         return row_softmax(x, logarithm)
 
-    return packer.builder_.call_te(softmax, data)
+    return packer.computed(softmax, data)
 
 
 def _turned(
@@ -171,14 +174,14 @@ def _turned(
     tile = tile_of(packer.machine, row, channels // groups, terms, DTYPE, exact=groups > 1)
     turned = np.flip(weight, tuple(range(rank)))
     pack = pack_conv2d if rank == 2 else pack_conv1d
-    literal = packer.literal(pack(turned, tile.channels))
+    literals = packer.literals(pack(turned, tile.channels), tiled=None)
 
-    def conv_transpose(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+    def conv_transpose(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
         if rank == 2:
-            return conv2d_packed(x, w, channels, tile, [1, 1], padding, dilation, groups)
-        return conv1d_packed(x, w, channels, tile, 1, (padding[0], padding[1]), dilation[0], groups)
+            return conv2d_packed(x, widened(x, *w), channels, tile, [1, 1], padding, dilation, groups)
+        return conv1d_packed(x, widened(x, *w), channels, tile, 1, (padding[0], padding[1]), dilation[0], groups)
 
-    return packer.builder_.call_te(conv_transpose, call.args[0], literal)
+    return packer.computed(conv_transpose, call.args[0], *literals)
 
 
 def whole_groups(channels: int, groups: int) -> bool:

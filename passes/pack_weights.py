@@ -30,19 +30,22 @@ import tvm
 from tvm import relax, te
 from tvm.target import codegen
 
-from tvm_split.passes.bindings import constant, operator, static_shape
+from tvm_split.passes.bindings import operator, static_shape
 from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
+from tvm_split.passes.kernels.widened import widened
 from tvm_split.passes.layering import WINOGRAD
 from tvm_split.passes.pack_int8 import Kernel, conv2d_int8, matmul_int8
 from tvm_split.passes.pack_others import OTHERS, column, product_of_two
+from tvm_split.passes.pack_stored import held_as_half, stored_parts, weights_of, widening, widens_halves
 from tvm_split.passes.pack_winograd import winograd
 from tvm_split.passes.schedule.machine import Machine, machine_of
 from tvm_split.passes.schedule.tasks import conv_tile_of
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
+from tvm_split.passes.stored_weights import StoredWeights
 
 log = logging.getLogger("tvm_split.passes")
 
@@ -85,9 +88,11 @@ class _Packer(relax.PyExprMutator):
         self.target, self.machine = target, machine_of(target)
         halves = codegen.target_has_features("fullfp16", target)
         self.types = (FLOATS, INTEGERS, HALVES) if halves else (FLOATS, INTEGERS)
+        self.widens = widens_halves(target)
         self.packed: dict[object, relax.Expr] = {}
         self.readers: dict[relax.Var, int] = {}
         self.marked = False  # by choose-winograd
+        self.stored: StoredWeights | None = None  # what the weights of the call are widened from
         self.count = 0
         self.changed = False
 
@@ -97,7 +102,7 @@ class _Packer(relax.PyExprMutator):
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         read = call.args[0] if call.args else None
-        call = super().visit_call_(call)
+        call, self.stored = super().visit_call_(call), None
         rules: dict[str, Callable[[relax.Call], relax.Expr | str]] = {
             "relax.nn.conv2d": partial(self.conv2d, only_reader=self.readers.get(read) == 1),
             "relax.matmul": self.matmul,
@@ -151,14 +156,14 @@ class _Packer(relax.PyExprMutator):
             tile = conv_tile_of(
                 machine, (shape_out[0], shape_out[1]), channels, window, strides[0], dtype, padded=any(padding)
             )
-        literal = self.literal(pack_conv2d(weight, tile.channels))
+        literals = self.literals(pack_conv2d(weight, tile.channels))
 
-        def conv2d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+        def conv2d(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
             if tile.merged:
-                return conv2d_merged(x, w, channels, tile, strides, padding, dilation)
-            return conv2d_packed(x, w, channels, tile, strides, padding, dilation, groups)
+                return conv2d_merged(x, widened(x, *w), channels, tile, strides, padding, dilation)
+            return conv2d_packed(x, widened(x, *w), channels, tile, strides, padding, dilation, groups)
 
-        return self.builder_.call_te(conv2d, data, literal)
+        return self.computed(conv2d, data, *literals)
 
     def unpadded(self, data: relax.Expr, padding: list[int]) -> tuple[relax.Expr, list[int], int]:
         """The data of an nn.pad of rows and columns, and the padding with that of the nn.pad added; its value."""
@@ -180,12 +185,12 @@ class _Packer(relax.PyExprMutator):
             window = weight[:, :, 0, :]
             packed, kernel = depthwise_int8(window, self.target, strides, padding, dilation, pad_value)
             return self.builder_.call_te(kernel, data, self.literal(packed))
-        literal = self.literal(np.ascontiguousarray(weight[:, :, 0, :]))
+        literals = self.literals(np.ascontiguousarray(weight[:, :, 0, :]), tiled=False)
 
-        def depthwise(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-            return depthwise_conv2d(x, w, strides, padding, dilation, pad_value)
+        def depthwise(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
+            return depthwise_conv2d(x, widened(x, *w), strides, padding, dilation, pad_value)
 
-        return self.builder_.call_te(depthwise, data, literal)
+        return self.computed(depthwise, data, *literals)
 
     def matmul(self, call: relax.Call) -> relax.Expr | str:
         data, weight = call.args[0], self.weight(call.args[1])
@@ -202,16 +207,23 @@ class _Packer(relax.PyExprMutator):
         if weight.dtype == "int8":
             return self.integers(data, matmul_int8(weight, self.target, rows))
         tile = tile_of(self.fitting(weight), rows, channels, terms, str(weight.dtype), copies=True)
-        literal = self.literal(pack_matmul(weight, tile.channels))
+        literals = self.literals(pack_matmul(weight, tile.channels))
 
-        def matmul(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-            return matmul_packed(x, w, channels, tile)
+        def matmul(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
+            return matmul_packed(x, widened(x, *w), channels, tile)
 
-        return self.builder_.call_te(matmul, data, literal)
+        return self.computed(matmul, data, *literals)
 
     def integers(self, data: relax.Expr, kernel: Kernel) -> relax.Expr:
         literals = [self.literal(packed) for packed in kernel.constants]
         return self.builder_.call_te(kernel.compute, data, *literals, primfunc_name_hint=kernel.name)
+
+    def computed(self, kernel: Callable[..., te.Tensor], data: relax.Expr, *others: relax.Expr) -> relax.Expr:
+        """The call of a float kernel. It reads data that are held as float16 itself, in place of what widens them."""
+        held = held_as_half(self.lookup_binding, data)
+        if held is None:
+            return self.builder_.call_te(kernel, data, *others)
+        return self.builder_.call_te(widening(kernel), held, *others, primfunc_name_hint=kernel.__name__)
 
     def fitting(self, weight: np.ndarray) -> Machine:
         """The machine as tiles of such weights see it."""
@@ -219,13 +231,13 @@ class _Packer(relax.PyExprMutator):
         return replace(self.machine, registers=self.machine.registers - spare)
 
     def weight(self, expr: relax.Expr) -> np.ndarray | None:
-        """The array of a constant, or of one behind a permute_dims."""
-        bound = self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
-        if bound is not None and operator(bound) == "relax.permute_dims":
-            array = self.weight(bound.args[0])
-            axes = bound.attrs.axes
-            return None if array is None else array.transpose(None if axes is None else [int(axis) for axis in axes])
-        return constant(bound) if bound is not None else None
+        """The array of a constant, or of one behind a permute_dims; float32 of one that is stored narrower."""
+        array, self.stored = weights_of(self.lookup_binding, expr)
+        return array
+
+    def literals(self, packed: np.ndarray, tiled: bool | None = True) -> list[relax.Expr]:
+        """What a float kernel takes for its weights: in the form that they are stored in; see pack_stored.py."""
+        return [self.literal(part) for part in stored_parts(packed, self.stored, tiled, bits=not self.widens)]
 
     def literal(self, packed: np.ndarray) -> relax.Expr:
         """The constant of packed weights, one for all that are equal."""

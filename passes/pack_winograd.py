@@ -22,4 +22,4 @@ def winograd(packer: Packer, call: relax.Call, weight: np.ndarray) -> relax.Expr
     def conv2d(x: te.Tensor, w: te.Tensor) -> te.Tensor:
         return conv2d_winograd(x, w, channels, tile, rows, padding)
 
-    return packer.builder_.call_te(conv2d, call.args[0], literal)
+    return packer.computed(conv2d, call.args[0], literal)

@@ -13,6 +13,7 @@ from tvm import relax
 from tvm_split.passes.bindings import operator, static_shape
 from tvm_split.passes.qdq_arithmetic import along, fits, offsets, reach, rescale, signed
 from tvm_split.passes.qdq_values import TOP, Fixed, Real, Steps, Sums
+from tvm_split.passes.stored_weights import StoredWeights
 
 Emit = Callable[[relax.Expr, str], relax.Var]
 
@@ -43,6 +44,19 @@ def sums(emit: Emit, call: relax.Call, name: str, data: Real, weight: Fixed) -> 
     else:
         raw = _convolution(emit, call, name, data, kernel)
     return Sums(emit(raw, name), offset, np.float32(data.steps.scale) * scale.astype(np.float32), axis, reached)
+
+
+def stored(call: relax.Call, weight: Fixed) -> StoredWeights | None:
+    """The weights of a float layer as int8 with scales of its output channels; None where they are no such codes."""
+    codes = signed(weight)
+    product = operator(call) == "relax.matmul"
+    if codes is None or (product and codes.ndim != 2):
+        return None
+    axis = 1 if product else str(call.attrs.kernel_layout).index("O")
+    scale = along(weight.scale, axis)
+    if scale is None:
+        return None
+    return StoredWeights(codes, np.ascontiguousarray(np.broadcast_to(scale, codes.shape[axis])), axis)
 
 
 def _channels(call: relax.Call) -> tuple[int, int]:

@@ -9,13 +9,15 @@ the layer that it is. All readers of a tensor that is held as integers read its 
 only the network's own outputs are what was computed. A tensor of fewer than 8 bits is clipped to its 2^bits levels.
 
 Weights are symmetric, with a scale for each output channel (calibration/weights.py); a bias has the scale of the sums
-that it is added to. Weights of a layer whose data are not held as integers are rounded all the same.
+that it is added to. Weights of a layer whose data are not held as integers are rounded all the same. Weights of 16 bits
+are float16, behind an astype to the float32 that they are computed with, whatever the data are held as. So is a tensor
+that is held at 16 bits; a layer that only moves elements of such ones moves float16.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tvm
@@ -23,16 +25,19 @@ from tvm import relax
 
 from tvm_split import extract
 from tvm_split.calibration.weights import quantize_weights
-from tvm_split.passes.annotate_precision import HELD, WEIGHT_BITS, held_by
+from tvm_split.passes.annotate_precision import HALF, HALVES, HELD, WEIGHT_BITS, halves_by, held_by
 from tvm_split.passes.bindings import constant, log, operator
 from tvm_split.passes.fold_batch_norm import layer_of
 from tvm_split.passes.fuse_activation import ANCHORS
 from tvm_split.passes.layering import LAYER, layer_calls, main_bindings, replace_main, substitute
 from tvm_split.passes.quantize_cut import QUANTIZED, Quantizer
 from tvm_split.passes.same_codes import only_moves
+from tvm_split.passes.stored_weights import LARGEST_HALF, StoredWeights
 
 #: largest bias, in steps of its sums: half of what int32 holds, so that the products have the other half
 LARGEST_BIAS = 2**30
+#: what annotate-precision writes
+MARKS = (WEIGHT_BITS, HELD, HALVES)
 #: the least normal number: no scale is smaller
 TINY = np.finfo(np.float32).tiny
 
@@ -42,8 +47,8 @@ class QuantizeLayers:
     """Rewrite the annotated layers of a module of layers, whole or a half; see the file's docstring."""
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        marked = [callee for _, callee in layer_calls(mod) if WEIGHT_BITS in callee.attrs or HELD in callee.attrs]
-        if not marked and HELD not in (mod["main"].attrs or {}):
+        functions = [mod["main"], *(callee for _, callee in layer_calls(mod))]
+        if not any(_marks(function) for function in functions):
             log.info("QuantizeLayers: nothing to do: no layer is annotated (pass annotate-precision)")
             return mod
         return _Rewrite(mod).finish()
@@ -62,18 +67,23 @@ class _Rewrite:
         self.read: dict[str, relax.Expr] = {}
         self.steps: dict[str, Quantizer] = {}
         self.flat: set[str] = set()  # tensors that operators of `main` make
-        self.make([(param.name, param) for param in self.main.params], held_by(self.main))
+        self.halves: dict[str, relax.Var] = {}  # tensors that are held as float16
+        self.make([(param.name, param) for param in self.main.params], self.main)
         layers = {binding.var: callee for binding, callee in layer_calls(mod)}
         for binding in bindings:
             if binding.var in layers:
                 self.add(binding, layers[binding.var])
 
     def make(
-        self, made: Sequence[tuple[str, relax.Expr]], held: Mapping[str, Quantizer], levels: Quantizer | None = None
+        self, made: Sequence[tuple[str, relax.Expr]], function: relax.Function, levels: Quantizer | None = None
     ) -> None:
         """Note the tensors that a layer makes, or `main` is given, whose values are of those levels already."""
+        held, halves = held_by(function), halves_by(function)
         for name, value in made:
             self.computed[name] = value
+            if name in halves:
+                self.halves[name] = value if str(value.ty.dtype) == "float16" else self.half(value, name)
+                self.read[name] = self.emit(relax.op.astype(self.halves[name], "float32"), f"{name}_wide")
             if name in held:
                 self.steps[name] = held[name]
                 codes = self.quantized(value, held[name], name, held[name] == levels)
@@ -84,7 +94,7 @@ class _Rewrite:
         tensors = [name for arg in call.args for name in extract.resolve(arg, self.names) or ()]
         if QUANTIZED in callee.attrs and (self.read.keys() | self.flat) & set(tensors):
             value = self.sent(callee, call.args[0])
-        elif not (HELD in callee.attrs or WEIGHT_BITS in callee.attrs or self.read.keys() & set(tensors)):
+        elif not (_marks(callee) or self.read.keys() & set(tensors)):
             value = self.emit(relax.Call(call.op, [self.argument(arg) for arg in call.args]), binding.var.name)
         else:
             del self.functions[call.op]
@@ -95,7 +105,7 @@ class _Rewrite:
         ]  # fmt: skip
         found = {self.steps.get(name) for name in tensors}
         levels = found.pop() if len(found) == 1 and only_moves(callee) else None
-        self.make(list(zip(made, parts, strict=True)), held_by(callee), levels)
+        self.make(list(zip(made, parts, strict=True)), callee, levels)
 
     def sent(self, callee: relax.Function, arg: relax.Expr) -> relax.Expr:
         """What quantize-cut added, with the operator quantize. A tensor held with the same quantiser has its codes."""
@@ -106,7 +116,8 @@ class _Rewrite:
     def inlined(self, binding: relax.VarBinding, callee: relax.Function) -> relax.Expr:
         """The layer's operators in `main`, with constant weights and bias as integers where it has a width."""
         layer, bits = str(callee.attrs[LAYER]), callee.attrs.get(WEIGHT_BITS)
-        inner = dict(zip(callee.params, map(self.argument, binding.value.args), strict=True))
+        moves = self.moves_halves(binding, callee)
+        inner = {param: self.argument(arg, moves) for param, arg in zip(callee.params, binding.value.args, strict=True)}
         steps = {
             param: self.steps.get((extract.resolve(arg, self.names) or ("",))[0])
             for param, arg in zip(callee.params, binding.value.args, strict=True)
@@ -123,8 +134,14 @@ class _Rewrite:
             elif operator(value) == "relax.add" and value.args[0] in sums:
                 value = self.biased(value, sums[value.args[0]], layer)
             name = layer if i == 0 else f"{layer}_out" if i == len(items) - 1 else item.var.name
-            inner[item.var] = self.emit(substitute(value, inner), name)
+            inner[item.var] = self.emit(_untyped(substitute(value, inner)) if moves else substitute(value, inner), name)
         return substitute(callee.body.body, inner)
+
+    def moves_halves(self, binding: relax.VarBinding, callee: relax.Function) -> bool:
+        """Whether the layer only moves elements, of what is float16 to what is float16: it has no need of others."""
+        read = [name for arg in binding.value.args for name in extract.resolve(arg, self.names) or ()]
+        made = self.names[binding.var]
+        return only_moves(callee) and set(made) <= set(halves_by(callee)) and set(read) <= self.halves.keys()
 
     def weighed(
         self, call: relax.Call, bits: int, layer: str, data: Quantizer | None, bias: np.ndarray | None
@@ -137,6 +154,8 @@ class _Rewrite:
         if found is None or found.weight.dtype != np.float32:
             log.info("QuantizeLayers: the weights of '%s' stay: they are no float32 constant", layer)
             return call, None
+        if bits == HALF:
+            return self.halved(call, found.weight, layer), None
         axis = found.kernel_layout.index("O")
         codes, scale = quantize_weights(found.weight, axis, bits)
         if data is not None and bias is not None and bias.size == scale.size:
@@ -148,6 +167,11 @@ class _Rewrite:
         zero = np.zeros(len(scale), "int8")
         integers = relax.op.dequantize(relax.const(codes), relax.const(scale), relax.const(zero), axis)
         return relax.Call(call.op, [call.args[0], self.emit(integers, f"{layer}_weight")], call.attrs), scale
+
+    def halved(self, call: relax.Call, weight: np.ndarray, layer: str) -> relax.Call:
+        """The convolution or product with weights that are float16 and computed with as float32."""
+        stored = self.emit(StoredWeights.halves(weight, layer).expr(), f"{layer}_weight")
+        return relax.Call(call.op, [call.args[0], stored], call.attrs)
 
     def biased(self, call: relax.Call, scale: np.ndarray, layer: str) -> relax.Call:
         """The bias in steps of the sums, int32, where it is one number for each channel."""
@@ -161,9 +185,9 @@ class _Rewrite:
         integers = relax.op.dequantize(relax.const(codes.astype("int32")), relax.const(scale), relax.const(zero), axis)
         return relax.Call(call.op, [data, self.emit(integers, f"{layer}_bias")], call.attrs)
 
-    def argument(self, arg: relax.Expr) -> relax.Expr:
+    def argument(self, arg: relax.Expr, as_halves: bool = False) -> relax.Expr:
         names = extract.resolve(arg, self.names) or ()
-        values = [self.read.get(name, self.computed[name]) for name in names]
+        values = [self.halves[name] if as_halves else self.read.get(name, self.computed[name]) for name in names]
         return relax.Tuple(values) if isinstance(arg.ty, relax.TupleType) else values[0]
 
     def quantized(self, value: relax.Expr, quantizer: Quantizer, name: str, bounded: bool = False) -> relax.Var:
@@ -173,6 +197,11 @@ class _Rewrite:
             value = self.emit(relax.op.clip(value, *ends), f"{name}_clipped")
         scale, zero = relax.const(np.float32(quantizer.scale)), relax.const(quantizer.zero_point, quantizer.dtype)
         return self.emit(relax.op.quantize(value, scale, zero, 0, quantizer.dtype), f"{name}_codes")
+
+    def half(self, value: relax.Expr, name: str) -> relax.Var:
+        """The tensor as float16; a number beyond those of the calibration becomes the largest, not an infinity."""
+        bounded = self.emit(relax.op.clip(value, -LARGEST_HALF, LARGEST_HALF), f"{name}_clipped")
+        return self.emit(relax.op.astype(bounded, "float16"), f"{name}_half")
 
     def emit(self, value: relax.Expr, name: str) -> relax.Var:
         value = relax.BlockBuilder().normalize(value)
@@ -187,7 +216,9 @@ class _Rewrite:
         whole = relax.Tuple(values) if isinstance(result.ty, relax.TupleType) else values[0]
         out = relax.Var("result", result.ty)
         self.bindings.append(relax.VarBinding(out, whole))
-        main = self.main.without_attr(HELD) if HELD in (self.main.attrs or {}) else self.main
+        main = self.main
+        for attribute in _marks(main):
+            main = main.without_attr(attribute)
         rebuilt = replace_main(self.mod, main, self.bindings, out, self.functions)
         passes = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
         return tvm.transform.Sequential(passes)(rebuilt)
@@ -196,6 +227,15 @@ class _Rewrite:
 def _dequantize(codes: relax.Expr, quantizer: Quantizer) -> relax.Call:
     scale, zero = relax.const(np.float32(quantizer.scale)), relax.const(quantizer.zero_point, quantizer.dtype)
     return relax.op.dequantize(codes, scale, zero, 0)
+
+
+def _marks(function: relax.Function) -> list[str]:
+    return [mark for mark in MARKS if mark in (function.attrs or {})]
+
+
+def _untyped(value: relax.Expr) -> relax.Expr:
+    """The call without its type, which follows from what it is given now."""
+    return relax.Call(value.op, value.args, value.attrs, value.ty_args) if isinstance(value, relax.Call) else value
 
 
 def _bias_of(sums: relax.Var, items: list[relax.VarBinding]) -> np.ndarray | None:

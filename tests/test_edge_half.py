@@ -99,6 +99,26 @@ def test_what_is_only_sent_is_quantised_once(network, calibrated):
     assert {tensor.dtype for tensor in graph.tensors if tensor.name != "x0"} == {"uint8"}
 
 
+def test_halves(network, runner, calibrated, samples):
+    """16 bits: weights and tensors are float16, and what crosses has 16 bits."""
+    chosen = candidate({"a": 16, "b": 16}, {"x0": 16, "a": 16, "p": 16, "b": 16}, {"b": 16, "p": 16})
+    held, sent = quantizers(calibrated, chosen)
+    assert not held and {each.bits for each in sent.values()} == {16}
+    marked = AssignCut(chosen.edge_layers)(network)
+    graph = extract.graph(with_precision(Partition("edge")(QuantizeCut(sent)(marked)), chosen, held))
+    dtypes = [tensor.dtype for tensor in graph.tensors if tensor.name != "x0"]
+    assert sorted(dtypes) == ["float16"] * 3 + ["uint16"] * 2, "b is only sent: it is quantised where it is made"
+    assert sum(layer.weight_bytes for layer in graph.layers) == pytest.approx(
+        2 * 2 * 8 * 8 * 9, abs=16
+    )  # and the numbers of quantisers
+    half = EdgeHalf(network, chosen, held, sent, "edge")
+    for sample in samples:
+        wanted, (found, _) = runner.run(sample, ["b", "p"]), half.run(sample)
+        for name in found:
+            error = np.linalg.norm(found[name] - wanted[name]) / np.linalg.norm(wanted[name])
+            assert 0 < error < 2.0**-9
+
+
 def test_floats_stay_as_they_are(network, samples, runner):
     chosen = candidate({}, {}, {"b": 32, "p": 32})
     half = Partition("edge")(AssignCut(chosen.edge_layers)(network))

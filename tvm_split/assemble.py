@@ -12,7 +12,7 @@ from tvm_split import explain, extract, pipeline
 from tvm_split.bundle import PLAN, Bundle, write_manifest
 from tvm_split.bundle_folder import canonical_json, new_folder, write_json
 from tvm_split.compile_half import baseline, compile_half, device, weights_digest, with_fingerprint
-from tvm_split.edge_half import with_precision
+from tvm_split.edge_half import halves_of, with_precision
 from tvm_split.footprint import Footprint, footprint
 from tvm_split.graph import Tensor
 from tvm_split.jpeg import QUALITY
@@ -66,7 +66,8 @@ def build_halves(
     held, sent = result.quantizers(candidate)
     marked = pipeline.at_cut(candidate.edge_layers, sent, result.problem.result_at)(result.module)
     parts = [asdict(part) | {"shape": list(part.shape)} for part in read_layout(marked)]
-    bits = {"weights": dict(candidate.weight_bits), "held": {name: asdict(each) for name, each in held.items()}}
+    bits = {"weights": dict(candidate.weight_bits), "held": {name: asdict(each) for name, each in held.items()},
+            "halves": halves_of(candidate)}  # fmt: skip
     identity = {"graph": result.graph.to_json(), "edge": list(candidate.edge_layers), "parts": parts, "bits": bits,
                 "weights": weights_digest(result.module), "versions": versions()}  # fmt: skip
     fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()

@@ -10,12 +10,11 @@ import tvm
 
 from tvm_split import extract, pipeline
 from tvm_split.layer_runner import LayerRunner
-from tvm_split.passes.annotate_precision import AnnotatePrecision
+from tvm_split.passes.annotate_precision import HALF, AnnotatePrecision
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.partition import Partition, side_outputs
 from tvm_split.passes.quantize_cut import QUANTIZED, QuantizeCut, Quantizer
-from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import Candidate, Side
 
 
@@ -25,15 +24,22 @@ def has_bits(candidate: Candidate) -> bool:
 
 
 def with_precision(half: tvm.IRModule, candidate: Candidate, held: Mapping[str, Quantizer]) -> tvm.IRModule:
-    """The edge half with the candidate's bits: integer layers; the half itself where nothing is quantised."""
-    weights = {name: bits for name, bits in candidate.weight_bits.items() if bits <= INTEGER_BITS}
-    readers = extract.graph(half).readers
+    """The edge half with the candidate's bits: integer layers, floats of 16 bits; itself where nothing is quantised."""
+    network = extract.graph(half)
+    readers = network.readers
+    halves = [name for name in halves_of(candidate) if name in network.tensor]
     senders = {str(callee.attrs[LAYER]) for _, callee in layer_calls(half) if QUANTIZED in callee.attrs}
     # what is only sent is quantised once, for that
     inside = {name: quantizer for name, quantizer in held.items() if not senders.issuperset(readers.get(name, ()))}
-    if not weights and not inside:
+    if not candidate.weight_bits and not inside and not halves:
         return half
-    return tvm.transform.Sequential([AnnotatePrecision(weights, inside), pipeline.quantized()])(half)
+    marks = AnnotatePrecision(candidate.weight_bits, inside, halves)
+    return tvm.transform.Sequential([marks, pipeline.quantized()])(half)
+
+
+def halves_of(candidate: Candidate) -> list[str]:
+    """Tensors that the candidate's edge half holds as float16."""
+    return [name for name, bits in candidate.tensor_bits.items() if bits == HALF]
 
 
 class EdgeHalf:

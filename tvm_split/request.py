@@ -12,7 +12,7 @@ from tvm_split.errors import PlanError
 from tvm_split.plan.problem import Side
 
 #: widths that an edge half stores weights at, and the one that stands for floats
-STORED = (8, 32)
+STORED = (8, 16, 32)
 FLOAT = (32,)
 
 #: what the chosen answer has least of
@@ -35,7 +35,8 @@ class Request:
     its first axis. shapes: input name -> shape, where the model leaves it open. memory_bytes: what the edge half may
     take; None for no limit. pins: glob of layer names -> side. tensor_bits: glob of tensor names -> bits. cut_bits:
     widths to try.
-    edge_bits: widths that weights and tensors may have on the edge: 8 (integer kernels) and 32 (float, as they are).
+    edge_bits: widths that weights and tensors may have on the edge: 8 (integer kernels), 16 (float16, computed
+    with as float32) and 32 (float, as they are).
     strategy: a planner. objective: what the chosen answer has least of; other than latency with the planner exact only,
     and energy with targets and links that state their power. pareto: ask as well for the front of latency against this.
     every_solution: keep all answers of the planner, not only those compared.

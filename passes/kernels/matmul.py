@@ -37,12 +37,13 @@ def matmul_packed(data: te.Tensor, weight: te.Tensor, out_channels: int, tile: T
     rows = prod(leading)
     filled = round_up(rows, tile.pixels)
 
-    row = rows_of(data)
-    if filled == rows:
+    row, zero = rows_of(data), tirx.const(0, data.dtype)
+    if filled == rows and isinstance(data, te.Tensor):
         read = row
     else:
         guarded = te.compute(
-            int64(filled, terms), lambda m, k: tirx.if_then_else(m < rows, row(m, k), tirx.const(0, data.dtype)),
+            int64(filled, terms),
+            lambda m, k: row(m, k) if filled == rows else tirx.if_then_else(m < rows, row(m, k), zero),
             name="pad", attrs={KERNEL: PAD},
         )  # fmt: skip
 

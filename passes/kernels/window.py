@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import te, tirx
 
+from tvm_split.passes.kernels.widened import Widened
+
 #: annotation of the blocks of our own kernels; its value for padding
 KERNEL, PAD = "tvm_split.kernel", "pad"
 
@@ -60,15 +62,18 @@ def within(index: tirx.Expr, before: int, extent: int, length: int) -> list[tirx
 
 
 def padded(
-    data: te.Tensor, extents: Sequence[int], before: Sequence[int], value: int = 0, role: str = PAD
+    data: te.Tensor | Widened, extents: Sequence[int], before: Sequence[int], value: int = 0, role: str = PAD
 ) -> te.Tensor:
     """The data with `value` around it, `before` of them first, up to the extents; itself when it covers them.
+
+    What is to be widened is so in the copy, once for all that read it, and so is always copied.
 
     Both are of the axes after the first; those behind them stay.
     """
     batch, *space = (int(extent) for extent in data.shape)
     rest, space = space[len(extents) :], space[: len(extents)]
-    if not any(before) and all(wanted <= extent for wanted, extent in zip(extents, space, strict=True)):
+    covered = not any(before) and all(wanted <= extent for wanted, extent in zip(extents, space, strict=True))
+    if covered and isinstance(data, te.Tensor):
         return data
 
     def at(n: tirx.Var, *index: tirx.Var) -> tirx.Expr:

@@ -146,11 +146,17 @@ def kernel_of(sch: s_tir.Schedule, rv: SBlockRV) -> str:
 
 
 def is_copy(sch: s_tir.Schedule, rv: SBlockRV) -> bool:
-    """Whether the block only moves elements: a load, possibly under a condition (padding)."""
+    """Whether the block only moves elements: a load, possibly under a condition (padding), or of a float16 to widen."""
     body = sch.get(rv).body
     value = body.value if isinstance(body, tirx.BufferStore) else None
     if isinstance(value, Call) and value.op.name == "prim.if_then_else":
-        return all(isinstance(part, TensorLoad | tirx.FloatImm | tirx.IntImm) for part in value.args[1:])
+        return all(_is_load(part) or isinstance(part, tirx.FloatImm | tirx.IntImm) for part in value.args[1:])
+    return _is_load(value)
+
+
+def _is_load(value: tvm.ir.Expr) -> bool:
+    if isinstance(value, tirx.Cast) and str(value.value.ty) == "float16":
+        value = value.value
     return isinstance(value, TensorLoad)
 
 

@@ -14,13 +14,15 @@ from tvm_split.passes.schedule.tiles import Tile
 def work_of(sch: s_tir.Schedule, sums: Block, tile: Tile, others: int, *, copies: bool) -> Work:
     """The work of the block of sums: `others` loops stand outside of pixels and tiles of channels."""
     block = sch.get(sums)
-    data, weight = (read.source for read in block.reads)
+    data, weight, *_ = (read.source for read in block.reads)  # the third: scales of the weights
     tiles = int(weight.shape[0])
     # not the sums' shape: those of an instruction for several pixels lie together
     positions = [int(var.dom.extent) for var in block.iter_vars if var.iter_type == tirx.IterVar.DataPar][-2]
     terms = prod(int(var.dom.extent) for var in block.iter_vars if var.iter_type == tirx.IterVar.CommReduce)
     ahead, each = span(sch, sums, data, tile.pixels, copies=copies)
-    return Work(tile, positions // tile.pixels, tiles, others, terms, ahead, each, copies, str(weight.dtype))
+    made = str(block.writes[0].source.dtype)
+    dtype = made if made == "float32" else str(weight.dtype)  # which floats are computed in, however they are stored
+    return Work(tile, positions // tile.pixels, tiles, others, terms, ahead, each, copies, dtype)
 
 
 def span(sch: s_tir.Schedule, sums: Block, source: tirx.Buffer, pixels: int, *, copies: bool) -> tuple[int, int]:

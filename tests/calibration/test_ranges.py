@@ -189,7 +189,7 @@ def test_tables():
     table = activation_distortions(choices)
     assert choices["relu"][4] == best_range(statistics["relu"], 4)
     for row in table.values():
-        assert list(row) == [2, 4, 8, 16] and row[2] > row[4] > row[8] > row[16] == 0
+        assert list(row) == [2, 4, 8, 16] and row[2] > row[4] > row[8] > row[16] > 0
     plain = activation_distortions(activation_choices(statistics, (2,), "min-max"))
     assert plain["gauss"][2] > table["gauss"][2]
     with pytest.raises(KeyError):

@@ -53,7 +53,7 @@ class Calibrated:
                 for name, each in self.weights.items()
             },
             weight_distortion=weight_distortions(arrays, below),
-            tensor_distortion=activation_distortions(activation_choices(self.statistics, of_tensors)),
+            tensor_distortion=activation_distortions(activation_choices(self.statistics, of_tensors), self.statistics),
             integer=integer,
             fixed=fixed,
         )

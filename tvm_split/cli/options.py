@@ -160,8 +160,9 @@ REQUEST = (
     click.option("--cut-bits", type=Widths(), default="2,4,8", show_default=True, metavar="BITS",
                  help="Widths that a crossing tensor may be sent at: 1 to 8, 16, 32 (32 is unquantised)."),
     click.option("--edge-bits", type=Widths(), default="32", show_default=True, metavar="BITS",
-                 help="Widths that weights and tensors may have on the edge: 32 (float32), 8 (integer kernels), or "
-                      "8,32 for the best of both. Quantisers come from --data."),
+                 help="Widths that weights and tensors may have on the edge: 32 (float32), 16 (float16, computed "
+                      "with as float32), 8 (integer kernels), or 8,32 for the best of both. Quantisers come from "
+                      "--data."),
     click.option("--bits", "tensor_bits", type=BITS, multiple=True, metavar="GLOB=BITS",
                  help="Send tensors with such a name at this width, whatever --cut-bits says. A tensor is called as "
                       "the layer that makes it (`tvm-split layers MODEL`). May be repeated."),

@@ -53,14 +53,16 @@ def held_options(problem: Problem, tensor: Tensor) -> tuple[int, ...]:
     if tensor.name in precision.fixed:
         return (min(own, precision.fixed[tensor.name]),)
     came = (own,) if problem.graph.producer.get(tensor.name) is None else ()
-    return tuple(sorted({*came, *(min(own, bits) for bits in precision.widths)}))
+    held = {*came, *(min(own, bits) for bits in precision.tensor_widths(tensor.name, precision.widths))}
+    return tuple(sorted(held)) or (own,)
 
 
 def crossing_options(problem: Problem, tensor: Tensor) -> tuple[int, ...]:
     """Widths at which it may cross; as it is, or as the user says, where its distortion is not known."""
     if tensor.name not in precision_of(problem).tensor_distortion:
         return (problem.width(tensor, AS_IT_IS),)
-    return tuple(sorted({problem.width(tensor, bits) for bits in problem.cut_bits}))
+    widths = precision_of(problem).tensor_widths(tensor.name, problem.cut_bits)
+    return tuple(sorted({problem.width(tensor, bits) for bits in widths})) or (problem.width(tensor, AS_IT_IS),)
 
 
 def worthwhile(problem: Problem, all_of_them: Choices, by_memory: bool, limit: float | None) -> Choices:

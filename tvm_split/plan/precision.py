@@ -10,7 +10,7 @@ distortion    D_w(b) and D_a(b) of the paper (KDD 2021, 5b), or any other measur
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,6 +25,8 @@ VERSION = 2
 EDGE_WIDTHS = (2, 3, 4, 6, 8, 16, 32)
 #: the widest that integer kernels compute with
 INTEGER_BITS = 8
+#: of a float16, which cannot hold every float32: a table of distortions without it says so
+HALF_BITS = 16
 #: bytes beside the packed weights of one output channel, where no kernel is known: a float32 scale
 CHANNEL_BYTES = 4
 
@@ -45,11 +47,11 @@ class Precision:
     widths: the edge's bit set, ascending, of EDGE_WIDTHS.
     weight_matrix: layer -> (output channels, float32 elements of each) of its quantisable weights.
     weight_distortion: layer -> {bits: what its weights at that width add to the distortion}, for each width below 32.
-        A layer without an entry has no weights to quantise: they stay as they are.
+        A layer without an entry has no weights to quantise: they stay as they are. Without 16, they cannot have it.
     tensor_distortion: float tensor -> {bits: what the tensor at that width adds}, for each width below 32, of `widths`
         and of those it may cross at. A narrower width counts at least what a wider one does. A tensor without an
         entry stays as it is; so do network outputs, but where they cross. A network input with an entry may be
-        quantised on arrival.
+        quantised on arrival. Without 16, float16 cannot hold the tensor.
     integer: edge seconds of each layer computed on integers, which it is when its quantisable weights have at most 8
         bits and every float tensor that it reads is held at most at 8; None when the edge computes floats only.
     integer_layers: what layers take on integers, as compiled for the edge; without those that are not known.
@@ -87,6 +89,9 @@ class Precision:
                     f"'{name}' is fixed to {bits} bits, but it is no layer with quantisable weights and no tensor "
                     "whose distortion is known; fix it to 32, or calibrate it"
                 )
+            distortions = [table[name] for _, table in tables if name in table]
+            if bits == HALF_BITS and any(bits not in each for each in distortions):
+                raise PlanError(f"'{name}' is fixed to 16 bits, but has numbers that float16 cannot hold; fix it to 32")
         limit = self.max_distortion
         if limit is not None and not limit >= 0:
             raise PlanError(f"max_distortion is {limit}; expected a number that is not negative, or None for no limit")
@@ -118,7 +123,17 @@ class Precision:
         """Widths that the layer's weights may have, ascending; () when it has none to quantise."""
         if layer not in self.weight_distortion:
             return ()
-        return (self.fixed[layer],) if layer in self.fixed else self.widths
+        if layer in self.fixed:
+            return (self.fixed[layer],)
+        return tuple(bits for bits in self.widths if self._has(self.weight_distortion[layer], bits))
+
+    def tensor_widths(self, tensor: str, widths: Iterable[int]) -> list[int]:
+        """Those of the widths that a tensor with a distortion may have."""
+        return [bits for bits in widths if self._has(self.tensor_distortion[tensor], bits)]
+
+    @staticmethod
+    def _has(table: Mapping[int, float], bits: int) -> bool:
+        return bits != HALF_BITS or bits in table
 
     def weight_bytes(self, layer: Layer, bits: int) -> int:
         """What the layer's constants take with their matrix at this width."""
@@ -197,7 +212,7 @@ def _known(tables: Mapping[str, Mapping[int, float]], what: str, name: str, bits
 
 
 def _check_table(what: str, table: Mapping[int, float], widths: tuple[int, ...]) -> None:
-    missing = [bits for bits in widths if bits < EDGE_WIDTHS[-1] and bits not in table]
+    missing = [bits for bits in widths if bits < EDGE_WIDTHS[-1] and bits not in table and bits != HALF_BITS]
     if missing:
         raise PlanError(f"the distortion of {what} at {missing[0]} bits is not known; calibrate it at each of {widths}")
     for bits, value in table.items():

@@ -114,8 +114,8 @@ class Solver:
         """Bytes that the cut's storages take beyond what is alive, and whether no widths take fewer.
 
         Where tensors can be held in few ways, of all of them the fewest. Else with each at its narrowest, which is
-        taken for the fewest where nothing speaks for more bits: without a limit on distortion, integers no slower and of
-        no more scratch.
+        taken for the fewest where nothing speaks for more bits: without a limit on distortion, integers that are
+        no slower and have no more scratch.
         """
         graph, held = self.question.problem.graph, self.model.held
         layers = [graph.layer[name] for name in cut]
