@@ -50,6 +50,21 @@ class Widths(click.ParamType[Any]):
         return tuple(dict.fromkeys(int(word) for word in words))
 
 
+class Share(click.ParamType[Any]):
+    """A part of one: 1% or 0.01."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*", value)
+        found = math.inf if match is None else float(match[1]) / (100 if match[2] else 1)
+        if match is None or found > 1 or (found == 1 and not match[2]):
+            self.fail(f"{value!r} is no share; write 1% or 0.01, which is one point of a hundred", param, ctx)
+        return found
+
+
 class Pair(click.ParamType[Any]):
     """NAME=VALUE, split at the last '=': names of nodes may hold anything."""
 
@@ -150,9 +165,10 @@ REQUEST = (
                  help="The network between them: a name of `tvm-split links`, a .toml file, or a rate such as 3mbit or "
                       "3mbit/10mbit/20ms (up/down/round trip)."),
     click.option("--data", type=click.Path(path_type=Path), metavar="FILE|FOLDER|FUNCTION",
-                 help="Samples that calibrate the crossing tensors and check accuracy: .npz with one array an input, "
-                      ".npy, a picture, a folder of pictures, a .csv of lines file,label, or module:function, which "
-                      "yields arrays. Without it, random numbers are used, with a warning."),
+                 help="Samples that calibrate quantisers and, others, check accuracy: .npz with one array an input "
+                      "and labels, .npy, a picture, a folder of pictures (folders in it are classes), a .csv of lines "
+                      "file,label, or module:function, which yields arrays. Without it, random numbers are used, with "
+                      "a warning."),
     *MODEL[1:],
     click.option("--memory", "memory_bytes", type=Size(), metavar="SIZE",
                  help="What the edge half may take: weights, live activations, kernels' scratch, payload. 8MiB, 8MB or "
@@ -163,8 +179,9 @@ REQUEST = (
                  help="Widths that weights and tensors may have on the edge: 32 (float32), 8 (integer kernels), or "
                       "8,32 for the best of both. Quantisers come from --data."),
     click.option("--bits", "tensor_bits", type=BITS, multiple=True, metavar="GLOB=BITS",
-                 help="Send tensors with such a name at this width, whatever --cut-bits says. A tensor is called as "
-                      "the layer that makes it (`tvm-split layers MODEL`). May be repeated."),
+                 help="Send tensors with such a name at this width, whatever --cut-bits says; with --edge-bits other "
+                      "than 32, layers' weights and the tensors on the edge have it, too. A tensor is called as the "
+                      "layer that makes it (`tvm-split layers MODEL --bits ...`). May be repeated."),
     click.option("--pin", "pins", type=PIN, multiple=True, metavar="GLOB=edge|cloud",
                  help="Keep layers with such a name on one side, e.g. 'stem*=edge'; `tvm-split layers MODEL` lists the "
                       "names. May be repeated."),
@@ -175,12 +192,25 @@ REQUEST = (
     click.option("--costs", type=CostsSource(), default="roofline", show_default=True, metavar=CostsSource.name,
                  help="Where layer times come from: the targets' data sheets; boards at --tracker, or else this "
                       "machine's clock scaled to the targets; or two files, as `plan --save-costs` writes."),
-    click.option("--min-agreement", type=click.FloatRange(0, 1), default=0.95, show_default=True, metavar="SHARE",
-                 help="Smallest share of samples on which a split must give the float network's first class."),
+    click.option("--max-drop", type=Share(), metavar="SHARE",
+                 help="What an answer may lose of the metric on the samples held back: 1% or 0.01 of top-1 is one "
+                      "point. [default: 5%]"),
+    click.option("--metric", metavar="top1|top5|agreement|MODULE:FUNCTION",
+                 help="What accuracy is: the right class is the first, or among the first five; the float network's "
+                      "first class; or function(outputs, label) -> score of your own, higher is better. [default: top1 "
+                      "where --data has labels, else agreement]"),
+    click.option("--min-agreement", type=click.FloatRange(0, 1), metavar="SHARE",
+                 help="Another name for --metric agreement with --max-drop 1 - SHARE."),
     click.option("--max-error", type=click.FloatRange(0), default=0.1, show_default=True, metavar="ERROR",
-                 help="For a network that gives no class scores: largest relative error of a split's outputs."),
-    click.option("--samples", type=click.IntRange(1), default=8, show_default=True,
-                 help="How many samples of --data to use at most, taken evenly, to calibrate and to check accuracy."),
+                 help="For a network that gives no class scores, without --metric: largest relative error of an "
+                      "answer's outputs."),
+    click.option("--baselines", is_flag=True,
+                 help="Compare with edge-only at 2, 4, 6 and 8 bits, Neurosurgeon and QDMP as well, each with real "
+                      "accuracy: compiles some more halves."),
+    click.option("--samples", type=click.IntRange(1), default=16, show_default=True,
+                 help="How many samples of --data calibrate, taken evenly from all."),
+    click.option("--check", type=click.IntRange(1), default=32, show_default=True,
+                 help="How many other samples are held back to check accuracy on. Of fewer than both, half calibrate."),
     click.option("--tracker", metavar="HOST:PORT",
                  help="With --costs measured: the RPC tracker of boards to time layers on. Lab networks only."),
     click.option("--edge-key", metavar="KEY", help="The edge board's key at the tracker."),
@@ -209,10 +239,11 @@ def request_of(given: dict[str, Any]) -> Request:
     from tvm_split.request import Request
 
     options = {"shapes": "--shape", "pins": "--pin", "tensor_bits": "--bits"}
-    return Request(**{**given, **{name: _once(given[name], option) for name, option in options.items()}})
+    return Request(**{**given, **{name: once(given[name], option) for name, option in options.items()}})
 
 
-def _once(pairs: tuple[tuple[str, Any], ...], option: str) -> dict[str, Any]:
+def once(pairs: tuple[tuple[str, Any], ...], option: str) -> dict[str, Any]:
+    """The pairs as a dict. UsageError when a name has two values."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if found.setdefault(name, value) != value:
