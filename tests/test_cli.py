@@ -18,6 +18,7 @@ from tvm_split.choice import Tolerance
 from tvm_split.cli import cli
 from tvm_split.costs import Costs
 from tvm_split.errors import ModelError
+from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 
 COMMANDS = (
@@ -259,6 +260,25 @@ def test_plan_prints_table_and_reason_and_saves_costs(asked: list[workflow.Reque
 def test_lists(command: str) -> None:
     done = call(command)
     assert done.exit_code == 0 and len(done.output.splitlines()) > 5
+
+
+def test_layers_show_what_each_glob_of_bits_meets(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = tuple(Tensor(name, (4,), "float32") for name in ("x", "stem", "block", "head"))
+    layers = tuple(Layer(b, "op", (a,), (b,)) for a, b in (("x", "stem"), ("stem", "block"), ("block", "head")))
+    graph = Graph("net", tensors, layers, ("x",), ("head",))
+    monkeypatch.setattr(workflow, "prepare", lambda _request: (None, graph))
+    done = call("layers", "m.onnx", "--bits", "stem*=8", "--bits", "x=4", "--bits", "h*=16")
+    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
+    assert (rows["stem"][-1], rows["x"][-1], rows["head"][-1]) == ("8", "4", "16") and rows["layer"][-1] == "--bits"
+    assert len(rows["block"]) == len(rows["stem"]) - 1
+    assert "--bits" not in call("layers", "m.onnx").stdout
+    assert json.loads(call("layers", "m.onnx", "--bits", "s*=8", "--json").stdout)["bits"] == {"stem": 8}
+    for words, says in (
+        (["q*=8"], "matches no layer"),
+        (["stem=8", "s*=4"], "is given 8 bits by 'stem' and 4 by 's*'"),
+    ):
+        done = call("layers", "m.onnx", *(word for each in words for word in ("--bits", each)))
+        assert done.exit_code == 2 and says in done.stderr and done.stdout == ""
 
 
 def test_targets_say_that_peaks_are_computed() -> None:

@@ -76,6 +76,14 @@ def test_the_soonest_plan_that_is_accurate_enough_is_found(problem: Problem, str
         assert chosen.label == "edge-only"
 
 
+def test_what_is_predicted_stands_beside_what_is_measured(problem: Problem) -> None:
+    finalists = Finalists(problem, Look(), lambda candidate: candidate.distortion / 5_000)
+    finalists.add(PLANNERS["exact"](problem)[:1])
+    (item,) = finalists.scored
+    assert item.predicted_drop == pytest.approx(2 * item.accuracy.drop.drop) and item.predicted_drop > 0
+    assert Finalists(problem, Look()).predict(item.candidate) is None
+
+
 def test_an_answer_that_was_measured_is_not_measured_again(problem: Problem) -> None:
     look, planner = Look(), PLANNERS["exact"]
     finalists = Finalists(problem, look)

@@ -26,10 +26,14 @@ Look = Callable[[list[Candidate]], "tuple[Mapping[str, Range], list[Accuracy | N
 
 @dataclass
 class Finalists:
-    """Scored candidates in the order in which they came. `ranges`: of the tensors that any of them sends."""
+    """Scored candidates in the order in which they came. `ranges`: of the tensors that any of them sends.
+
+    predict: what a candidate's bits are expected to lose of the metric, if anybody knows.
+    """
 
     problem: Problem
     look: Look
+    predict: Callable[[Candidate], float | None] = lambda _: None
     scored: list[Scored] = field(default_factory=list)
     ranges: dict[str, Range] = field(default_factory=dict)
 
@@ -39,8 +43,9 @@ class Finalists:
         self.ranges |= ranges
         for i, (candidate, accuracy) in enumerate(zip(candidates, accuracies, strict=True)):
             label = names[i] if names else label_of(candidate)
-            fit = fits(self.problem, candidate)
-            self.scored.append(Scored(candidate, label, accuracy, fits=fit, baseline=bool(names)))
+            fit, lost = fits(self.problem, candidate), self.predict(candidate)
+            scored = Scored(candidate, label, accuracy, fits=fit, baseline=bool(names), predicted_drop=lost)
+            self.scored.append(scored)
 
     def search_budget(self, planner: Planner, tolerance: Tolerance, progress: Callable[[str], None]) -> None:
         """Add plans within smaller and smaller distortions until the soonest that is accurate enough is among them."""
