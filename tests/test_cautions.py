@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from tvm_split.accuracy import Accuracy
-from tvm_split.cautions import few_samples, fixed_widths, without_classes
+from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
 from tvm_split.choice import Scored
 from tvm_split.costs import Costs
 from tvm_split.drop import Drop, drop_of, samples_needed
@@ -66,6 +66,11 @@ def test_a_drop_that_is_allowed_of_no_scores_is_told(problem: Problem) -> None:
     assert without_classes(problem.graph, None) == []
     (said,) = without_classes(problem.graph, 0.01)
     assert said.startswith("'net' gives no class scores, so --max-drop says nothing of it")
+
+
+def test_a_tensor_that_never_varied_is_named() -> None:
+    (said,) = constants(split("a", "b", "c"), {"a": (2.0, 2.0), "b": (0.0, 1.0)})
+    assert said.startswith("'a' was 2 on every sample, so its range is a guess; give more samples, or --bits 'a=32'")
 
 
 NAMES = ("x", "a", "b", "c", "d", "e")

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_split.data import Samples
-from tvm_split.held_back import divide
+from tvm_split.graph import Graph, Tensor
+from tvm_split.held_back import divide, samples_of
+from tvm_split.request import Request
 
 
 def samples(count: int) -> Samples:
@@ -45,3 +47,22 @@ def test_one_sample_is_of_both_kinds_and_says_so() -> None:
     assert numbers(found.calibrating) == numbers(found.checking) == [0] and found.shared
     assert list(found.labels) == [0]
     assert divide(Samples(samples(3).batches, None, 3), 1, 1).labels is None
+
+
+ROW = Graph("row", (Tensor("x", (1, 2), "float32"),), (), ("x",), ("x",))
+
+
+def test_the_samples_of_a_request() -> None:
+    rows = np.arange(40, dtype=np.float32).reshape(20, 2)
+    found, said = samples_of(Request("m", data={"x": rows, "labels": np.arange(20)}, samples=2, check=3), ROW)
+    assert (len(found.calibrating), len(found.checking), len(found.labels)) == (2, 3, 3)
+    assert said == ["5 of the 20 samples are used; give --check 18 for all."]
+    for batch, label in zip(found.checking, found.labels, strict=True):
+        np.testing.assert_array_equal(batch["x"], rows[label : label + 1])
+    assert samples_of(Request("m", data={"x": rows}, samples=2, check=18), ROW)[1] == []
+
+
+def test_random_samples_are_few_and_a_caution() -> None:
+    found, (said,) = samples_of(Request("m", samples=3), ROW)
+    assert (len(found.calibrating), len(found.checking), found.labels) == (3, 4, None)
+    assert said.startswith("No --data was given")

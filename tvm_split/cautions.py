@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tvm_split.choice import Scored
 from tvm_split.drop import LEVEL, Drop, samples_needed
@@ -58,6 +58,16 @@ def without_classes(graph: Graph, given: float | None) -> list[str]:
     return [
         f"'{graph.name}' gives no class scores, so --max-drop says nothing of it and --max-error decides; give a "
         "metric of your own (--metric module:function)."
+    ]
+
+
+def constants(chosen: Candidate, ranges: Mapping[str, tuple[float, float]]) -> list[str]:
+    """What to say of crossing tensors that never varied on the samples."""
+    return [
+        f"'{part.tensor}' was {ranges[part.tensor][0]:g} on every sample, so its range is a guess; give more samples, "
+        f"or --bits '{part.tensor}=32'."
+        for part in chosen.crossing
+        if part.tensor in ranges and ranges[part.tensor][0] == ranges[part.tensor][1]
     ]
 
 

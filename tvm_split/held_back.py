@@ -1,4 +1,4 @@
-"""The user's samples in two: those that calibrate, and those held back, on which accuracy is checked. No TVM."""
+"""The user's samples in two: those that calibrate, and those held back, on which accuracy is checked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_split.data import Batch, Samples
+from tvm_split.calibrate import random_batches
+from tvm_split.data import Batch, Samples, load_labelled
+from tvm_split.graph import Graph
+from tvm_split.request import Request
+
+#: random samples of either kind, where there are no others
+RANDOM = 4
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,22 @@ def divide(samples: Samples, calibrate: int, check: int) -> Divided:
     calibrates = ranks[1:] > ranks[:-1]
     own, back = np.flatnonzero(calibrates).tolist(), np.flatnonzero(~calibrates).tolist()
     return Divided([samples.batches[i] for i in own], [samples.batches[i] for i in back], _labels(samples, back))
+
+
+def samples_of(request: Request, graph: Graph) -> tuple[Divided, list[str]]:
+    """The request's samples, and what to say of them. DataError as `data.load_labelled`."""
+    if request.data is None:
+        counts = [min(wanted, RANDOM) for wanted in (request.samples, request.check)]
+        made = random_batches(graph, sum(counts), request.seed)
+        return divide(Samples(made, None, None), *counts), [
+            "No --data was given: ranges were calibrated on random inputs, and agreement says little. Give --data."
+        ]
+    found = load_labelled(request.data, graph, request.samples + request.check)
+    used, total = len(found.batches), found.total
+    divided = divide(found, request.samples, request.check)
+    if total is None or used == total:
+        return divided, []
+    return divided, [f"{used} of the {total} samples are used; give --check {total - request.samples} for all."]
 
 
 def _labels(samples: Samples, chosen: list[int]) -> np.ndarray | None:

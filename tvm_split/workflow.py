@@ -10,13 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_split import accuracy, calibrate, data, frontend, pipeline
+from tvm_split import accuracy, calibrate, frontend, pipeline
 from tvm_split.accuracy import Accuracy, class_count
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.network import Calibrated
-from tvm_split.cautions import few_samples, fixed_widths, without_classes
+from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
 from tvm_split.choice import (
     SWEEP,
     Scored,
@@ -27,7 +27,6 @@ from tvm_split.choice import (
     no_split_warnings,
     shortlist,
 )
-from tvm_split.data import Samples
 from tvm_split.edge_half import EdgeHalf, has_bits
 from tvm_split.errors import PlanError
 from tvm_split.extract import graph as extract_graph
@@ -35,7 +34,7 @@ from tvm_split.extract import output_names
 from tvm_split.finalists import Finalists
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
-from tvm_split.held_back import Divided, divide
+from tvm_split.held_back import Divided, samples_of
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.metrics import Judge, metric_of
 from tvm_split.passes.preprocess import Preprocess
@@ -59,9 +58,6 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 Batches = list[Mapping[str, Any]]
-
-#: random samples of either kind, where there are no others
-RANDOM = 4
 
 #: TVM's tensor expressions and importers keep state of their own: two plans at once would mix theirs
 _ONE_AT_A_TIME = threading.RLock()
@@ -151,7 +147,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     mod, graph = prepare(request)
     progress("measuring the scratch memory of each layer, as compiled for the edge")
     graph, warnings = _as_compiled(mod, graph, edge)
-    samples, notes = _batches(request, graph)
+    samples, notes = samples_of(request, graph)
     warnings += notes
     judge = _judge(request, mod, graph, samples)
     if judge is None:
@@ -188,9 +184,9 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
     spans = envelope(problem, allowed, *SWEEP)
     own = [item for item in in_order(scored) if not item.baseline]
-    warnings += _constants(chosen.candidate, ranges) + fixed_widths(problem, [item.candidate for item in own])
+    warnings += constants(chosen.candidate, ranges) + fixed_widths(problem, [item.candidate for item in own])
     calibrating = 0 if samples.shared else len(samples.calibrating)
-    if request.data is not None:  # of random inputs `_batches` says worse
+    if request.data is not None:  # of random inputs `samples_of` says worse
         warnings += few_samples(own, chosen, request.tolerance.max_drop, calibrating, samples.shared)
     return PlanResult(
         request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges, calibrated,
@@ -202,16 +198,6 @@ def _judge(request: Request, mod: tvm.IRModule, graph: Graph, samples: Divided) 
     """What scores answers; None for a network without class scores, unless the user has a metric."""
     metric = metric_of(request.wanted_metric, samples.labels, class_count(graph))
     return None if metric is None else Judge(metric, samples.labels, output_names(mod))
-
-
-def _constants(chosen: Candidate, ranges: Mapping[str, calibrate.Range]) -> list[str]:
-    """What to say of crossing tensors that never varied on the samples."""
-    return [
-        f"'{part.tensor}' was {ranges[part.tensor][0]:g} on every sample, so its range is a guess; give more samples, "
-        f"or --bits '{part.tensor}=32'."
-        for part in chosen.crossing
-        if part.tensor in ranges and ranges[part.tensor][0] == ranges[part.tensor][1]
-    ]
 
 
 @dataclass
@@ -276,22 +262,6 @@ def _as_compiled(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tuple[Gra
         return graph, [f"'{edge.name}' is no CPU target, so the scratch memory of its kernels is not known or counted."]
     log.info("each layer as compiled for the edge, %s:", edge.name)
     return with_scratch(mod, graph, target), []
-
-
-def _batches(request: Request, graph: Graph) -> tuple[Divided, list[str]]:
-    """The samples that calibrate and those held back, and what to say of them."""
-    if request.data is not None:
-        found = data.load_labelled(request.data, graph, request.samples + request.check)
-        used, total = len(found.batches), found.total
-        divided = divide(found, request.samples, request.check)
-        if total is None or used == total:
-            return divided, []
-        return divided, [f"{used} of the {total} samples are used; give --check {total - request.samples} for all."]
-    counts = [min(wanted, RANDOM) for wanted in (request.samples, request.check)]
-    made = calibrate.random_batches(graph, sum(counts), request.seed)
-    return divide(Samples(made, None, None), *counts), [
-        "No --data was given: ranges were calibrated on random inputs, and agreement says little. Give --data."
-    ]
 
 
 def compile(request: Request, out: Path, progress: Progress = quiet, force: bool = False) -> CompileResult:

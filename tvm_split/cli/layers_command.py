@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from tvm_split.cli.command import SplitCommand
-from tvm_split.cli.options import BITS, MODEL, once, shared
+from tvm_split.cli.kinds import BITS
+from tvm_split.cli.options import MODEL, once, shared
 
 
 @click.command(cls=SplitCommand, short_help="List a network's layers, as --pin and --bits name them.")
