@@ -167,5 +167,5 @@ def _too_inaccurate(found: Sequence[Accuracy], tolerance: Tolerance) -> str:
         less = "a larger error (--max-error)"
     return (
         f"no candidate {lost}, and pins or memory leave no answer that quantises nothing; allow more bits "
-        f"(--cut-bits) or {less}"
+        f"(--cut-bits, --edge-bits), more memory or {less}"
     )
