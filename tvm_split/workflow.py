@@ -27,11 +27,11 @@ from tvm_split.choice import (
     no_split_warnings,
     shortlist,
 )
+from tvm_split.contest import Contest
 from tvm_split.edge_half import EdgeHalf, has_bits
 from tvm_split.errors import PlanError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.extract import output_names
-from tvm_split.finalists import Finalists
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.held_back import Divided, samples_of
@@ -172,14 +172,14 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     splits = shortlist(problem, PLANNERS[request.strategy])
     if not splits:
         warnings += no_split_warnings(problem)
-    finalists = Finalists(problem, lambda found: inside.look(found, request.result_at, calibrated))
-    finalists.add([*splits, *baselines(problem, samples.checking)])
+    contest = Contest(problem, lambda found: inside.look(found, request.result_at, calibrated))
+    contest.add([*splits, *baselines(problem, samples.checking)])
     if precision is not None:
-        finalists.search_budget(PLANNERS[request.strategy], request.tolerance, progress)
+        contest.search_budget(PLANNERS[request.strategy], request.tolerance, progress)
     if calibrated is not None and request.baselines:
         widths = [bits for bits in UNIFORM if edge.bits is None or bits in edge.bits]
-        finalists.add_baselines(calibrated.precision(widths or UNIFORM, request.cut_bits, integer, {}))
-    scored, ranges = finalists.scored, finalists.ranges
+        contest.add_baselines(calibrated.precision(widths or UNIFORM, request.cut_bits, integer, {}))
+    scored, ranges = contest.scored, contest.ranges
     chosen = choose(scored, request.tolerance)
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
     spans = envelope(problem, allowed, *SWEEP)

@@ -6,9 +6,9 @@ import pytest
 
 from tvm_split.accuracy import Accuracy
 from tvm_split.choice import Tolerance, baselines, choose
+from tvm_split.contest import Contest
 from tvm_split.costs import Costs
 from tvm_split.drop import drop_of
-from tvm_split.finalists import Finalists
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan import PLANNERS, WITH_BITS
 from tvm_split.plan.budget import MEASUREMENTS
@@ -61,11 +61,11 @@ class Look:
 def test_the_soonest_plan_that_is_accurate_enough_is_found(problem: Problem, strategy: str, allowed: float) -> None:
     """Of twelve layers in floats, exact is told to leave those that lose most."""
     look, planner, tolerance = Look(), PLANNERS[strategy], Tolerance(allowed)
-    finalists = Finalists(problem, look)
-    finalists.add(baselines(problem, []))
-    finalists.search_budget(planner, tolerance, lambda _: None)
+    contest = Contest(problem, look)
+    contest.add(baselines(problem, []))
+    contest.search_budget(planner, tolerance, lambda _: None)
     assert len(look.seen) <= MEASUREMENTS
-    chosen = choose(finalists.scored, tolerance)
+    chosen = choose(contest.scored, tolerance)
     lost = chosen.accuracy.drop.drop if chosen.accuracy else 0.0
     assert lost <= allowed
     best = planner(replace(problem, precision=replace(problem.precision, max_distortion=allowed * 10_000)))[0]
@@ -77,24 +77,24 @@ def test_the_soonest_plan_that_is_accurate_enough_is_found(problem: Problem, str
 
 
 def test_what_is_predicted_stands_beside_what_is_measured(problem: Problem) -> None:
-    finalists = Finalists(problem, Look(), lambda candidate: candidate.distortion / 5_000)
-    finalists.add(PLANNERS["exact"](problem)[:1])
-    (item,) = finalists.scored
+    contest = Contest(problem, Look(), lambda candidate: candidate.distortion / 5_000)
+    contest.add(PLANNERS["exact"](problem)[:1])
+    (item,) = contest.scored
     assert item.predicted_drop == pytest.approx(2 * item.accuracy.drop.drop) and item.predicted_drop > 0
-    assert Finalists(problem, Look()).predict(item.candidate) is None
+    assert Contest(problem, Look()).predict(item.candidate) is None
 
 
 def test_an_answer_that_was_measured_is_not_measured_again(problem: Problem) -> None:
     look, planner = Look(), PLANNERS["exact"]
-    finalists = Finalists(problem, look)
-    finalists.add([planner(problem)[0]])
-    finalists.search_budget(planner, Tolerance(1.0), lambda _: None)
-    assert len(look.seen) == len(finalists.scored) == 1
+    contest = Contest(problem, look)
+    contest.add([planner(problem)[0]])
+    contest.search_budget(planner, Tolerance(1.0), lambda _: None)
+    assert len(look.seen) == len(contest.scored) == 1
 
 
 def test_baselines_have_names_and_their_own_widths_and_are_never_chosen(problem: Problem) -> None:
     look = Look()
-    finalists = Finalists(problem, look)
+    contest = Contest(problem, look)
     table = {bits: 100.0 / bits for bits in (2, 4, 6, 8)}
     precision = replace(
         problem.precision,
@@ -102,10 +102,10 @@ def test_baselines_have_names_and_their_own_widths_and_are_never_chosen(problem:
         weight_distortion=dict.fromkeys(NAMES, table),
         tensor_distortion=dict.fromkeys(("x", *NAMES[:-1]), table),
     )
-    finalists.add_baselines(precision)
-    assert [item.label for item in finalists.scored][:4] == ["U2", "U4", "U6", "U8"]
-    assert all(item.baseline for item in finalists.scored)
-    u2, u8 = (item for item in finalists.scored if item.label in ("U2", "U8"))
+    contest.add_baselines(precision)
+    assert [item.label for item in contest.scored][:4] == ["U2", "U4", "U6", "U8"]
+    assert all(item.baseline for item in contest.scored)
+    u2, u8 = (item for item in contest.scored if item.label in ("U2", "U8"))
     assert set(u2.candidate.weight_bits.values()) == {2} and u2.accuracy.drop.drop > u8.accuracy.drop.drop > 0
     assert u2.candidate.edge_memory_bytes < u8.candidate.edge_memory_bytes
-    assert not any(Tolerance(1.0).allows(item) for item in finalists.scored)
+    assert not any(Tolerance(1.0).allows(item) for item in contest.scored)

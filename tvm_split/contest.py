@@ -25,7 +25,7 @@ Look = Callable[[list[Candidate]], "tuple[Mapping[str, Range], list[Accuracy | N
 
 
 @dataclass
-class Finalists:
+class Contest:
     """Scored candidates in the order in which they came. `ranges`: of the tensors that any of them sends.
 
     predict: what a candidate's bits are expected to lose of the metric, if anybody knows.
