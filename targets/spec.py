@@ -11,6 +11,8 @@ from tvm_split.errors import TargetError
 
 KINDS = ("edge", "cloud", "both")
 ARCHS = ("aarch64", "x86_64", "simulated")
+#: bits that weights and tensors may have on an edge; 32 is floating point
+WIDTHS = (2, 3, 4, 6, 8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class TargetSpec:
     memory_bytes: what the board has, None only for a simulated device whose memory nobody published.
     vector_bits: width of a SIMD register.  l1_bytes: L1 data cache of a core.  l2_bytes: L2 that one core reaches.
     tvm_target: a TVM tag, or a table with `kind`; `mcpu = "native"` means the machine that compiles.
+    bits: widths that layers may have on it, of WIDTHS; None for all: kernels exist for every processor.
     sources: field name -> where its number comes from.
     """
 
@@ -48,6 +51,7 @@ class TargetSpec:
     l2_bytes: int | None = None
     active_w: float | None = None
     idle_w: float | None = None
+    bits: tuple[int, ...] | None = None
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -132,8 +136,17 @@ def parse_target(table: Mapping[str, Any], where: str) -> TargetSpec:
             values[name] = value if whole else float(value)
     if values["efficiency"] > 1:
         raise TargetError(f"{where}: efficiency is {values['efficiency']}; expected a share above 0 and at most 1")
+    if "bits" in table:
+        values["bits"] = _bits(table["bits"], where)
     values["sources"] = MappingProxyType(dict(table.get("sources", {})))
     return TargetSpec(**values)
+
+
+def _bits(value: Any, where: str) -> tuple[int, ...]:
+    whole = isinstance(value, list) and all(isinstance(bits, int) and not isinstance(bits, bool) for bits in value)
+    if not whole or not value or not set(value) <= set(WIDTHS):
+        raise TargetError(f"{where}: bits is {value!r:.40}; expected a list of some of {', '.join(map(str, WIDTHS))}")
+    return tuple(sorted(set(value)))
 
 
 def _tvm_target(value: Any, where: str) -> str | Mapping[str, Any]:

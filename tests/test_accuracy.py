@@ -12,9 +12,11 @@ from tvm.script import relax as R
 from tvm_split import data, frontend, pipeline, zoo
 from tvm_split.accuracy import Accuracy, measure, quantize_dequantize
 from tvm_split.calibrate import quantizers_for, ranges
+from tvm_split.drop import drop_of, no_drop
 from tvm_split.errors import DataError, GraphError, ModelError, PlanError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.layer_runner import LayerRunner
+from tvm_split.metrics import Judge, Metric, metric_of
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.preprocess import Preprocess
@@ -197,6 +199,7 @@ def test_all_zero_outputs(identity):
 def test_json():
     assert Accuracy(3, None, 1.0, 0.5, np.inf).to_json() == {
         "samples": 3, "top1_agreement": None, "max_abs_error": 1.0, "mean_abs_error": 0.5, "relative_error": None,
+        "drop": None,
     }  # fmt: skip
 
 
@@ -236,3 +239,32 @@ def test_a_real_network_on_a_photograph():
     assert errors == sorted(errors) and errors[0] > 0
     assert errors[0] < 1e-3 and errors[1] < 0.1 and errors[3] > 0.2
     assert got[0].top1_agreement == got[1].top1_agreement == 1.0
+
+
+def test_the_metric_s_score_and_its_drop_by_hand(identity):
+    """Range [0, 7] at 2 bits as above: of the second sample's equal scores the first wins, which is not its label."""
+    judge = Judge(metric_of("top1", np.array([2, 1]), 4), np.array([2, 1]), ["y"])
+    plans = [candidate(["h"], h=2), candidate(["h"], h=32)]
+    rows = batches([1, 2, 7, 0], [3.25, 3.375, 0, 0])
+    got, exact = measure(identity, plans, {"h": (0, 7)}, rows, judge=judge)
+    assert got.drop == drop_of("top1", [1, 1], [1, 0]) and got.top1_agreement == 0.5
+    assert exact.drop == no_drop("top1", [1, 1])
+    wrong = Judge(judge.metric, np.array([0, 0]), ["y"])
+    assert measure(identity, plans, {"h": (0, 7)}, rows, judge=wrong)[0].drop == drop_of("top1", [0, 0], [0, 1])
+    assert got.to_json()["drop"]["drop"] == 0.5
+
+
+def test_a_user_s_metric_gets_outputs_by_name_and_the_label(skip):
+    seen = []
+
+    def score(outputs, _reference, label):
+        seen.append((list(outputs), label))
+        return float(outputs["scores"].sum())
+
+    judge = Judge(Metric("mine:score", score), np.array([7]), ["scores", "features"])
+    rows = batches([1, 2, 3, 4, 5])
+    (got,) = measure(skip, [candidate(["h"], h=4)], {"h": (-9, 9)}, rows, judge=judge)
+    assert seen == [(["scores", "features"], 7)] * 2
+    found = skip.run(rows[0], skip.graph.outputs)
+    assert got.drop.float_score == pytest.approx(found[skip.graph.outputs[0]].sum())
+    assert got.drop.drop == got.drop.float_score - got.drop.score != 0 and got.drop.low is None

@@ -58,9 +58,10 @@ def test_plan_partition_build_and_run(mod, samples, tmp_path):
 
 
 def test_a_plan_on_one_sample_says_how_little_that_tells(mod, samples):
-    with pytest.warns(UserWarning, match="Accuracy was measured on 1 sample"):
+    with pytest.warns(UserWarning, match="The only sample calibrated and checked"):
         plan = tvm_split.plan(mod, edge="host", cloud="host", link="3mbit", data={"x": samples[:1]}, cut_bits=(4,))
-    assert sum("on 1 sample" in warning for warning in plan.warnings) == 1
+    assert (plan.calibrating, plan.checking) == (0, 1)
+    assert sum("on the 1 sample checked" in warning for warning in plan.warnings) == 1
 
 
 def other_network() -> tvm.IRModule:

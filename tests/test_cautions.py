@@ -4,47 +4,73 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tvm_split.accuracy import Accuracy
-from tvm_split.cautions import DOUBT, FINEST, enough, few_samples, fixed_widths
+from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
+from tvm_split.choice import Scored
 from tvm_split.costs import Costs
+from tvm_split.drop import Drop, drop_of, samples_needed
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.problem import Candidate, Crossing, Link, Problem, Timing
 
 
-def lossy(samples: int, agreement: float | None = 1.0) -> Accuracy:
-    return Accuracy(samples, agreement, 0.5, 0.1, 0.02)
+def item(drop: Drop | None, label: str = "split", error: float = 0.5) -> Scored:
+    return Scored(split("a"), label, Accuracy(4, None, error, 0.1, 0.02, drop))
 
 
-@given(st.floats(0, 1))
-def test_enough_is_the_least_number_of_samples_that_tells(agreement: float) -> None:
-    count, share = enough(agreement), min(agreement, 1 - FINEST)
-    assert share**count <= DOUBT * (1 + 1e-9)
-    assert count == 1 or share ** (count - 1) > DOUBT * (1 - 1e-9)
+def drop(samples: int, lost: int = 0) -> Drop:
+    return drop_of("top1", [1] * samples, [0] * lost + [1] * (samples - lost))
 
 
-def test_agreement_on_few_samples_is_told_with_what_it_proves_and_how_many_would_do() -> None:
-    exact = Accuracy(1, 1.0, 0.0, 0.0, 0.0)
-    (said,) = few_samples([None, exact, lossy(1)], 0.95)
-    assert said == (
-        "Accuracy was measured on 1 sample; a split that agrees on all of them may agree on 5% of other frames only "
-        "(95% sure). Give 59 or more (--data, --samples 59)."
+def test_an_interval_wider_than_the_drop_allowed_is_told_with_the_samples_that_would_do() -> None:
+    chosen = item(drop(8))
+    needed = samples_needed(drop(8), 0.05)
+    assert few_samples([chosen], chosen, 0.05, 16) == [
+        "The drop of 'split' in top1 is between -32.4 % and 32.4 % (95% sure) on the 8 samples checked, wider than the "
+        f"5 % that may be lost; about {needed} samples (--check {needed}) would make it as narrow."
+    ]
+    enough = item(drop(needed))
+    assert few_samples([enough], enough, 0.05, 16) == []
+    assert "no number of samples makes it as narrow" in few_samples([chosen], chosen, 0.0, 16)[0]
+
+
+def test_scores_without_an_interval_are_told() -> None:
+    chosen = item(drop_of("mine:iou", [0.5], [0.25]))
+    (said,) = few_samples([chosen], chosen, 0.05, 16)
+    assert (
+        said == "The drop of 'split' in mine:iou has no interval on the 1 sample checked; give more (--data, --check)."
     )
-    assert "on 8 samples" in few_samples([lossy(8)], 0.95)[0] and "69%" in few_samples([lossy(8)], 0.95)[0]
-    assert few_samples([lossy(59)], 0.95) == [] != few_samples([lossy(58)], 0.95)
 
 
-def test_errors_of_outputs_need_what_calibration_needs() -> None:
-    (said,) = few_samples([lossy(1, None)], 0.95)
-    assert "other frames may leave these" in said and "Give 16 or more" in said
-    assert few_samples([lossy(16, None)], 0.95) == []
+def test_of_a_chosen_answer_that_loses_nothing_the_soonest_that_does_is_told() -> None:
+    exact, first, second = Scored(split("a"), "edge-only"), item(drop(3), "first"), item(drop(3), "second")
+    (said,) = few_samples([first, exact, second], exact, 0.05, 16)
+    assert "'first'" in said
 
 
-@pytest.mark.parametrize("accuracies", [[], [None], [Accuracy(1, 1.0, 0.0, 0.0, 0.0)]])
-def test_nothing_is_said_where_no_answer_loses_any(accuracies: list[Accuracy | None]) -> None:
-    assert few_samples(accuracies, 0.95) == []
+def test_few_samples_that_calibrate_and_one_that_does_both() -> None:
+    without_metric = item(None)
+    (said,) = few_samples([without_metric], without_metric, 0.05, 4)
+    assert said.startswith("The quantisers follow from 4 samples; 16 or more are better")
+    (said,) = few_samples([without_metric], without_metric, 0.05, 0, shared=True)
+    assert said.startswith("The only sample calibrated and checked")
+    assert few_samples([without_metric], without_metric, 0.05, 16) == []
+
+
+def test_nothing_is_said_where_no_answer_loses_any() -> None:
+    exact = Scored(split("a"), "edge-only", Accuracy(1, 1.0, 0.0, 0.0, 0.0))
+    assert few_samples([exact, Scored(split("b"), "float")], exact, 0.05, 1) == []
+
+
+def test_a_drop_that_is_allowed_of_no_scores_is_told(problem: Problem) -> None:
+    assert without_classes(problem.graph, None) == []
+    (said,) = without_classes(problem.graph, 0.01)
+    assert said.startswith("'net' gives no class scores, so --max-drop says nothing of it")
+
+
+def test_a_tensor_that_never_varied_is_named() -> None:
+    (said,) = constants(split("a", "b", "c"), {"a": (2.0, 2.0), "b": (0.0, 1.0)})
+    assert said.startswith("'a' was 2 on every sample, so its range is a guess; give more samples, or --bits 'a=32'")
 
 
 NAMES = ("x", "a", "b", "c", "d", "e")

@@ -8,6 +8,7 @@ import pytest
 from tvm_split.accuracy import Accuracy
 from tvm_split.choice import Scored, Tolerance, baselines, choose, in_order, label_of, no_split_warnings, shortlist
 from tvm_split.costs import Costs
+from tvm_split.drop import drop_of
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.exhaustive import plan_exhaustive
@@ -30,7 +31,9 @@ def problem() -> Problem:
 
 
 def accuracy(top1: float | None, relative: float = 0.5) -> Accuracy:
-    return Accuracy(10, top1, 1.0, 1.0, relative)
+    wrong = None if top1 is None else round((1 - top1) * 100)
+    drop = None if wrong is None else drop_of("agreement", [1] * 100, [0] * wrong + [1] * (100 - wrong), True)
+    return Accuracy(100, top1, 1.0, 1.0, relative, drop)
 
 
 def test_the_shortlist_holds_every_width_and_the_winners_at_other_rates(problem):
@@ -84,14 +87,15 @@ def test_the_soonest_that_is_accurate_enough(problem):
     fast, slow, whole = plan_exhaustive(problem)[:3]
     scored = [Scored(whole, "whole"), Scored(slow, "slow", accuracy(0.96)), Scored(fast, "fast", accuracy(0.9))]
     assert [item.label for item in in_order(scored)] == ["fast", "slow", "whole"]
-    assert choose(scored, Tolerance(0.95)).label == "slow"
-    assert choose(scored, Tolerance(0.9)).label == "fast"
-    assert choose(scored, Tolerance(0.97)).label == "whole"
+    assert choose(scored, Tolerance(0.05)).label == "slow"
+    assert choose(scored, Tolerance(0.1)).label == "fast"
+    assert choose(scored, Tolerance(0.03)).label == "whole"
+    assert choose([replace(item, baseline=item.label == "fast") for item in scored], Tolerance(0.1)).label == "slow"
     without_classes = [Scored(fast, "fast", accuracy(None, 0.2)), Scored(slow, "slow", accuracy(None, 0.05))]
-    assert choose(without_classes, Tolerance(0.95)).label == "slow"
+    assert choose(without_classes, Tolerance()).label == "slow"
     assert choose(without_classes, Tolerance(max_error=0.2)).label == "fast"
-    with pytest.raises(PlanError, match=r"no candidate agrees .* on 99% of the samples \(best: 96%\).*min-agreement"):
-        choose(scored[1:], Tolerance(0.99))
+    with pytest.raises(PlanError, match=r"no candidate loses at most 0\.01 of agreement \(least: 0\.04\).*--max-drop"):
+        choose(scored[1:], Tolerance(0.01))
     with pytest.raises(PlanError, match=r"relative error of 0\.01 \(best: 0\.05\).*--max-error"):
         choose(without_classes, Tolerance(max_error=0.01))
 

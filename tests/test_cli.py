@@ -18,6 +18,7 @@ from tvm_split.choice import Tolerance
 from tvm_split.cli import cli
 from tvm_split.costs import Costs
 from tvm_split.errors import ModelError
+from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 
 COMMANDS = (
@@ -61,6 +62,7 @@ def result_of(request: workflow.Request) -> Any:
     costs = Costs("t", "test", {"a": 0.1, "b": 0.2})
     return SimpleNamespace(
         request=request, graph=SimpleNamespace(name="net"), chosen=scored, candidates=(scored,), spans=(),
+        calibrating=2, checking=2,
         problem=SimpleNamespace(
             link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs, memory_bytes=request.memory_bytes
         ), warnings=("No --data was given.",), front=(), solutions=(),
@@ -89,7 +91,8 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
         "plan", "m.onnx", "--edge", "raspberry-pi-5", "--cloud", "host", "--link", "3mbit", "--memory", "8MiB",
         "--cut-bits", "2,4", "--bits", "h*=3", "--pin", "stem*=edge", "--shape", "a:0=1x3x32x32",
         "--result-at", "cloud",
-        "--strategy", "min-cut", "--min-agreement", "0.9", "--preprocess", "imagenet", "--data", "d.npz",
+        "--strategy", "min-cut", "--max-drop", "1%", "--metric", "top5", "--check", "5", "--baselines",
+        "--preprocess", "imagenet", "--data", "d.npz",
         "--costs", f"{tmp_path}/edge.json,{tmp_path}/cloud.json", "--samples", "3", "--max-error", "0.3",
         "--edge-bits", "8,32", "--no-winograd", "--objective", "payload", "--pareto", "memory", "--all",
     )  # fmt: skip
@@ -101,9 +104,9 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
     assert (request.tensor_bits, request.pins, request.shapes) == (
         {"h*": 3}, {"stem*": "edge"}, {"a:0": (1, 3, 32, 32)},
     )  # fmt: skip
-    assert (request.result_at, request.strategy, request.min_agreement) == ("cloud", "min-cut", 0.9)
+    assert (request.result_at, request.strategy, request.metric) == ("cloud", "min-cut", "top5")
     assert (request.objective, request.pareto, request.every_solution) == ("payload", "memory", True)
-    assert request.tolerance == Tolerance(0.9, 0.3)
+    assert (request.check, request.baselines, request.tolerance) == (5, True, Tolerance(0.01, 0.3))
     assert request.costs == (tmp_path / "edge.json", tmp_path / "cloud.json")
     assert (request.preprocess, request.data) == ("imagenet", Path("d.npz"))
 
@@ -111,6 +114,17 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
 def test_defaults_are_those_of_the_request(asked: list[workflow.Request]) -> None:
     assert call("plan", "m.onnx").exit_code == 0
     assert asked == [workflow.Request("m.onnx")]
+
+
+@pytest.mark.parametrize("text, share", [("1%", 0.01), ("0.01", 0.01), ("2.5 %", 0.025), ("0", 0.0), ("100%", 1.0)])
+def test_shares(asked: list[workflow.Request], text: str, share: float) -> None:
+    assert call("plan", "m.onnx", "--max-drop", text).exit_code == 0
+    assert asked[0].tolerance.max_drop == pytest.approx(share) and asked[0].wanted_metric is None
+
+
+def test_min_agreement_is_another_name_for_a_drop_of_agreement(asked: list[workflow.Request]) -> None:
+    assert call("plan", "m.onnx", "--min-agreement", "0.9").exit_code == 0
+    assert asked[0].tolerance.max_drop == pytest.approx(0.1) and asked[0].wanted_metric == "agreement"
 
 
 @pytest.mark.parametrize("text, size", [("8MB", 8_000_000), ("65536", 65_536), ("1.5KiB", 1536), ("2 gb", 2 * 10**9)])
@@ -132,6 +146,15 @@ def test_memory_units(asked: list[workflow.Request], text: str, size: int) -> No
         (["--costs", "guess"], "give roofline, measured, or two files as edge.json,cloud.json"),
         (["--costs", "no.json,none.json"], "costs file 'no.json': there is no such file"),
         (["--min-agreement", "2"], "2"),
+        (["--max-drop", "1"], "'1' is no share; write 1% or 0.01"),
+        (["--max-drop", "-1%"], "'-1%' is no share"),
+        (["--max-drop", "lots"], "'lots' is no share"),
+        (["--metric", "top3"], "metric is 'top3'; expected top1, top5, agreement or module:function"),
+        (
+            ["--max-drop", "1%", "--min-agreement", "0.9"],
+            "both given; the first is another name for --metric agreement",
+        ),
+        (["--metric", "top5", "--min-agreement", "0.9"], "metric=top5 (--metric) are both given"),
         (["--nonsense"], "--nonsense"),
     ],
 )
@@ -238,6 +261,25 @@ def test_plan_prints_table_and_reason_and_saves_costs(asked: list[workflow.Reque
 def test_lists(command: str) -> None:
     done = call(command)
     assert done.exit_code == 0 and len(done.output.splitlines()) > 5
+
+
+def test_layers_show_what_each_glob_of_bits_meets(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = tuple(Tensor(name, (4,), "float32") for name in ("x", "stem", "block", "head"))
+    layers = tuple(Layer(b, "op", (a,), (b,)) for a, b in (("x", "stem"), ("stem", "block"), ("block", "head")))
+    graph = Graph("net", tensors, layers, ("x",), ("head",))
+    monkeypatch.setattr(workflow, "prepare", lambda _request: (None, graph))
+    done = call("layers", "m.onnx", "--bits", "stem*=8", "--bits", "x=4", "--bits", "h*=16")
+    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
+    assert (rows["stem"][-1], rows["x"][-1], rows["head"][-1]) == ("8", "4", "16") and rows["layer"][-1] == "--bits"
+    assert len(rows["block"]) == len(rows["stem"]) - 1
+    assert "--bits" not in call("layers", "m.onnx").stdout
+    assert json.loads(call("layers", "m.onnx", "--bits", "s*=8", "--json").stdout)["bits"] == {"stem": 8}
+    for words, says in (
+        (["q*=8"], "matches no layer"),
+        (["stem=8", "s*=4"], "is given 8 bits by 'stem' and 4 by 's*'"),
+    ):
+        done = call("layers", "m.onnx", *(word for each in words for word in ("--bits", each)))
+        assert done.exit_code == 2 and says in done.stderr and done.stdout == ""
 
 
 def test_targets_say_that_peaks_are_computed() -> None:

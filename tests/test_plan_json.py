@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import jsonschema
 import pytest
 
+from tvm_split.choice import Tolerance
+from tvm_split.drop import drop_of
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.plan_json import to_json
 
@@ -17,7 +19,8 @@ SCHEMA = json.loads((resources.files("tvm_split") / "plan.schema.json").read_tex
 
 def _accuracy(**fields: object) -> SimpleNamespace:
     values = {"samples": 8, "top1_agreement": 1.0, "max_abs_error": 0.5, "mean_abs_error": 0.1, "relative_error": 0.02}
-    return SimpleNamespace(to_json=lambda: values | fields)
+    drop = drop_of("top1", [1, 1, 0, 1], [1, 0, 0, 1])
+    return SimpleNamespace(to_json=lambda: {**values, "drop": drop.to_json(), **fields}, drop=drop)
 
 
 def _result(**accuracy: object) -> SimpleNamespace:
@@ -26,24 +29,43 @@ def _result(**accuracy: object) -> SimpleNamespace:
     whole = Candidate("edge-only", ("stem", "block", "head"), (), 2000, Timing(1.0, 0.0, 0.0, 0.0))
     scored = (
         SimpleNamespace(
-            candidate=split, label="split after block, 4 bits", measured=None, accuracy=_accuracy(**accuracy)
+            candidate=split,
+            label="split after block, 4 bits",
+            measured=None,
+            accuracy=_accuracy(**accuracy),
+            predicted_drop=0.125,
+            baseline=False,
         ),
-        SimpleNamespace(candidate=whole, label="edge-only", measured=Timing(1.1, 0.0, 0.0, 0.0), accuracy=None),
+        SimpleNamespace(
+            candidate=whole,
+            label="U8",
+            measured=Timing(1.1, 0.0, 0.0, 0.0),
+            accuracy=None,
+            predicted_drop=None,
+            baseline=True,
+        ),
     )
-    request = SimpleNamespace(
-        strategy="exact", edge="raspberry-pi-4", cloud=Path("mine/attic.toml"), pareto=None, every_solution=False
-    )
+    request = SimpleNamespace(strategy="exact", edge="raspberry-pi-4", cloud=Path("mine/attic.toml"), pareto=None,
+                              every_solution=False, tolerance=Tolerance(0.01, 0.2))  # fmt: skip
     problem = SimpleNamespace(link=Link("3mbit", 375_000, 375_000, 0.0), memory_bytes=8 << 20)
     graph = SimpleNamespace(name="net")
-    return SimpleNamespace(graph=graph, request=request, problem=problem, chosen=scored[0], candidates=scored)
+    return SimpleNamespace(graph=graph, request=request, problem=problem, chosen=scored[0], candidates=scored,
+                           calibrating=16, checking=4)  # fmt: skip
 
 
-@pytest.mark.parametrize("accuracy", [{}, {"top1_agreement": None}, {"max_abs_error": None, "relative_error": None}])
+@pytest.mark.parametrize("accuracy", [{}, {"top1_agreement": None}, {"max_abs_error": None, "relative_error": None},
+                                      {"drop": None}])  # fmt: skip
 def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, object]) -> None:
     made = json.loads(json.dumps(to_json(_result(**accuracy)), allow_nan=False))
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
-    assert list(made) == ["version", "model", "strategy", "devices", "link", "memory_bytes", "chosen", "candidates"]
+    assert list(made) == ["version", "model", "strategy", "devices", "link", "memory_bytes", "checks", "chosen",
+                          "candidates"]  # fmt: skip
+    assert made["checks"] == {
+        "metric": "top1", "float": 0.75, "max_drop": 0.01, "max_error": 0.2, "calibrating": 16, "held_back": 4,
+    }  # fmt: skip
+    assert [each["baseline"] for each in made["candidates"]] == [None, "U8"]
+    assert [each["predicted_drop"] for each in made["candidates"]] == [0.125, None]
     assert made["devices"] == {"edge": "raspberry-pi-4", "cloud": "mine/attic.toml"}
     assert made["link"] == {"name": "3mbit", "up_bytes_per_s": 375_000, "down_bytes_per_s": 375_000, "rtt_s": 0.0}
     assert made["memory_bytes"] == 8 << 20
@@ -69,6 +91,9 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
         (("chosen", "predicted", "edge_s"), -1),
         (("chosen", "predicted", "wait_s"), 0),
         (("chosen", "accuracy", "top1_agreement"), 1.5),
+        (("chosen", "accuracy", "drop", "samples"), 0),
+        (("chosen", "baseline"), 4),
+        (("checks", "held_back"), 0),
     ],
 )
 def test_the_schema_refuses(path: tuple[str, ...], value: object) -> None:

@@ -9,22 +9,26 @@ import pytest
 from tvm_split import report, units
 from tvm_split.choice import Tolerance
 from tvm_split.comparison import STAGES, Place, compare
+from tvm_split.drop import drop_of
 from tvm_split.plan.bandwidths import Span
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.report_lists import first_sentence, links_table, passes_table, planners_table, targets_table, zoo_table
 
 
 def _scored(
-    label: str, kind: str, sent: int, times: tuple[float, ...], agreement: float | None = None
+    label: str, kind: str, sent: int, times: tuple[float, ...], agreement: float | None = None, **more: object
 ) -> SimpleNamespace:
     layers = {"edge-only": ("a", "b"), "split": ("a",), "cloud-only": ()}[kind]
     codec = "jpeg" if "JPEG" in label else "packed"
     crossing = (Crossing("x", (sent,), 8, sent, codec),) if sent else ()
-    accuracy = (
-        None if agreement is None else SimpleNamespace(top1_agreement=agreement, relative_error=0.1, max_abs_error=0.2)
-    )
+    accuracy = None
+    if agreement is not None:
+        lost = round(20 * (1 - agreement))
+        drop = drop_of("agreement", [1] * 20, [0] * lost + [1] * (20 - lost), one_sided=True)
+        accuracy = SimpleNamespace(drop=drop, relative_error=0.1, max_abs_error=0.2)
     candidate = Candidate(kind, layers, crossing, 5_000_000, Timing(*times))
-    return SimpleNamespace(label=label, candidate=candidate, accuracy=accuracy, measured=None, fits=True)
+    fields = {"measured": None, "fits": True, "baseline": False, "predicted_drop": None, **more}
+    return SimpleNamespace(label=label, candidate=candidate, accuracy=accuracy, **fields)
 
 
 SPLIT = _scored("split after a, 4 bits", "split", 38_000, (0.3, 0.4, 0.1, 0.01), 1.0)
@@ -41,14 +45,13 @@ def to_text(part: object) -> str:
 
 def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span, ...] = ()) -> SimpleNamespace:
     candidates = sorted((chosen, *others), key=lambda scored: scored.candidate.predicted.total_s)
-    request = SimpleNamespace(
-        edge="raspberry-pi-4", cloud="c5.xlarge", min_agreement=0.95, tolerance=Tolerance(), objective="latency"
-    )
-    problem = SimpleNamespace(link=Link("4g", 731_250, 1_720_000, 0.04))
+    request = SimpleNamespace(edge="raspberry-pi-4", cloud="c5.xlarge", tolerance=Tolerance(), objective="latency")
+    problem = SimpleNamespace(link=Link("4g", 731_250, 1_720_000, 0.04), memory_bytes=4_000_000)
     graph = SimpleNamespace(name="net")
     return SimpleNamespace(
-        chosen=chosen, candidates=tuple(candidates), request=request, problem=problem, graph=graph, spans=spans
-    )
+        chosen=chosen, candidates=tuple(candidates), request=request, problem=problem, graph=graph, spans=spans,
+        calibrating=16, checking=20,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -78,14 +81,51 @@ def test_table_marks_the_chosen_row_and_shows_every_column() -> None:
     assert "exact" in text and "5.85 Mbit/s" in text
 
 
-@pytest.mark.parametrize(
-    ("agreement", "heading"), [(None, "outputs"), (0.9, "top-1 agreement"), ("no classes", "relative error")]
-)
-def test_the_last_column_is_named_after_what_was_checked(agreement: object, heading: str) -> None:
-    split = _scored("split after a, 4 bits", "split", 38_000, (0.3, 0.4, 0.1, 0.01), agreement)
-    if agreement == "no classes":
-        split.accuracy.top1_agreement = None
-    assert report.answers(_result(split, EDGE)).columns[-1].header == heading
+def headings(*scored: SimpleNamespace) -> list[str]:
+    return [str(column.header) for column in report.answers(_result(*scored)).columns][9:]
+
+
+def test_the_last_columns_are_named_after_what_was_checked() -> None:
+    split = _scored("split after a, 4 bits", "split", 38_000, (0.3, 0.4, 0.1, 0.01), 0.9)
+    assert headings(EDGE, JPEG) == ["outputs"]
+    assert headings(split, EDGE) == ["agreement", "drop, 95 % sure"]
+    split.accuracy.drop = drop_of("top5", [1, 0], [1, 0])
+    assert headings(split, EDGE) == ["float top-5", "measured", "drop, 95 % sure"]
+    split.predicted_drop = 0.25
+    assert headings(split, EDGE) == ["float top-5", "predicted", "measured", "drop, 95 % sure"]
+    split.accuracy.drop = None
+    assert headings(split, EDGE) == ["relative error"]
+
+
+def test_float_predicted_and_measured_accuracy_of_a_row() -> None:
+    split = _scored("split after a, 4 bits", "split", 38_000, (0.3, 0.4, 0.1, 0.01), 1.0, predicted_drop=0.125)
+    split.accuracy.drop = found = drop_of("top1", [1, 1, 1, 0] * 5, [1, 1, 0, 0] * 5)
+    text = to_text(report.answers(_result(split, EDGE)))
+    (row,) = (line for line in text.splitlines() if "split after" in line)
+    for cell in ("75 %", "62.5 %", "50 %", f"25 % ({found.low * 100:.3g} % to {found.high * 100:.3g} %)"):
+        assert cell in row
+    (row,) = (line for line in text.splitlines() if "edge-only" in line)
+    assert row.count("75 %") == 2 and row.rstrip().endswith("exact")
+    split.accuracy.drop = drop_of("mine:iou", [0.75], [0.5])
+    assert "0.25 (unknown)" in to_text(report.answers(_result(split, EDGE)))
+
+
+def test_baselines_are_marked_and_always_shown_and_no_reason_names_them() -> None:
+    uniform = _scored("U4", "edge-only", 0, (0.01, 0.0, 0.0, 0.0), 0.5, baseline=True)
+    rival = _scored("QDMP", "split", 9_000, (0.3, 0.2, 0.1, 0.01), baseline=True)
+    result = _result(SPLIT, JPEG, uniform, rival)
+    text = report.plan_text(result)
+    rows = [line.split()[1] for line in text.splitlines() if line.split()[:1] == ["="] and " ms" in line]
+    assert rows == ["U4", "QDMP"] and "= is a baseline" in text
+    assert "QDMP" in to_text(report.answers(result, top=1))
+    assert "U4" not in report.reason(result) and "QDMP" not in report.reason(result)
+
+
+def test_what_accuracy_was_checked_on_is_told() -> None:
+    result = _result(SPLIT, EDGE)
+    assert "Accuracy: on 20 samples held back; 16 others calibrated." in report.plan_text(result)
+    result.calibrating = 0
+    assert "Accuracy: on the one sample that calibrated." in report.plan_text(result)
 
 
 def test_top_leaves_out_splits_but_never_the_chosen_one_nor_the_baselines() -> None:
@@ -98,7 +138,9 @@ def test_top_leaves_out_splits_but_never_the_chosen_one_nor_the_baselines() -> N
 def test_a_plan_as_text_is_its_table_its_reason_and_its_ranges_of_rates() -> None:
     spans = (Span(6250, 15_000, 2.0, EDGE.candidate), Span(15_000, 125e6, 0.4, SPLIT.candidate))
     result = _result(SPLIT, COARSE, EDGE, spans=spans)
-    table, _, rest = report.plan_text(result).partition("Chosen: ")
+    text, _, rest = report.plan_text(result).partition("Chosen: ")
+    table, _, checked = text.partition("Accuracy: ")
+    assert checked == "on 20 samples held back; 16 others calibrated.\n"
     assert table == to_text(report.answers(result))
     assert rest.startswith(report.reason(result).removeprefix("Chosen: ")[:20])
     assert rest.endswith(
@@ -124,7 +166,8 @@ def test_reason_says_do_not_split_plainly() -> None:
 
 def test_reason_names_a_sooner_split_that_was_not_accurate_enough() -> None:
     said = report.reason(_result(SPLIT, COARSE, JPEG))
-    assert "Split after a, 2 bits would take 610 ms" in said and "(50 %) is below what you allow (95 %)" in said
+    assert "Split after a, 2 bits would take 610 ms" in said
+    assert "its agreement drops by 50 % (29.9 % to 70.1 %), more than you allow (5 %)" in said
 
 
 def test_reason_without_a_rival() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,12 @@ import numpy as np
 from tvm_split import jpeg
 from tvm_split.calibrate import Range, quantizers_for
 from tvm_split.data import check_batch
+from tvm_split.drop import Drop, drop_of, no_drop
 from tvm_split.edge_half import EdgeHalf
 from tvm_split.errors import DataError, ModelError, PlanError
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
+from tvm_split.metrics import Judge
 from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.plan.problem import Candidate
 
@@ -32,6 +34,7 @@ class Accuracy:
     place; None when that output is no single row of scores. The errors are absolute differences, in the outputs' unit;
     relative_error is the L2 norm of the difference over that of the float outputs. An error is infinite when a
     quantised output is not finite, and so is relative_error when the float outputs are all 0 and the others not.
+    drop: what is lost of the metric's score; None where there is no metric.
     """
 
     samples: int
@@ -39,6 +42,7 @@ class Accuracy:
     max_abs_error: float
     mean_abs_error: float
     relative_error: float
+    drop: Drop | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; an infinite error is None, since JSON has no infinity."""
@@ -47,6 +51,7 @@ class Accuracy:
             "samples": self.samples,
             "top1_agreement": self.top1_agreement,
             **{name: value if math.isfinite(value) else None for name, value in errors.items()},
+            "drop": None if self.drop is None else self.drop.to_json(),
         }
 
 
@@ -67,7 +72,7 @@ def quantize_dequantize(x: np.ndarray, quantizer: Quantizer) -> np.ndarray:
 def measure(
     runner: LayerRunner, candidates: Sequence[Candidate], ranges: Mapping[str, Range],
     batches: Sequence[Mapping[str, np.ndarray]], progress: Callable[[str], None] | None = None,
-    halves: Sequence[EdgeHalf | None] = (),
+    halves: Sequence[EdgeHalf | None] = (), judge: Judge | None = None,
 ) -> list[Accuracy]:  # fmt: skip
     """The accuracy of each candidate for the runner's network, in the candidates' order.
 
@@ -76,6 +81,7 @@ def measure(
     cloud's layers for each cut and set of widths. One sample's tensors are held in memory at a time.
 
     halves: for each candidate whose edge computes with bits its edge half, None for the others; () when there is none.
+    judge: what scores each sample, with the batches' labels; without it, no `drop` is known.
 
     Raises DataError (no batches, or one that does not fit), PlanError (a range is missing), GraphError (no legal cut),
     ModelError (a float output that is not finite).
@@ -85,26 +91,40 @@ def measure(
     if not batches:
         raise DataError("there are no batches to measure accuracy on; at least 1 is needed")
     samples = [check_batch(batch, graph, number) for number, batch in enumerate(batches)]
-    scores = _has_scores(graph)
+    scores = class_count(graph) is not None
     with_halves = zip(candidates, halves or [None] * len(candidates), strict=True)
     trials = [_Trial.of(graph, candidate, ranges, half) for candidate, half in with_halves]
+    references: list[float] = []
     tallies = {trial: _Tally(scores) for trial in trials if trial.quantizers or trial.coded or trial.half}
     wanted = dict.fromkeys((*graph.outputs, *(name for trial in tallies for name in trial.crossing)))
     for i, sample in enumerate(samples if tallies else []):
         say(f"accuracy: sample {i + 1} of {len(samples)}, {len(tallies)} candidates")
         made = runner.run(sample, wanted)
         reference = _finite([made[name] for name in graph.outputs], graph, i)
+        if judge is not None:
+            references.append(judge.score(i, reference, reference))
         for trial, tally in tallies.items():
-            tally.add(reference, trial.outputs(runner, sample, made))
-    exact = Accuracy(len(batches), 1.0 if scores else None, 0.0, 0.0, 0.0)
-    return [tallies[trial].accuracy() if trial in tallies else exact for trial in trials]
+            outputs = trial.outputs(runner, sample, made)
+            tally.add(reference, outputs)
+            if judge is not None:
+                tally.scores.append(judge.score(i, reference, outputs))
+    metric = judge.metric if judge is not None and references else None
+    nothing = no_drop(metric.name, references) if metric else None
+    exact = Accuracy(len(batches), 1.0 if scores else None, 0.0, 0.0, 0.0, nothing)
+
+    def of(tally: _Tally) -> Accuracy:
+        drop = drop_of(metric.name, references, tally.scores, metric.one_sided) if metric else None
+        return replace(tally.accuracy(), drop=drop)
+
+    return [of(tallies[trial]) if trial in tallies else exact for trial in trials]
 
 
-def _has_scores(graph: Graph) -> bool:
-    """Whether the first output is one row of scores: (..., C), C >= 2 and 1 elsewhere, of floats or 8-bit integers."""
+def class_count(graph: Graph) -> int | None:
+    """C when the first output is one row of scores: (..., C), C >= 2 and 1 elsewhere, of floats or 8-bit integers."""
     first = graph.tensor[graph.outputs[0]]
     is_score = first.is_float or first.dtype in ("int8", "uint8")
-    return is_score and bool(first.shape) and first.shape[-1] >= 2 and first.elements == first.shape[-1]
+    is_row = is_score and bool(first.shape) and first.shape[-1] >= 2 and first.elements == first.shape[-1]
+    return first.shape[-1] if is_row else None
 
 
 def _finite(outputs: list[np.ndarray], graph: Graph, sample: int) -> list[np.ndarray]:
@@ -156,16 +176,17 @@ class _Trial:
 
 
 class _Tally:
-    """Sums over samples, in float64."""
+    """Sums over samples, in float64; and each sample's score."""
 
-    def __init__(self, scores: bool) -> None:
-        self._scores = scores
+    def __init__(self, has_classes: bool) -> None:
+        self.scores: list[float] = []
+        self._has_classes = has_classes
         self._samples = self._agreeing = self._elements = 0
         self._largest = self._total = self._squares = self._float_squares = 0.0
 
     def add(self, reference: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         self._samples += 1
-        if self._scores:
+        if self._has_classes:
             self._agreeing += int(np.argmax(reference[0]) == np.argmax(outputs[0]))
         for want, got in zip(reference, outputs, strict=True):
             want, got = want.astype(np.float64), got.astype(np.float64)
@@ -182,7 +203,7 @@ class _Tally:
             relative = math.sqrt(self._squares / self._float_squares)
         return Accuracy(
             self._samples,
-            self._agreeing / self._samples if self._scores else None,
+            self._agreeing / self._samples if self._has_classes else None,
             self._largest,
             self._total / max(self._elements, 1),
             relative,

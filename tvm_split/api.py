@@ -29,9 +29,9 @@ def plan(model: Any, **options: Any) -> PlanResult:
     """Plan a model: a path, 'zoo:NAME' or an IRModule.
 
     `options` are the fields of `request.Request`, which says what each means: edge, cloud, link, data, shapes,
-    preprocess, cut_bits, memory_bytes, pins, tensor_bits, strategy, result_at, costs, min_agreement, max_error,
-    samples, seed, tracker, edge_key, cloud_key. `print(plan)` shows the table. What the command line would warn of is
-    warned of.
+    preprocess, cut_bits, edge_bits, memory_bytes, pins, tensor_bits, strategy, result_at, costs, metric, max_drop,
+    min_agreement, max_error, samples, check, seed, tracker, edge_key, cloud_key and others. `print(plan)` shows the
+    table. What the command line would warn of is warned of.
 
     Raises PlanError, ModelError, TargetError, CostError or DataError; see `workflow.plan`.
     """

@@ -2,55 +2,73 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
 
-from tvm_split.graph import DTYPE_BITS
+from tvm_split.choice import Scored
+from tvm_split.drop import LEVEL, Drop, samples_needed
+from tvm_split.graph import DTYPE_BITS, Graph
 from tvm_split.plan.problem import Candidate, Problem
+from tvm_split.units import score
 
-if TYPE_CHECKING:
-    from tvm_split.accuracy import Accuracy
-
-#: chance of being misled by samples that all agree
-DOUBT = 0.05
-#: a share of disagreement below this is not asked for: it would take hundreds of samples
-FINEST = 0.01
 #: samples that calibrate ranges well: with fewer, a new frame often leaves them
 CALIBRATING = 16
 #: names in one sentence
 NAMED = 3
 
 
-def few_samples(accuracies: Iterable[Accuracy | None], min_agreement: float) -> list[str]:
+def few_samples(
+    scored: Sequence[Scored], chosen: Scored, max_drop: float, calibrating: int, shared: bool = False
+) -> list[str]:
     """What to say of accuracy that was measured on too few samples; nothing where no answer loses any.
 
-    Agreement is a share: were the true one p, n samples would all agree with chance p^n. They tell that it is
-    `min_agreement` once that chance is below DOUBT.
+    Said of the chosen answer, or of the soonest that loses any when the chosen one does not. calibrating: samples that
+    set the quantisers; shared: the only one checked them too.
     """
-    measured = [accuracy for accuracy in accuracies if accuracy is not None and accuracy.max_abs_error != 0]
-    if not measured:
+    lossy = [item for item in (chosen, *scored) if item.accuracy is not None and item.accuracy.max_abs_error != 0]
+    if not lossy:
         return []
-    count = measured[0].samples
-    has_classes = any(accuracy.top1_agreement is not None for accuracy in measured)
-    wanted = max(CALIBRATING, enough(min_agreement)) if has_classes else CALIBRATING
-    if count >= wanted:
-        return []
-    text = f"Accuracy was measured on {count} sample{'' if count == 1 else 's'}"
-    if has_classes:
-        sure = DOUBT ** (1 / count)
-        text += (
-            f"; a split that agrees on all of them may agree on {sure:.0%} of other frames only ({1 - DOUBT:.0%} sure)"
-        )
-    else:
-        text += ", those that calibrated the ranges; other frames may leave these"
-    return [f"{text}. Give {wanted} or more (--data, --samples {wanted})."]
+    warnings = []
+    if shared:
+        warnings.append("The only sample calibrated and checked, so accuracy on other frames is not known; give more.")
+    elif calibrating < CALIBRATING:
+        few = f"{calibrating} sample{'' if calibrating == 1 else 's'}"
+        warnings.append(f"The quantisers follow from {few}; {CALIBRATING} or more are better (--data, --samples).")
+    drop = lossy[0].accuracy.drop if lossy[0].accuracy is not None else None
+    if drop is not None and drop.width > max_drop:
+        warnings.append(_too_wide(lossy[0].label, drop, max_drop))
+    return warnings
 
 
-def enough(agreement: float) -> int:
-    """Samples that must all agree to tell, with DOUBT, that this share of frames does."""
-    share = min(agreement, 1 - FINEST)
-    return 1 if share <= DOUBT else math.ceil(math.log(DOUBT) / math.log(share))
+def _too_wide(label: str, drop: Drop, allowed: float) -> str:
+    """The interval, and how many samples would make it narrow enough."""
+    on = f"on the {drop.samples} sample{'' if drop.samples == 1 else 's'} checked"
+    if drop.low is None or drop.high is None:
+        return f"The drop of '{label}' in {drop.metric} has no interval {on}; give more (--data, --check)."
+    low, high = (score(bound, drop.metric) for bound in (drop.low, drop.high))
+    text = f"The drop of '{label}' in {drop.metric} is between {low} and {high} ({LEVEL:.0%} sure) {on}"
+    needed = samples_needed(drop, allowed)
+    would = "no number of samples makes" if needed is None else f"about {needed} samples (--check {needed}) would make"
+    return f"{text}, wider than the {score(allowed, drop.metric)} that may be lost; {would} it as narrow."
+
+
+def without_classes(graph: Graph, given: float | None) -> list[str]:
+    """What to say of --max-drop where the network gives nothing that it applies to."""
+    if given is None:
+        return []
+    return [
+        f"'{graph.name}' gives no class scores, so --max-drop says nothing of it and --max-error decides; give a "
+        "metric of your own (--metric module:function)."
+    ]
+
+
+def constants(chosen: Candidate, ranges: Mapping[str, tuple[float, float]]) -> list[str]:
+    """What to say of crossing tensors that never varied on the samples."""
+    return [
+        f"'{part.tensor}' was {ranges[part.tensor][0]:g} on every sample, so its range is a guess; give more samples, "
+        f"or --bits '{part.tensor}=32'."
+        for part in chosen.crossing
+        if part.tensor in ranges and ranges[part.tensor][0] == ranges[part.tensor][1]
+    ]
 
 
 def fixed_widths(problem: Problem, candidates: Iterable[Candidate]) -> list[str]:

@@ -20,18 +20,24 @@ if TYPE_CHECKING:
 SWEEP = (6_250.0, 125_000_000.0)
 #: splits a width whose accuracy is looked at, besides those that win at another rate
 SHORTLIST = 3
+#: a drop above the limit by no more than this is rounding
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Scored:
     """A candidate with what is known of it beyond its prediction. `accuracy` is None where nothing is lost. One that
-    does not fit the edge's memory (edge-only, which is always shown) is never chosen."""
+    does not fit the edge's memory (edge-only, which is always shown) is never chosen, nor is a baseline, which is there
+    to compare with. predicted_drop: what its bits are expected to lose of the metric; None where nobody predicted it.
+    """
 
     candidate: Candidate
     label: str
     accuracy: Accuracy | None = None
     measured: Timing | None = None
     fits: bool = True
+    baseline: bool = False
+    predicted_drop: float | None = None
 
 
 def shortlist(problem: Problem, planner: Planner, sweeper: Planner | None = None) -> list[Candidate]:
@@ -131,21 +137,23 @@ def no_split_warnings(problem: Problem) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """What may be lost. min_agreement: least share of samples with the float network's first class. max_error: where
-    the network gives no class scores, largest relative error of its outputs (L2 norm, as `Accuracy` has it)."""
+    """What may be lost. max_drop: of the metric's score, on average over the samples: 0.05 of top-1 are five points.
+    max_error: where there is no metric, largest relative error of the outputs (L2 norm, as `Accuracy` has it)."""
 
-    min_agreement: float = 0.95
+    max_drop: float = 0.05
     max_error: float = 0.1
 
     def allows(self, item: Scored) -> bool:
-        """Whether the candidate fits, and answers as the float network does, on the samples it was checked on."""
-        if not item.fits:
-            return False
-        if item.accuracy is None:
+        """Whether the candidate may be chosen: it fits, is no baseline, and loses no more than this."""
+        return item.fits and not item.baseline and self.accepts(item.accuracy)
+
+    def accepts(self, accuracy: Accuracy | None) -> bool:
+        """Whether no more than this is lost, on the samples that were checked."""
+        if accuracy is None:
             return True
-        if item.accuracy.top1_agreement is not None:
-            return item.accuracy.top1_agreement >= self.min_agreement
-        return item.accuracy.relative_error <= self.max_error
+        if accuracy.drop is not None:
+            return accuracy.drop.drop <= self.max_drop + ROUNDING
+        return accuracy.relative_error <= self.max_error
 
 
 def in_order(scored: Iterable[Scored]) -> tuple[Scored, ...]:
@@ -157,23 +165,22 @@ def choose(scored: Sequence[Scored], tolerance: Tolerance, cost: Callable[[Candi
     """The soonest that is good enough; or the one that costs least. PlanError when none is."""
     allowed = [item for item in scored if tolerance.allows(item)]
     if not allowed:
-        raise PlanError(_too_inaccurate([item.accuracy for item in scored if item.accuracy], tolerance))
+        raise PlanError(_too_inaccurate([item.accuracy for item in scored if item.accuracy and item.fits], tolerance))
     found = in_order(allowed)
     return found[0] if cost is None else min(found, key=lambda item: cost(item.candidate))
 
 
 def _too_inaccurate(found: Sequence[Accuracy], tolerance: Tolerance) -> str:
-    shares = [accuracy.top1_agreement for accuracy in found if accuracy.top1_agreement is not None]
-    if shares:
-        lost = (
-            f"agrees with the float network on {tolerance.min_agreement:.0%} of the samples (best: {max(shares):.0%})"
-        )
-        less = "less agreement (--min-agreement)"
+    drops = [accuracy.drop for accuracy in found if accuracy.drop is not None]
+    if drops:
+        least_drop = min(drop.drop for drop in drops)
+        lost = f"loses at most {tolerance.max_drop:.3g} of {drops[0].metric} (least: {least_drop:.3g})"
+        less = "a larger drop (--max-drop)"
     else:
         least = min((accuracy.relative_error for accuracy in found), default=float("inf"))
         lost = f"keeps the outputs within a relative error of {tolerance.max_error:g} (best: {least:.3g})"
         less = "a larger error (--max-error)"
     return (
         f"no candidate {lost}, and pins or memory leave no answer that quantises nothing; allow more bits "
-        f"(--cut-bits) or {less}"
+        f"(--cut-bits, --edge-bits), more memory or {less}"
     )

@@ -23,6 +23,7 @@ def to_json(result: PlanResult) -> dict[str, Any]:
         "devices": {"edge": str(result.request.edge), "cloud": str(result.request.cloud)},
         "link": _link(result.problem.link),
         "memory_bytes": result.problem.memory_bytes,
+        "checks": _checks(result),
         "chosen": candidate_json(result.chosen),
         "candidates": [candidate_json(scored) for scored in result.candidates],
         **lists,
@@ -32,6 +33,20 @@ def to_json(result: PlanResult) -> dict[str, Any]:
 def _link(link: Link) -> dict[str, Any]:
     rates = {"up_bytes_per_s": link.up_bytes_per_s, "down_bytes_per_s": link.down_bytes_per_s, "rtt_s": link.rtt_s}
     return {"name": link.name, **rates}
+
+
+def _checks(result: PlanResult) -> dict[str, Any]:
+    """What an answer may lose, and on how many samples that was checked; calibrating is 0 when one did both."""
+    drops = [each.accuracy.drop for each in result.candidates if each.accuracy is not None and each.accuracy.drop]
+    tolerance = result.request.tolerance
+    return {
+        "metric": drops[0].metric if drops else None,
+        "float": drops[0].float_score if drops else None,
+        "max_drop": tolerance.max_drop,
+        "max_error": tolerance.max_error,
+        "calibrating": result.calibrating,
+        "held_back": result.checking,
+    }
 
 
 def candidate_json(scored: Scored) -> dict[str, Any]:
@@ -53,4 +68,7 @@ def candidate_json(scored: Scored) -> dict[str, Any]:
         "predicted": candidate.predicted.to_json(),
         "measured": None if scored.measured is None else scored.measured.to_json(),
         "accuracy": None if scored.accuracy is None else scored.accuracy.to_json(),
+        "predicted_drop": scored.predicted_drop,
+        "distortion": candidate.distortion,
+        "baseline": scored.label if scored.baseline else None,
     }

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tvm_split import report_accuracy
 from tvm_split.choice import label_of
 from tvm_split.plan.problem import Candidate, Timing
 from tvm_split.report_fronts import objective_reason
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tvm_split.workflow import PlanResult
 
 #: columns when the output is no terminal: nothing is cut off there
-PLAIN_WIDTH = 160
+PLAIN_WIDTH = 200
 STAGES = ("edge", "uplink", "cloud", "downlink", "total")
 
 
@@ -47,24 +48,28 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text
 
 
 def answers(result: PlanResult, top: int = 10) -> Table:
-    """The candidates soonest first: every answer without a split, the chosen one, and the `top` soonest splits.
+    """The candidates soonest first: every answer without a split, every baseline, the chosen one, and the `top` soonest
+    splits.
 
-    The chosen one is marked "->", those that do not fit the memory or lose too much accuracy "x".
+    The chosen one is marked "->", those that do not fit the memory or lose too much accuracy "x", baselines "=".
     """
-    splits = [scored for scored in result.candidates if scored.candidate.kind == "split"]
+    splits = [scored for scored in result.candidates if scored.candidate.kind == "split" and not scored.baseline]
     left_out = {id(scored) for scored in splits[top:]} - {id(result.chosen)}
-    rows = [_row(scored, result) for scored in result.candidates if id(scored) not in left_out]
+    accuracy = report_accuracy.columns(result.candidates)
+    rows = [_row(scored, result, accuracy) for scored in result.candidates if id(scored) not in left_out]
     link, request = result.problem.link, result.request
     title = f"{result.graph.name}: {request.edge} -> {request.cloud} over {link.name} ({rate(link.up_bytes_per_s)} up)"
-    checked = [scored.accuracy for scored in result.candidates if scored.accuracy is not None]
-    has_classes = any(accuracy.top1_agreement is not None for accuracy in checked)
-    lost = "top-1 agreement" if has_classes else "relative error" if checked else "outputs"
-    return table(title, ("", "answer", *STAGES, "payload", "edge memory", lost), rows, left=2)
+    return table(title, ("", "answer", *STAGES, "payload", "edge memory", *accuracy), rows, left=2)
 
 
 def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
-    """Everything that is said of a plan: `answers`, the reason, the best answer by uplink rate."""
+    """Everything that is said of a plan: `answers`, what they were checked on, the reason, the best answer by uplink
+    rate."""
     out.print(answers(result, top))
+    if any(scored.baseline for scored in result.candidates):
+        out.print("= is a baseline: compared with, never chosen.")
+    if any(scored.accuracy is not None for scored in result.candidates):
+        out.print(f"Accuracy: {_checked_on(result)}.")
     out.print(reason(result))
     if result.spans:
         out.print("\nBest answer by uplink rate, as predicted:")
@@ -79,23 +84,23 @@ def plan_text(result: PlanResult) -> str:
     return buffer.getvalue()
 
 
-def _row(scored: Scored, result: PlanResult) -> list[Text]:
+def _row(scored: Scored, result: PlanResult, accuracy: report_accuracy.Columns) -> list[Text]:
     candidate, chosen = scored.candidate, scored is result.chosen
     refused = not result.request.tolerance.allows(scored)
     mark, style = ("->", "bold green") if chosen else ("x", "dim") if refused else ("", "")
+    if scored.baseline:
+        mark, style = "=", "cyan"
     cells = [mark, scored.label, *map(seconds, _stages(candidate.predicted))]
-    cells += [size(candidate.payload_bytes), size(candidate.edge_memory_bytes), agreement(scored)]
+    cells += [size(candidate.payload_bytes), size(candidate.edge_memory_bytes)]
+    cells += [cell(scored) for cell in accuracy.values()]
     return [Text(cell, style=style) for cell in cells]
 
 
-def agreement(scored: Scored) -> str:
-    """Share of samples with the float network's first class, or the outputs' relative error where there are no classes;
-    "exact" when the outputs are the float network's."""
-    if scored.accuracy is None or scored.accuracy.max_abs_error == 0:
-        return "exact"
-    if scored.accuracy.top1_agreement is None:
-        return f"{scored.accuracy.relative_error:.2g}"
-    return f"{scored.accuracy.top1_agreement * 100:.3g} %"
+def _checked_on(result: PlanResult) -> str:
+    """On which samples accuracy was measured."""
+    if not result.calibrating:
+        return "on the one sample that calibrated"
+    return f"on {result.checking} samples held back; {result.calibrating} others calibrated"
 
 
 def _stages(timing: Timing) -> tuple[float, ...]:
@@ -124,7 +129,8 @@ def reason(result: PlanResult) -> str:
         ratio = rival.candidate.predicted.total_s / max(chosen.candidate.predicted.total_s, 1e-12)
         lead = f"{ratio:.3g}x sooner than" if ratio >= 1.05 else "barely sooner than"
         sentence = f"{verdict}, {lead} {rival.label}, because {_because(chosen.candidate, rival.candidate)}."
-    faster = [s for s in result.candidates if s.candidate.predicted.total_s < chosen.candidate.predicted.total_s]
+    own = [s for s in result.candidates if not s.baseline]
+    faster = [s for s in own if s.candidate.predicted.total_s < chosen.candidate.predicted.total_s]
     if faster:
         best = min(faster, key=lambda s: s.candidate.predicted.total_s)
         total = seconds(best.candidate.predicted.total_s)
@@ -137,12 +143,7 @@ def _worse(scored: Scored, result: PlanResult) -> str:
     if not scored.fits:
         needed, limit = size(scored.candidate.edge_memory_bytes), size(result.problem.memory_bytes or 0)
         return f"it takes {needed} of edge memory, and you allow {limit}"
-    if scored.accuracy is not None and scored.accuracy.top1_agreement is None:
-        return (
-            f"its outputs' relative error ({agreement(scored)}) is above what you allow ({result.request.max_error:g})"
-        )
-    allowed = f"{result.request.min_agreement * 100:.3g} %"
-    return f"its agreement with the float network ({agreement(scored)}) is below what you allow ({allowed})"
+    return report_accuracy.refusal(scored, result.request.tolerance)
 
 
 def _because(chosen: Candidate, rival: Candidate) -> str:

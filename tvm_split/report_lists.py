@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -15,10 +16,12 @@ from tvm_split.report import table
 from tvm_split.units import rate, seconds, size
 
 if TYPE_CHECKING:
-    from tvm_split.graph import Graph
+    from tvm_split.graph import Graph, Tensor
     from tvm_split.plan.problem import Link
     from tvm_split.targets import TargetSpec
     from tvm_split.zoo import Entry
+
+NO_BITS: Mapping[str, int] = MappingProxyType({})
 
 
 def targets_table(specs: Sequence[TargetSpec]) -> Table:
@@ -67,15 +70,28 @@ def passes_table() -> Table:
     return table("", ("pass", "class", "what it does"), rows, left=3)
 
 
-def layers_table(graph: Graph) -> Table:
-    """One row a layer, in order: what --pin and --bits may name."""
-    rows = []
+def layers_table(graph: Graph, bits: Mapping[str, int] = NO_BITS) -> Table:
+    """One row a layer, in order: what --pin and --bits may name, and the bits that --bits gives to it or to what it
+    makes; above them a row for each network input that is given any."""
+    rows = [
+        (name, "input", _made([graph.tensor[name]]), size(graph.tensor[name].size_bytes), "", "", str(bits[name]))
+        for name in graph.inputs
+        if name in bits
+    ]
     for layer in graph.layers:
         made = [graph.tensor[name] for name in layer.outputs]
-        shapes = ", ".join(f"{tensor.dtype} {'x'.join(map(str, tensor.shape)) or 'scalar'}" for tensor in made)
         sent = sum(tensor.size_bytes for tensor in made)
-        rows.append((layer.name, layer.op, shapes, size(sent), size(layer.weight_bytes), f"{layer.flops / 1e6:,.3g}"))
-    return table(graph.name, ("layer", "operators", "output", "bytes", "weights", "MFLOP"), rows, left=3)
+        given = {bits[name] for name in (layer.name, *layer.outputs) if name in bits}
+        chosen = ", ".join(map(str, sorted(given)))
+        numbers = (size(sent), size(layer.weight_bytes), f"{layer.flops / 1e6:,.3g}", chosen)
+        rows.append((layer.name, layer.op, _made(made), *numbers))
+    columns = ("layer", "operators", "output", "bytes", "weights", "MFLOP", "--bits")
+    count = len(columns) if bits else len(columns) - 1
+    return table(graph.name, columns[:count], [row[:count] for row in rows], left=3)
+
+
+def _made(tensors: Sequence[Tensor]) -> str:
+    return ", ".join(f"{tensor.dtype} {'x'.join(map(str, tensor.shape)) or 'scalar'}" for tensor in tensors)
 
 
 def pass_summary(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import Any, Literal
 
 from tvm_split.choice import Tolerance
 from tvm_split.errors import PlanError
+from tvm_split.metrics import AGREEMENT, NAMES, is_metric
 from tvm_split.plan.problem import Side
 
 #: widths that an edge half stores weights at, and the one that stands for floats
 STORED = (8, 16, 32)
 FLOAT = (32,)
+
+#: what may be lost of the metric's score, unless the user says so
+MAX_DROP = 0.05
 
 #: what the chosen answer has least of
 Objective = Literal["latency", "energy", "payload"]
@@ -33,8 +38,9 @@ class Request:
     model: a path, "zoo:NAME" or an IRModule. edge, cloud, link: names of `tvm-split targets` and `links`, or TOML
     files. data: a file or folder of samples, "module:function", or arrays by input name, each with the samples along
     its first axis. shapes: input name -> shape, where the model leaves it open. memory_bytes: what the edge half may
-    take; None for no limit. pins: glob of layer names -> side. tensor_bits: glob of tensor names -> bits. cut_bits:
-    widths to try.
+    take; None for no limit. pins: glob of layer names -> side. tensor_bits: glob of names -> bits: of tensors that
+    are sent, and with edge_bits other than 32 of layers' weights and of tensors that the edge holds. cut_bits: widths
+    to try.
     edge_bits: widths that weights and tensors may have on the edge: 8 (integer kernels), 16 (float16, computed
     with as float32) and 32 (float, as they are).
     strategy: a planner. objective: what the chosen answer has least of; other than latency with the planner exact only,
@@ -44,6 +50,12 @@ class Request:
     there is no key on this machine, scaled to the target by its roofline; or the costs files of edge and cloud.
     winograd: whether convolutions that are faster so are computed by Winograd's algorithm, with 16/9 of their weights.
     database: a folder that `tvm-split tune` made, whose schedules are used where they measured faster.
+    metric: what accuracy is, higher is better: "top1", "top5", "agreement" (with the float network's first class) or
+    "module:function", called as function(outputs by name, label) -> score; None is top1 where the data has labels, else
+    agreement. max_drop: what may be lost of it, 0.01 is one point; None is 0.05. min_agreement: another name for
+    metric="agreement" with max_drop = 1 - min_agreement. max_error: the limit where there is no metric.
+    baselines: whether U2 to U8, Neurosurgeon, QDMP and others are compared with, which takes compiling them.
+    samples: as many calibrate. check: as many others are held back, and accuracy is measured on them alone.
     """
 
     model: Any
@@ -64,9 +76,13 @@ class Request:
     every_solution: bool = False
     result_at: Side = "edge"
     costs: str | tuple[Path, Path] = "roofline"
-    min_agreement: float = 0.95
+    metric: str | None = None
+    max_drop: float | None = None
+    min_agreement: float | None = None
     max_error: float = 0.1
-    samples: int = 8
+    baselines: bool = False
+    samples: int = 16
+    check: int = 32
     seed: int = 0
     tracker: str | None = None
     edge_key: str | None = None
@@ -96,19 +112,42 @@ class Request:
         _demand(
             files or self.costs in ("roofline", "measured"), "costs", self, "'roofline', 'measured' or (file, file)"
         )
-        share = isinstance(self.min_agreement, int | float) and 0 <= self.min_agreement <= 1
-        _demand(share, "min_agreement", self, "a share from 0 to 1")
-        _demand(isinstance(self.max_error, int | float) and self.max_error >= 0, "max_error", self, "0 or more")
+        self._check_accuracy()
         _demand(_is_whole(self.samples, 1), "samples", self, "a whole number above 0")
+        _demand(_is_whole(self.check, 1), "check", self, "a whole number above 0")
         _demand(_is_whole(self.seed, 0), "seed", self, "a whole number from 0")
+
+    def _check_accuracy(self) -> None:
+        least, drop, metric = self.min_agreement, self.max_drop, self.metric
+        known = metric is None or (isinstance(metric, str) and is_metric(metric))
+        _demand(known, "metric", self, f"{', '.join(NAMES)} or module:function, or None")
+        _demand(least is None or _is_number(least, 1), "min_agreement", self, "a share from 0 to 1, or None")
+        _demand(drop is None or _is_number(drop), "max_drop", self, "0 or more (0.01 is one point), or None")
+        _demand(_is_number(self.max_error), "max_error", self, "0 or more")
+        if least is not None and (drop is not None or metric not in (None, AGREEMENT)):
+            other = f"max_drop={drop} (--max-drop)" if drop is not None else f"metric={metric} (--metric)"
+            raise PlanError(
+                f"min_agreement={least} (--min-agreement) and {other} are both given; the first is another name for "
+                f"--metric {AGREEMENT} --max-drop {1 - least:.4g}, so leave one of them out"
+            )
 
     @property
     def tolerance(self) -> Tolerance:
-        return Tolerance(self.min_agreement, self.max_error)
+        drop = self.max_drop if self.min_agreement is None else 1 - self.min_agreement
+        return Tolerance(MAX_DROP if drop is None else drop, self.max_error)
+
+    @property
+    def wanted_metric(self) -> str | None:
+        """None: what the samples allow."""
+        return self.metric if self.min_agreement is None else AGREEMENT
 
 
 def _is_whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: Any, most: float = math.inf) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
 
 
 def _demand(right: bool, name: str, request: Request, expected: str) -> None:

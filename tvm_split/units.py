@@ -1,4 +1,4 @@
-"""Times, sizes and rates for people: three digits and a unit."""
+"""Times, sizes, rates and scores for people: three digits and a unit."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ def rate(bytes_per_s: float) -> str:
         if bits >= limit * 0.9995:
             return f"{bits / limit:.3g} {unit}"
     return f"{bits:.3g} bit/s"
+
+
+def score(value: float, metric: str) -> str:
+    """A score or a difference of scores: 86.4 % for shares of samples, as it is for a user's own metric."""
+    return f"{value:.4g}" if ":" in metric else f"{value * 100:.3g} %"

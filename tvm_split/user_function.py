@@ -1,11 +1,12 @@
-"""Samples from a user's own Python: `package.module:function`, called without arguments."""
+"""A user's own Python: `package.module:function`, which gives samples, or scores outputs."""
 
 from __future__ import annotations
 
 import importlib
 import re
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +25,49 @@ def items(source: str) -> Generator[Any, None, None]:
 
     DataError: there is no such module or function, it gives nothing to go through, or it raises.
     """
-    module, function = source.split(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module), function, None)
-        if not callable(found):
-            raise DataError(f"{source}: module '{module}' has no function '{function}'")
-        made = found()
+    with _running(source):
+        made = _found(source)()
         if not hasattr(made, "__iter__"):
             raise DataError(
                 f"{source}: the function returns {type(made).__name__}; expected batches one after another: yield an "
                 "array, a dict of arrays by input name, or a pair of one of these and labels"
             )
         yield from made
+
+
+def loaded(source: str) -> Callable[..., Any]:
+    """The function; the current folder is searched for the module as well, now and while the function runs.
+
+    DataError: there is no such module or function; or, from the function returned, what the user's raises.
+    """
+    with _running(source):
+        function = _found(source)
+
+    def call(*arguments: Any) -> Any:
+        with _running(source):
+            return function(*arguments)
+
+    return call
+
+
+def _found(source: str) -> Callable[..., Any]:
+    module, function = source.split(":")
+    found: Callable[..., Any] | None = getattr(importlib.import_module(module), function, None)
+    if not callable(found):
+        raise DataError(f"{source}: module '{module}' has no function '{function}'")
+    return found
+
+
+@contextmanager
+def _running(source: str) -> Iterator[None]:
+    """The current folder among those that modules are searched in; whatever the user's code raises as a DataError."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
     except DataError:
         raise
-    except Exception as error:  # whatever the user's code raises
+    except Exception as error:
         raise DataError(f"{source}: {type(error).__name__}: {last_line(error)}") from error
     finally:
         sys.path.remove(here)

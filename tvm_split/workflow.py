@@ -10,13 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_split import accuracy, calibrate, data, frontend, pipeline, strategy
-from tvm_split.accuracy import Accuracy
+from tvm_split import accuracy, calibrate, frontend, pipeline, strategy
+from tvm_split.accuracy import Accuracy, class_count
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.network import Calibrated
-from tvm_split.cautions import few_samples, fixed_widths
+from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
 from tvm_split.choice import (
     SWEEP,
     Scored,
@@ -26,18 +26,23 @@ from tvm_split.choice import (
     label_of,
     no_split_warnings,
 )
+from tvm_split.contest import Contest
 from tvm_split.edge_half import EdgeHalf, has_bits
 from tvm_split.extract import graph as extract_graph
+from tvm_split.extract import output_names
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
+from tvm_split.held_back import Divided, samples_of
 from tvm_split.layer_runner import LayerRunner
+from tvm_split.metrics import Judge, metric_of
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.plan.bandwidths import Span, envelope
-from tvm_split.plan.memory import fits
+from tvm_split.plan.baselines import UNIFORM
+from tvm_split.plan.overrides import check_widths, fixed_bits
 from tvm_split.plan.problem import Candidate, Problem, Side
 from tvm_split.profile.source import Boards, costs_of, integer_costs
-from tvm_split.request import FLOAT, Request
+from tvm_split.request import FLOAT, STORED, Request
 from tvm_split.scratch import with_scratch
 from tvm_split.targets import TargetSpec, load_link, load_target
 from tvm_split.tune.apply import database_of
@@ -59,6 +64,7 @@ _ONE_AT_A_TIME = threading.RLock()
 class PlanResult:
     """A plan: the chosen answer among those compared. `print` shows the table that the command line shows.
 
+    checking: samples that accuracy was measured on; calibrating: others that set the quantisers, 0 if they are one.
     front, solutions: as predicted, if the request asks for them (pareto, every_solution).
     """
 
@@ -72,6 +78,8 @@ class PlanResult:
     module: tvm.IRModule
     ranges: Mapping[str, tuple[float, float]]
     calibrated: Calibrated | None = None
+    calibrating: int = 0
+    checking: int = 1
     front: tuple[Scored, ...] = ()
     solutions: tuple[Scored, ...] = ()
 
@@ -128,21 +136,28 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     link = load_link(request.link)
     edge, cloud = load_target(request.edge), load_target(request.cloud)  # a wrong name is told before any work
     strategy.check_power(request, edge, link)
+    has_bits_to_choose = tuple(request.edge_bits) != FLOAT
+    check_widths(request.edge_bits, request.tensor_bits if has_bits_to_choose else {}, STORED, edge.name, edge.bits)
     progress(f"reading {model_name(request.model)}")
     mod, graph = prepare(request)
     progress("measuring the scratch memory of each layer, as compiled for the edge")
     graph, warnings = _as_compiled(mod, graph, edge)
-    batches, notes = _batches(request, graph)
+    samples, notes = samples_of(request, graph)
     warnings += notes
+    judge = _judge(request, mod, graph, samples)
+    if judge is None:
+        warnings += without_classes(graph, request.max_drop)
     boards = Boards(request.tracker, request.edge_key, request.cloud_key)
     edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud, boards)
     warnings += notes
-    inside = _Inside(mod, graph, batches, progress)
-    calibrated = inside.calibrated() if tuple(request.edge_bits) != FLOAT else None
+    inside = _Inside(mod, graph, samples, progress, judge)
+    calibrated = inside.calibrated() if has_bits_to_choose or request.baselines else None
+    integer = None if calibrated is None else integer_costs(edge_costs, graph, edge)
     precision = None
-    if calibrated is not None:
-        integer = integer_costs(edge_costs, graph, edge)
-        precision = calibrated.precision(request.edge_bits, request.cut_bits, integer, {})
+    if calibrated is not None and has_bits_to_choose:
+        quantisable = {*calibrated.weights, *calibrated.statistics}
+        fixed = fixed_bits(graph, request.tensor_bits, quantisable)
+        precision = calibrated.precision(request.edge_bits, request.cut_bits, integer, fixed)
     problem = Problem(
         graph, edge_costs, cloud_costs, link, cut_bits=request.cut_bits, memory_bytes=request.memory_bytes,
         pins=request.pins, tensor_bits=request.tensor_bits, result_at=request.result_at,
@@ -153,29 +168,33 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     splits = strategy.splits_of(request, problem, planner)
     if not splits:
         warnings += no_split_warnings(problem)
-    candidates = [*splits, *baselines(problem, batches)]
-    ranges, found = inside.look(candidates, request.result_at, calibrated)
-    scored = [Scored(c, label_of(c), a, fits=fits(problem, c)) for c, a in zip(candidates, found, strict=True)]
+    contest = Contest(problem, lambda found: inside.look(found, request.result_at, calibrated))
+    contest.add([*splits, *baselines(problem, samples.checking)])
+    if precision is not None:
+        contest.search_budget(planner, request.tolerance, progress)
+    if calibrated is not None and request.baselines:
+        widths = [bits for bits in UNIFORM if edge.bits is None or bits in edge.bits]
+        contest.add_baselines(calibrated.precision(widths or UNIFORM, request.cut_bits, integer, {}))
+    scored, ranges = contest.scored, contest.ranges
     chosen = choose(scored, request.tolerance, strategy.cost_of(request, problem, edge))
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
     spans = envelope(problem, allowed, *SWEEP)
-    warnings += _constants(chosen.candidate, ranges) + fixed_widths(problem, candidates)
-    if request.data is not None:  # of random inputs `_batches` says worse
-        warnings += few_samples(found, request.min_agreement)
+    own = [item for item in in_order(scored) if not item.baseline]
+    warnings += constants(chosen.candidate, ranges) + fixed_widths(problem, [item.candidate for item in own])
+    calibrating = 0 if samples.shared else len(samples.calibrating)
+    if request.data is not None:  # of random inputs `samples_of` says worse
+        warnings += few_samples(own, chosen, request.tolerance.max_drop, calibrating, samples.shared)
     return PlanResult(
         request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges, calibrated,
+        calibrating, len(samples.checking),
         front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, problem, planner),
     )  # fmt: skip
 
 
-def _constants(chosen: Candidate, ranges: Mapping[str, calibrate.Range]) -> list[str]:
-    """What to say of crossing tensors that never varied on the samples."""
-    return [
-        f"'{part.tensor}' was {ranges[part.tensor][0]:g} on every sample, so its range is a guess; give more samples, "
-        f"or --bits '{part.tensor}=32'."
-        for part in chosen.crossing
-        if part.tensor in ranges and ranges[part.tensor][0] == ranges[part.tensor][1]
-    ]
+def _judge(request: Request, mod: tvm.IRModule, graph: Graph, samples: Divided) -> Judge | None:
+    """What scores answers; None for a network without class scores, unless the user has a metric."""
+    metric = metric_of(request.wanted_metric, samples.labels, class_count(graph))
+    return None if metric is None else Judge(metric, samples.labels, output_names(mod))
 
 
 @dataclass
@@ -184,8 +203,13 @@ class _Inside:
 
     mod: tvm.IRModule
     graph: Graph
-    batches: Batches
+    samples: Divided
     progress: Progress
+    judge: Judge | None
+
+    @property
+    def batches(self) -> Batches:
+        return list(self.samples.calibrating)
 
     @cached_property
     def runner(self) -> LayerRunner:
@@ -220,7 +244,9 @@ class _Inside:
                 self.progress(f"compiling the edge half of '{label_of(candidate)}' for this machine, to check it")
                 half = EdgeHalf(self.mod, candidate, *calibrated.quantizers(candidate), result_at)
             halves.append(half)
-        found = accuracy.measure(self.runner, candidates, ranges, self.batches, self.progress, halves)
+        found = accuracy.measure(
+            self.runner, candidates, ranges, self.samples.checking, self.progress, halves, self.judge
+        )
         return ranges, list(found)
 
 
@@ -233,17 +259,6 @@ def _as_compiled(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tuple[Gra
         return graph, [f"'{edge.name}' is no CPU target, so the scratch memory of its kernels is not known or counted."]
     log.info("each layer as compiled for the edge, %s:", edge.name)
     return with_scratch(mod, graph, target), []
-
-
-def _batches(request: Request, graph: Graph) -> tuple[Batches, list[str]]:
-    if request.data is not None:
-        found = data.load_labelled(request.data, graph, request.samples)
-        used, total = found.batches, found.total
-        cut = f"{len(used)} of the {total} samples are used; give --samples {total} for all."
-        return list(used), [cut] if total is not None and len(used) < total else []
-    return list(calibrate.random_batches(graph, min(request.samples, 4), request.seed)), [
-        "No --data was given: ranges were calibrated on random inputs, and agreement says little. Give --data."
-    ]
 
 
 def compile(request: Request, out: Path, progress: Progress = quiet, force: bool = False) -> CompileResult:

@@ -32,7 +32,7 @@ def wide(branches):
         ({"cut_bits": ()}, "cut_bits is empty; give at least one width"),
         ({"cut_bits": (8, 9)}, "a crossing tensor cannot have 9 bits; the widths are 1, 2, 3, 4, 5, 6, 7, 8, 16, 32"),
         ({"tensor_bits": {"t1": 0}}, "a crossing tensor cannot have 0 bits"),
-        ({"tensor_bits": {"q*": 8}}, "'q*' in --bits (tensor_bits) matches no tensor; the first are t0, t1, t2; "),
+        ({"tensor_bits": {"q*": 8}}, "'q*' in --bits (tensor_bits) matches no layer and no tensor; the first are t0, "),
         ({"tensor_bits": {"tt2*": 8}}, "did you mean t2? there are 4, and `tvm-split layers MODEL` lists them"),
         ({"pins": {"l1": "fog"}}, "pin 'l1=fog' names no side; write 'l1=edge' or 'l1=cloud'"),
         ({"pins": {"q*": "edge"}}, "pin 'q*=edge' (--pin, pins) matches no layer; the first are l1, l2, l3; "),

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from tvm_split.errors import TargetError
+from tvm_split.plan.precision import EDGE_WIDTHS
 from tvm_split.targets import TargetSpec, load_target, target_names
 from tvm_split.targets import host as host_module
 from tvm_split.targets.load import ENVIRONMENT, PACKAGED
-from tvm_split.targets.spec import COUNTS, FIELDS, NUMBERS, REQUIRED, parse_target
+from tvm_split.targets.spec import COUNTS, FIELDS, NUMBERS, REQUIRED, WIDTHS, parse_target
 from tvm_split.tvm_target import resolve
 
 FILES = sorted(PACKAGED.glob("*.toml"))
@@ -107,6 +108,10 @@ def test_a_count_must_be_whole(name):
         ({"tvm_target": ""}, "expected a TVM tag in quotes or a table with a kind"),
         ({"description": ""}, "description is ''; expected a text in quotes"),
         ({"name": 4}, "name is 4; expected a text in quotes"),
+        ({"bits": 8}, "bits is 8; expected a list of some of 2, 3, 4, 6, 8, 16, 32"),
+        ({"bits": []}, "bits is []; expected a list of some of"),
+        ({"bits": [8, 5]}, "bits is [8, 5]; expected a list of some of"),
+        ({"bits": [8.0]}, "bits is [8.0]; expected a list of some of"),
         ({"sources": "a book"}, "sources is 'a book'; expected a table of field name -> text"),
         ({"sources": {"cores": 4}}, "expected a table of field name -> text"),
     ],
@@ -115,6 +120,12 @@ def test_a_wrong_value_is_named_with_what_was_expected(change, message):
     with pytest.raises(TargetError) as caught:
         parse_target(GOOD | change, "pi.toml")
     assert str(caught.value).startswith("pi.toml: ") and message in str(caught.value)
+
+
+def test_a_target_may_list_the_bits_that_it_has():
+    assert parse_target(GOOD, "pi.toml").bits is None
+    assert parse_target(GOOD | {"bits": [32, 8, 8]}, "pi.toml").bits == (8, 32)
+    assert WIDTHS == EDGE_WIDTHS, "which this package does not import: planners are heavy"
 
 
 def test_a_user_adds_a_target_by_dropping_a_file(own):

@@ -43,7 +43,7 @@ class Calibrated:
 
         widths: bits that the edge's weights and tensors may have; cut_bits: those that a tensor may cross at.
         """
-        below = [bits for bits in widths if bits < EDGE_WIDTHS[-1]]
+        below = sorted({bits for bits in (*widths, *fixed.values()) if bits < EDGE_WIDTHS[-1]})
         of_tensors = sorted({*below, *(bits for bits in cut_bits if bits < EDGE_WIDTHS[-1])})
         arrays = {name: (each.array, each.weight_axis) for name, each in self.weights.items()}
         return Precision(

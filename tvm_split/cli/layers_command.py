@@ -8,12 +8,21 @@ from typing import Any
 import click
 
 from tvm_split.cli.command import SplitCommand
-from tvm_split.cli.options import MODEL, shared
+from tvm_split.cli.kinds import BITS
+from tvm_split.cli.options import MODEL, once, shared
 
 
 @click.command(cls=SplitCommand, short_help="List a network's layers, as --pin and --bits name them.")
 @shared(MODEL)
-@click.option("--json", "as_json", is_flag=True, help="Print the graph as one JSON object.")
+@click.option(
+    "--bits",
+    "tensor_bits",
+    type=BITS,
+    multiple=True,
+    metavar="GLOB=BITS",
+    help="Show what `plan --bits` would give this width. May be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the graph as one JSON object.")  # fmt: skip
 def layers(as_json: bool, **given: Any) -> None:
     """List the layers of MODEL in order: what a cut may go between, and what --pin and --bits may name.
 
@@ -22,12 +31,17 @@ def layers(as_json: bool, **given: Any) -> None:
     layer that makes several are LAYER.0, LAYER.1 and so on.
     """
     from tvm_split import report, workflow
+    from tvm_split.plan.overrides import chosen_bits
     from tvm_split.report_lists import layers_table
     from tvm_split.request import Request
 
-    request = Request(given["model"], shapes=dict(given["shapes"]), preprocess=given["preprocess"])
+    patterns = once(given["tensor_bits"], "--bits")
+    request = Request(
+        given["model"], shapes=dict(given["shapes"]), preprocess=given["preprocess"], tensor_bits=patterns
+    )
     _, graph = workflow.prepare(request)
+    bits = chosen_bits(graph, patterns)
     if as_json:
-        click.echo(json.dumps(graph.to_json(), indent=1))
+        click.echo(json.dumps(graph.to_json() | ({"bits": bits} if bits else {}), indent=1))
     else:
-        report.console().print(layers_table(graph))
+        report.console().print(layers_table(graph, bits))

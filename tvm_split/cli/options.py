@@ -1,110 +1,18 @@
-"""Options that several commands share, their types, and the Request they make."""
+"""Options that several commands share, and the Request they make."""
 
 from __future__ import annotations
 
 import functools
-import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvm_split.cli.kinds import BITS, PIN, SHAPE, CostsSource, Share, Size, Widths
+
 if TYPE_CHECKING:
     from tvm_split.request import Request
-
-UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-
-
-class Size(click.ParamType[Any]):
-    """Bytes: 8MiB, 8MB, 1.5GiB, 65536."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Z]*)\s*", value)
-        if match is None or match[2].lower() not in UNITS:
-            self.fail(
-                f"{value!r} is not a size; write bytes, or a unit: 8MiB (2^20), 8MB (10^6), 512KiB, 1GiB", param, ctx
-            )
-        size = min(float(match[1]) * UNITS[match[2].lower()], 2.0**62)
-        if size < 1:
-            self.fail(f"{value!r} is less than one byte; leave the option out for no limit", param, ctx)
-        return math.floor(size)
-
-
-class Widths(click.ParamType[Any]):
-    """Numbers with commas between them: 2,4,8. Which widths exist, the planner knows."""
-
-    name = "bits"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        words = [word.strip() for word in value.split(",")]
-        if not all(word.isdecimal() for word in words):
-            self.fail(f"{value!r} is not a list of bits; write numbers with commas, e.g. 2,4,8", param, ctx)
-        return tuple(dict.fromkeys(int(word) for word in words))
-
-
-class Pair(click.ParamType[Any]):
-    """NAME=VALUE, split at the last '=': names of nodes may hold anything."""
-
-    def __init__(self, name: str, example: str, convert: Callable[[str], Any]) -> None:
-        self.name, self._example, self._convert = name, example, convert
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
-        if isinstance(value, tuple):
-            return value
-        key, equals, text = value.rpartition("=")
-        try:
-            if not (key and equals):
-                raise ValueError
-            return key, self._convert(text)
-        except ValueError:
-            self.fail(f"{value!r} is not of the form {self.name}; an example: {self._example}", param, ctx)
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    shape = tuple(int(extent) for extent in text.lower().split("x"))
-    if min(shape) < 1:
-        raise ValueError
-    return shape
-
-
-def _side(text: str) -> str:
-    if text not in ("edge", "cloud"):
-        raise ValueError
-    return text
-
-
-class CostsSource(click.ParamType[Any]):
-    """'roofline', 'measured', or the two files of edge and cloud."""
-
-    name = "roofline|measured|edge.json,cloud.json"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str | tuple[Path, Path]:
-        if value in ("roofline", "measured"):
-            return str(value)
-        if isinstance(value, tuple):
-            return value
-        files = [part.strip() for part in value.split(",")]
-        if len(files) != 2 or not all(files):
-            self.fail(f"{value!r}: give roofline, measured, or two files as edge.json,cloud.json", param, ctx)
-        for name in files:
-            if not Path(name).is_file():
-                self.fail(
-                    f"costs file {name!r}: there is no such file; `plan --save-costs FOLDER` writes both", param, ctx
-                )
-        return Path(files[0]), Path(files[1])
-
-
-SHAPE = Pair("NAME=1x3x224x224", "--shape image=1x3x320x320", _shape)
-PIN = Pair("GLOB=edge|cloud", "--pin 'stem*=edge'", _side)
-BITS = Pair("GLOB=BITS", "--bits 'block3_*=4'", int)
 
 #: what says which network it is
 NETWORK = (
@@ -150,9 +58,10 @@ REQUEST = (
                  help="The network between them: a name of `tvm-split links`, a .toml file, or a rate such as 3mbit or "
                       "3mbit/10mbit/20ms (up/down/round trip)."),
     click.option("--data", type=click.Path(path_type=Path), metavar="FILE|FOLDER|FUNCTION",
-                 help="Samples that calibrate the crossing tensors and check accuracy: .npz with one array an input, "
-                      ".npy, a picture, a folder of pictures, a .csv of lines file,label, or module:function, which "
-                      "yields arrays. Without it, random numbers are used, with a warning."),
+                 help="Samples that calibrate quantisers and, others, check accuracy: .npz with one array an input "
+                      "and labels, .npy, a picture, a folder of pictures (folders in it are classes), a .csv of lines "
+                      "file,label, or module:function, which yields arrays. Without it, random numbers are used, with "
+                      "a warning."),
     *MODEL[1:],
     click.option("--memory", "memory_bytes", type=Size(), metavar="SIZE",
                  help="What the edge half may take: weights, live activations, kernels' scratch, payload. 8MiB, 8MB or "
@@ -164,8 +73,9 @@ REQUEST = (
                       "with as float32), 8 (integer kernels), or 8,32 for the best of both. Quantisers come from "
                       "--data."),
     click.option("--bits", "tensor_bits", type=BITS, multiple=True, metavar="GLOB=BITS",
-                 help="Send tensors with such a name at this width, whatever --cut-bits says. A tensor is called as "
-                      "the layer that makes it (`tvm-split layers MODEL`). May be repeated."),
+                 help="Send tensors with such a name at this width, whatever --cut-bits says; with --edge-bits other "
+                      "than 32, layers' weights and the tensors on the edge have it, too. A tensor is called as the "
+                      "layer that makes it (`tvm-split layers MODEL --bits ...`). May be repeated."),
     click.option("--pin", "pins", type=PIN, multiple=True, metavar="GLOB=edge|cloud",
                  help="Keep layers with such a name on one side, e.g. 'stem*=edge'; `tvm-split layers MODEL` lists the "
                       "names. May be repeated."),
@@ -180,12 +90,25 @@ REQUEST = (
     click.option("--costs", type=CostsSource(), default="roofline", show_default=True, metavar=CostsSource.name,
                  help="Where layer times come from: the targets' data sheets; boards at --tracker, or else this "
                       "machine's clock scaled to the targets; or two files, as `plan --save-costs` writes."),
-    click.option("--min-agreement", type=click.FloatRange(0, 1), default=0.95, show_default=True, metavar="SHARE",
-                 help="Smallest share of samples on which a split must give the float network's first class."),
+    click.option("--max-drop", type=Share(), metavar="SHARE",
+                 help="What an answer may lose of the metric on the samples held back: 1% or 0.01 of top-1 is one "
+                      "point. [default: 5%]"),
+    click.option("--metric", metavar="top1|top5|agreement|MODULE:FUNCTION",
+                 help="What accuracy is: the right class is the first, or among the first five; the float network's "
+                      "first class; or function(outputs, label) -> score of your own, higher is better. [default: top1 "
+                      "where --data has labels, else agreement]"),
+    click.option("--min-agreement", type=click.FloatRange(0, 1), metavar="SHARE",
+                 help="Another name for --metric agreement with --max-drop 1 - SHARE."),
     click.option("--max-error", type=click.FloatRange(0), default=0.1, show_default=True, metavar="ERROR",
-                 help="For a network that gives no class scores: largest relative error of a split's outputs."),
-    click.option("--samples", type=click.IntRange(1), default=8, show_default=True,
-                 help="How many samples of --data to use at most, taken evenly, to calibrate and to check accuracy."),
+                 help="For a network that gives no class scores, without --metric: largest relative error of an "
+                      "answer's outputs."),
+    click.option("--baselines", is_flag=True,
+                 help="Compare with edge-only at 2, 4, 6 and 8 bits, Neurosurgeon and QDMP as well, each with real "
+                      "accuracy: compiles some more halves."),
+    click.option("--samples", type=click.IntRange(1), default=16, show_default=True,
+                 help="How many samples of --data calibrate, taken evenly from all."),
+    click.option("--check", type=click.IntRange(1), default=32, show_default=True,
+                 help="How many other samples are held back to check accuracy on. Of fewer than both, half calibrate."),
     click.option("--tracker", metavar="HOST:PORT",
                  help="With --costs measured: the RPC tracker of boards to time layers on. Lab networks only."),
     click.option("--edge-key", metavar="KEY", help="The edge board's key at the tracker."),
@@ -221,10 +144,11 @@ def request_of(given: dict[str, Any]) -> Request:
     from tvm_split.request import Request
 
     options = {"shapes": "--shape", "pins": "--pin", "tensor_bits": "--bits"}
-    return Request(**{**given, **{name: _once(given[name], option) for name, option in options.items()}})
+    return Request(**{**given, **{name: once(given[name], option) for name, option in options.items()}})
 
 
-def _once(pairs: tuple[tuple[str, Any], ...], option: str) -> dict[str, Any]:
+def once(pairs: tuple[tuple[str, Any], ...], option: str) -> dict[str, Any]:
+    """The pairs as a dict. UsageError when a name has two values."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if found.setdefault(name, value) != value:

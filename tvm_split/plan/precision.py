@@ -56,7 +56,7 @@ class Precision:
         bits and every float tensor that it reads is held at most at 8; None when the edge computes floats only.
     integer_layers: what layers take on integers, as compiled for the edge; without those that are not known.
     fixed: name -> bits. A layer's name fixes its weights, a tensor's the width that it is held at; a layer and its only
-        tensor share a name, and both are fixed.
+        tensor share a name, and both are fixed. It may be a width that the others do not have.
     max_distortion: limit of the sum over edge layers and crossing tensors, in the unit of the distortions.
     """
 
@@ -73,21 +73,20 @@ class Precision:
         known = ", ".join(map(str, EDGE_WIDTHS))
         if not self.widths or list(self.widths) != sorted(set(self.widths)) or not {*self.widths} <= {*EDGE_WIDTHS}:
             raise PlanError(f"the edge's widths are {list(self.widths)}; expected some of {known}, ascending")
-        tables = (("weights of layer", self.weight_distortion), ("tensor", self.tensor_distortion))
-        for what, table in tables:
+        for what, table in (("weights of layer", self.weight_distortion), ("tensor", self.tensor_distortion)):
             for name, found in table.items():
                 _check_table(f"{what} '{name}'", found, self.widths)
         for name in self.weight_distortion:
             if name not in self.weight_matrix:
                 raise PlanError(f"layer '{name}' has a weight_distortion, but its weight_matrix is not known")
         for name, bits in self.fixed.items():
-            if bits not in self.widths:
-                has = ", ".join(map(str, self.widths))
-                raise PlanError(f"'{name}' is fixed to {bits} bits, which the edge lacks; it has {has}")
-            if bits < EDGE_WIDTHS[-1] and name not in self.weight_distortion and name not in self.tensor_distortion:
+            if bits not in EDGE_WIDTHS:
+                raise PlanError(f"'{name}' is fixed to {bits} bits, which no edge has; the widths are {known}")
+            tables = [table[name] for table in (self.weight_distortion, self.tensor_distortion) if name in table]
+            if bits < EDGE_WIDTHS[-1] and not (tables and all(bits in table for table in tables)):
                 raise PlanError(
                     f"'{name}' is fixed to {bits} bits, but it is no layer with quantisable weights and no tensor "
-                    "whose distortion is known; fix it to 32, or calibrate it"
+                    "whose distortion is known at that width; fix it to 32, or calibrate it"
                 )
             distortions = [table[name] for _, table in tables if name in table]
             if bits == HALF_BITS and any(bits not in each for each in distortions):

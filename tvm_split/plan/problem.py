@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.graph import DTYPE_BITS, Graph, Tensor
+from tvm_split.plan.overrides import chosen_bits, close
 from tvm_split.plan.precision import Precision
 
 Side = Literal["edge", "cloud"]
@@ -58,7 +58,7 @@ class Problem:
 
     cut_bits: the widths a floating-point crossing tensor may be sent at; a fixed-width planner tries each of them for
         all crossing tensors at once. 32 is no quantisation. Network inputs and integer tensors are sent as they are.
-    tensor_bits: glob of a tensor's name -> its width, overriding cut_bits.
+    tensor_bits: glob of a tensor's name -> its width, overriding cut_bits; no two globs disagree (PlanError).
     memory_bytes: the edge's limit for weights + live activations + payload buffer; None for no limit.
     pins: glob of a layer's name -> the side it must run on (`--pin 'stem*=edge'`). A pin that matches nothing, or pins
         that leave no legal cut, raise PlanError.
@@ -96,11 +96,8 @@ class Problem:
                 raise PlanError(f"pin '{pattern}={side}' names no side; write '{pattern}=edge' or '{pattern}=cloud'")
             if not any(fnmatchcase(layer.name, pattern) for layer in self.graph.layers):
                 names = [layer.name for layer in self.graph.layers]
-                raise PlanError(f"pin '{pattern}={side}' (--pin, pins) matches no layer; {_close(pattern, names)}")
-        for pattern in self.tensor_bits:
-            if not any(fnmatchcase(tensor.name, pattern) for tensor in self.graph.tensors):
-                names = [tensor.name for tensor in self.graph.tensors]
-                raise PlanError(f"'{pattern}' in --bits (tensor_bits) matches no tensor; {_close(pattern, names)}")
+                raise PlanError(f"pin '{pattern}={side}' (--pin, pins) matches no layer; {close(pattern, names)}")
+        chosen_bits(self.graph, self.tensor_bits)
 
     def with_link(self, link: Link) -> Problem:
         return replace(self, link=link)
@@ -129,15 +126,6 @@ class Problem:
         fixed = (width for pattern, width in self.tensor_bits.items() if fnmatchcase(tensor.name, pattern))
         wanted = next(fixed, bits)
         return native if wanted >= AS_IT_IS else min(wanted, native)
-
-
-def _close(pattern: str, names: Sequence[str]) -> str:
-    """What a user may have meant by a pattern, and where all names are."""
-    plain = pattern.strip("*")
-    holding = [name for name in names if plain.lower() in name.lower()]
-    found = difflib.get_close_matches(plain, names, n=3) or holding[:3]
-    hint = f"did you mean {' or '.join(found)}? " if found else f"the first are {', '.join(names[:3])}; "
-    return f"{hint}there are {len(names)}, and `tvm-split layers MODEL` lists them"
 
 
 @dataclass(frozen=True, slots=True)

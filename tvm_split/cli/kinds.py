@@ -1,0 +1,118 @@
+"""Types of options: texts of a user -> values, or a message that says what was expected."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class Size(click.ParamType[Any]):
+    """Bytes: 8MiB, 8MB, 1.5GiB, 65536."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Z]*)\s*", value)
+        if match is None or match[2].lower() not in UNITS:
+            self.fail(
+                f"{value!r} is not a size; write bytes, or a unit: 8MiB (2^20), 8MB (10^6), 512KiB, 1GiB", param, ctx
+            )
+        size = min(float(match[1]) * UNITS[match[2].lower()], 2.0**62)
+        if size < 1:
+            self.fail(f"{value!r} is less than one byte; leave the option out for no limit", param, ctx)
+        return math.floor(size)
+
+
+class Widths(click.ParamType[Any]):
+    """Numbers with commas between them: 2,4,8. Which widths exist, the planner knows."""
+
+    name = "bits"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in value.split(",")]
+        if not all(word.isdecimal() for word in words):
+            self.fail(f"{value!r} is not a list of bits; write numbers with commas, e.g. 2,4,8", param, ctx)
+        return tuple(dict.fromkeys(int(word) for word in words))
+
+
+class Share(click.ParamType[Any]):
+    """A part of one: 1% or 0.01."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*", value)
+        found = math.inf if match is None else float(match[1]) / (100 if match[2] else 1)
+        if match is None or found > 1 or (found == 1 and not match[2]):
+            self.fail(f"{value!r} is no share; write 1% or 0.01, which is one point of a hundred", param, ctx)
+        return found
+
+
+class Pair(click.ParamType[Any]):
+    """NAME=VALUE, split at the last '=': names of nodes may hold anything."""
+
+    def __init__(self, name: str, example: str, convert: Callable[[str], Any]) -> None:
+        self.name, self._example, self._convert = name, example, convert
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = value.rpartition("=")
+        try:
+            if not (key and equals):
+                raise ValueError
+            return key, self._convert(text)
+        except ValueError:
+            self.fail(f"{value!r} is not of the form {self.name}; an example: {self._example}", param, ctx)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    shape = tuple(int(extent) for extent in text.lower().split("x"))
+    if min(shape) < 1:
+        raise ValueError
+    return shape
+
+
+def _side(text: str) -> str:
+    if text not in ("edge", "cloud"):
+        raise ValueError
+    return text
+
+
+class CostsSource(click.ParamType[Any]):
+    """'roofline', 'measured', or the two files of edge and cloud."""
+
+    name = "roofline|measured|edge.json,cloud.json"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str | tuple[Path, Path]:
+        if value in ("roofline", "measured"):
+            return str(value)
+        if isinstance(value, tuple):
+            return value
+        files = [part.strip() for part in value.split(",")]
+        if len(files) != 2 or not all(files):
+            self.fail(f"{value!r}: give roofline, measured, or two files as edge.json,cloud.json", param, ctx)
+        for name in files:
+            if not Path(name).is_file():
+                self.fail(
+                    f"costs file {name!r}: there is no such file; `plan --save-costs FOLDER` writes both", param, ctx
+                )
+        return Path(files[0]), Path(files[1])
+
+
+SHAPE = Pair("NAME=1x3x224x224", "--shape image=1x3x320x320", _shape)
+PIN = Pair("GLOB=edge|cloud", "--pin 'stem*=edge'", _side)
+BITS = Pair("GLOB=BITS", "--bits 'block3_*=4'", int)

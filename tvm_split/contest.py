@@ -1,0 +1,85 @@
+"""Candidates whose accuracy is measured, each once; and the search for the error budget that they are measured for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tvm_split.choice import Scored, Tolerance, label_of
+from tvm_split.errors import PlanError
+from tvm_split.plan import baselines as rivals
+from tvm_split.plan.bandwidths import Planner
+from tvm_split.plan.budget import Answer, finest, search
+from tvm_split.plan.memory import fits
+from tvm_split.plan.mixed import precision_of
+from tvm_split.plan.precision import Precision
+from tvm_split.plan.problem import Candidate, Problem
+
+if TYPE_CHECKING:
+    from tvm_split.accuracy import Accuracy
+    from tvm_split.calibrate import Range
+
+#: ranges of the tensors that the candidates send, and each one's accuracy (None: none can lose any)
+Look = Callable[[list[Candidate]], "tuple[Mapping[str, Range], list[Accuracy | None]]"]
+
+
+@dataclass
+class Contest:
+    """Scored candidates in the order in which they came. `ranges`: of the tensors that any of them sends.
+
+    predict: what a candidate's bits are expected to lose of the metric, if anybody knows.
+    """
+
+    problem: Problem
+    look: Look
+    predict: Callable[[Candidate], float | None] = lambda _: None
+    scored: list[Scored] = field(default_factory=list)
+    ranges: dict[str, Range] = field(default_factory=dict)
+
+    def add(self, candidates: Sequence[Candidate], names: Sequence[str] = ()) -> None:
+        """Measure them and take them in; as baselines, if names are given."""
+        ranges, accuracies = self.look([*candidates])
+        self.ranges |= ranges
+        for i, (candidate, accuracy) in enumerate(zip(candidates, accuracies, strict=True)):
+            label = names[i] if names else label_of(candidate)
+            fit, lost = fits(self.problem, candidate), self.predict(candidate)
+            scored = Scored(candidate, label, accuracy, fits=fit, baseline=bool(names), predicted_drop=lost)
+            self.scored.append(scored)
+
+    def search_budget(self, planner: Planner, tolerance: Tolerance, progress: Callable[[str], None]) -> None:
+        """Add plans within smaller and smaller distortions until the soonest that is accurate enough is among them."""
+        precision = precision_of(self.problem)
+
+        def answer(limit: float | None) -> Answer | None:
+            try:
+                within = replace(precision, max_distortion=limit)
+                found = planner(replace(self.problem, precision=within))[0]
+            except PlanError:  # nothing keeps the memory and this limit
+                return None
+            if not found.distortion:
+                return Answer(0.0, True, is_new=False)
+            known = self._known(found)
+            if known is None:
+                progress(f"checking {label_of(found)}, whose distortion of {found.distortion:.3g} is within the budget")
+                self.add([found])
+            accuracy = self.scored[-1].accuracy if known is None else known.accuracy
+            return Answer(found.distortion, tolerance.accepts(accuracy), is_new=known is None)
+
+        search(answer, finest(precision))
+
+    def add_baselines(self, precision: Precision) -> None:
+        """What planners are compared with, at the precision's widths; never chosen."""
+        free = replace(self.problem, precision=precision, tensor_bits={})
+        found = rivals.baselines(free)
+        self.add([*found.values()], [*found])
+
+    def _known(self, candidate: Candidate) -> Scored | None:
+        same = (each for each in self.scored if not each.baseline and _identity(each.candidate) == _identity(candidate))
+        return next(same, None)
+
+
+def _identity(candidate: Candidate) -> tuple[object, ...]:
+    return (
+        candidate.edge_layers, candidate.crossing, dict(candidate.weight_bits), dict(candidate.tensor_bits)
+    )  # fmt: skip

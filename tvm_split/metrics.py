@@ -1,0 +1,117 @@
+"""Scores of one sample's outputs, higher is better: top-1, top-5, agreement with the float network, a user's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tvm_split import user_function
+from tvm_split.errors import DataError, PlanError
+
+#: output's name -> array, in the network's order
+Outputs = Mapping[str, np.ndarray]
+
+#: metrics by name -> how many of the best classes count; a user's has the form module:function
+TOP = {"top1": 1, "top5": 5}
+AGREEMENT = "agreement"
+NAMES = (*TOP, AGREEMENT)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`score` of (outputs, the float network's outputs, label). one_sided: none is above the float network's own."""
+
+    name: str
+    score: Callable[[Outputs, Outputs, int | None], float]
+    one_sided: bool = False
+
+
+def metric_of(wanted: str | None, labels: np.ndarray | None, classes: int | None) -> Metric | None:
+    """What accuracy is measured by.
+
+    wanted: a name of NAMES or "module:function"; None for top1 where there are labels, and agreement where there are
+    none. classes: of the network's first output, None when that is no row of scores; then, without a wish, there is no
+    metric. PlanError: unknown, or the network gives no class scores. DataError: labels are missing, or beyond them.
+    """
+    if wanted is None:
+        if classes is None:
+            return None
+        wanted = AGREEMENT if labels is None else "top1"
+    if not is_metric(wanted):
+        raise PlanError(f"there is no metric '{wanted}' (--metric); expected {', '.join(NAMES)} or module:function")
+    if wanted not in NAMES:
+        return Metric(wanted, _own(wanted))
+    if classes is None:
+        raise PlanError(
+            f"metric '{wanted}' (--metric) needs class scores, and the first output is no single row of them; "
+            "give a function of your own as module:function, or leave --metric out for --max-error"
+        )
+    if wanted == AGREEMENT:
+        return Metric(AGREEMENT, _agrees, one_sided=True)
+    if labels is None:
+        raise DataError(
+            f"metric '{wanted}' (--metric) needs labels, and the data has none; give a .csv of lines file,label, "
+            "folders named after classes, an .npz with 'labels', or --metric agreement"
+        )
+    if labels.max(initial=0) >= classes:
+        raise DataError(f"a label is {labels.max()}, but the network has {classes} classes, 0 to {classes - 1}")
+    return Metric(wanted, _among(TOP[wanted]))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A metric with the class of each sample (int64, None without), and the outputs' names as a user's metric gets
+    them."""
+
+    metric: Metric
+    labels: np.ndarray | None
+    names: Sequence[str]
+
+    def score(self, sample: int, reference: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> float:
+        """Of one sample's outputs, in the order of their names."""
+        found, wanted = (dict(zip(self.names, arrays, strict=True)) for arrays in (outputs, reference))
+        return self.metric.score(found, wanted, None if self.labels is None else int(self.labels[sample]))
+
+
+def is_metric(name: str) -> bool:
+    """Whether it is one of NAMES, or has a user's form."""
+    return name in NAMES or user_function.is_function(name)
+
+
+def _first(outputs: Outputs) -> np.ndarray:
+    return next(iter(outputs.values())).reshape(-1)
+
+
+def _agrees(outputs: Outputs, reference: Outputs, _label: int | None) -> float:
+    return float(np.argmax(_first(outputs)) == np.argmax(_first(reference)))
+
+
+def _among(best: int) -> Callable[[Outputs, Outputs, int | None], float]:
+    def score(outputs: Outputs, _reference: Outputs, label: int | None) -> float:
+        row = _first(outputs)
+        if label is None or np.isnan(row).any():
+            return 0.0
+        before = int((row > row[label]).sum() + (row[:label] == row[label]).sum())  # of equal scores the first is best
+        return float(before < best)
+
+    return score
+
+
+def _own(source: str) -> Callable[[Outputs, Outputs, int | None], float]:
+    function = user_function.loaded(source)
+
+    def score(outputs: Outputs, _reference: Outputs, label: int | None) -> float:
+        found: Any = function(outputs, label)
+        try:
+            value = float(found)
+        except (TypeError, ValueError):
+            raise DataError(f"{source}: the metric returns {type(found).__name__}; expected one number") from None
+        if not math.isfinite(value):
+            raise DataError(f"{source}: the metric returns {value}; expected a finite number")
+        return value
+
+    return score
