@@ -26,8 +26,8 @@ from tvm_split import calibrate, pipeline
 from tvm_split.compile_half import baseline, compile_half
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.pack_cut import read_layout
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.profile.rpc import connect, remote_vm
+from tvm_split.quantizer import Quantizer
 from tvm_split.runtime.executor import Half
 from tvm_split.runtime.payload import unpack
 from tvm_split.targets import load_target

@@ -10,7 +10,7 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from tvm_split import data, frontend, pipeline, zoo
-from tvm_split.accuracy import Accuracy, measure, quantize_dequantize
+from tvm_split.accuracy import Accuracy, measure
 from tvm_split.calibrate import quantizers_for, ranges
 from tvm_split.errors import DataError, GraphError, ModelError, PlanError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
@@ -18,8 +18,9 @@ from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.preprocess import Preprocess
-from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer, dequantize, quantize
+from tvm_split.passes.quantize_cut import QuantizeCut, dequantize, quantize
 from tvm_split.plan.problem import Candidate, Crossing, Timing
+from tvm_split.quantizer import Quantizer, quantize_dequantize
 
 EYE = np.eye(4, dtype=np.float32)
 RANDOM = np.random.default_rng(0)

@@ -17,8 +17,9 @@ from tvm_split.passes.choose_winograd import ChooseWinograd
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layering import COMPOSITE, WINOGRAD, layer_calls
 from tvm_split.passes.partition import Partition
-from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
+from tvm_split.passes.quantize_cut import QuantizeCut
 from tvm_split.plan.problem import Candidate, Crossing, Timing
+from tvm_split.quantizer import Quantizer
 
 SHAPE = (1, 8, 12, 12)
 

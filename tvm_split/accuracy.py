@@ -17,11 +17,11 @@ from tvm_split import jpeg
 from tvm_split.calibrate import Range, quantizers_for
 from tvm_split.data import check_batch
 from tvm_split.edge_half import EdgeHalf
-from tvm_split.errors import DataError, ModelError, PlanError
+from tvm_split.errors import DataError, ModelError
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.plan.problem import Candidate
+from tvm_split.quantizer import Quantizer, quantize_dequantize
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +48,6 @@ class Accuracy:
             "top1_agreement": self.top1_agreement,
             **{name: value if math.isfinite(value) else None for name, value in errors.items()},
         }
-
-
-def quantize_dequantize(x: np.ndarray, quantizer: Quantizer) -> np.ndarray:
-    """What the cloud reads of `x` (floats, any shape): equal, bit for bit, to quantize-cut's two kernels.
-
-    PlanError for what is no float, which quantize-cut cannot quantise.
-    """
-    if x.dtype.kind != "f":
-        raise PlanError(f"a crossing tensor of {x.dtype} cannot be quantised; only floating-point tensors can")
-    x, dtype = x.astype(np.float32, copy=False), x.dtype
-    scale, zero = np.float32(quantizer.scale), np.float32(quantizer.zero_point)
-    with np.errstate(over="ignore"):  # a kernel clips an infinity as well
-        levels = np.clip(np.rint(x / scale) + zero, np.float32(0), np.float32(2**quantizer.bits - 1))
-        return ((levels - zero) * scale).astype(dtype, copy=False)
 
 
 def measure(

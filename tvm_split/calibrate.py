@@ -12,8 +12,8 @@ from tvm_split.data import Batch, check_batch
 from tvm_split.errors import DataError, ModelError, PlanError
 from tvm_split.graph import DTYPE_BITS, Graph, Tensor
 from tvm_split.layer_runner import LayerRunner
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.plan.problem import Candidate
+from tvm_split.quantizer import Quantizer
 
 #: lowest and highest value of a tensor
 Range = tuple[float, float]

@@ -14,9 +14,10 @@ from tvm_split.passes.annotate_precision import AnnotatePrecision
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.partition import Partition, side_outputs
-from tvm_split.passes.quantize_cut import QUANTIZED, QuantizeCut, Quantizer
+from tvm_split.passes.quantize_cut import QUANTIZED, QuantizeCut
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import Candidate, Side
+from tvm_split.quantizer import Quantizer
 
 
 def has_bits(candidate: Candidate) -> bool:

@@ -16,10 +16,11 @@ from tvm_split.passes.layering import WINOGRAD, layer_calls
 from tvm_split.passes.lower_qdq import LowerQdq
 from tvm_split.passes.pack_cut import PackCut
 from tvm_split.passes.partition import Partition
-from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
+from tvm_split.passes.quantize_cut import QuantizeCut
 from tvm_split.passes.quantize_layers import QuantizeLayers
 from tvm_split.passes.simplify import Simplify
 from tvm_split.plan.problem import Side
+from tvm_split.quantizer import Quantizer
 
 
 def layers(winograd: bool = True) -> tvm.transform.Sequential:

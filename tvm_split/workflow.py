@@ -34,12 +34,12 @@ from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.preprocess import Preprocess
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.plan import PLANNERS, WITH_BITS
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.memory import fits
 from tvm_split.plan.problem import Candidate, Problem, Side
 from tvm_split.profile.source import Boards, costs_of, integer_costs
+from tvm_split.quantizer import Quantizer
 from tvm_split.request import FLOAT, Request
 from tvm_split.scratch import with_scratch
 from tvm_split.targets import TargetSpec, load_link, load_target

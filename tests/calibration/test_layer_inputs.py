@@ -10,7 +10,7 @@ from tvm_split.errors import DataError
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layer_readings import readings
-from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.quantizer import Quantizer
 
 conv2d = relax.op.nn.conv2d
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tvm_split.accuracy import quantize_dequantize
 from tvm_split.calibration.aciq_range import gauss_alpha, laplace_alpha
 from tvm_split.calibration.distortion import activation_choices, activation_distortions
 from tvm_split.calibration.entropy_range import SHARES
@@ -13,7 +12,7 @@ from tvm_split.calibration.histogram_error import errors, mse
 from tvm_split.calibration.least_error_range import COARSE, least_error_range
 from tvm_split.calibration.ranges import METHODS, best_range, percentile_range, range_by
 from tvm_split.calibration.statistics import Statistics
-from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.quantizer import Quantizer, quantize_dequantize
 
 WIDTHS = (2, 3, 4, 6, 8)
 

@@ -11,8 +11,8 @@ from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layer_alone import layer_alone
 from tvm_split.passes.layer_readings import readings
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.passes.round_weights import RoundWeights
+from tvm_split.quantizer import Quantizer
 
 RANDOM = np.random.default_rng(0)
 MIXED = RANDOM.normal(size=(6, 6))

@@ -16,7 +16,7 @@ from tvm_split.errors import DataError
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.bindings import log
 from tvm_split.passes.layer_readings import Reading
-from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.quantizer import Quantizer, quantize_dequantize
 
 #: windows of a layer that count in one run, at random: neighbours in a large map tell little more
 WINDOWS = 512
@@ -122,8 +122,4 @@ def product_bytes(reading: Reading) -> int:
 
 def as_held(array: np.ndarray, quantizer: Quantizer | None) -> np.ndarray:
     """What readers of the tensor see: its values as the quantiser's codes stand for, or as they are without one."""
-    if quantizer is None:
-        return array
-    codes = np.rint(array / np.float32(quantizer.scale)) + np.float32(quantizer.zero_point)
-    codes = np.clip(codes, 0, 2**quantizer.bits - 1) - np.float32(quantizer.zero_point)
-    return np.asarray(codes * np.float32(quantizer.scale), np.float32)
+    return array if quantizer is None else quantize_dequantize(array, quantizer)

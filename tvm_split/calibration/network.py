@@ -13,10 +13,10 @@ from tvm_split.calibration.statistics import Statistics
 from tvm_split.costs import Costs
 from tvm_split.graph import DTYPE_BITS, Graph
 from tvm_split.passes.layer_weights import LayerWeights, layer_weights
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.passes.same_codes import same_codes, together
 from tvm_split.plan.precision import EDGE_WIDTHS, INTEGER_BITS, Precision
 from tvm_split.plan.problem import Candidate
+from tvm_split.quantizer import Quantizer
 
 if TYPE_CHECKING:
     import tvm

@@ -13,7 +13,7 @@ from tvm_split.calibration.histogram_error import mse
 from tvm_split.calibration.least_error_range import l3_range, mse_range
 from tvm_split.calibration.statistics import Statistics
 from tvm_split.errors import PlanError
-from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.quantizer import Quantizer
 
 #: share of the values that `percentile_range` keeps
 KEPT = 0.9999

@@ -11,8 +11,8 @@ from tvm_split.calibration.layer_inputs import BUDGET_BYTES, Moments, gather_inp
 from tvm_split.calibration.second_order import damped, second_order
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.layer_readings import Reading
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.passes.round_weights import Rounded
+from tvm_split.quantizer import Quantizer
 
 
 def round_layers(

@@ -24,8 +24,8 @@ from tvm_split.data import check_batch
 from tvm_split.errors import DataError
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.layer_readings import Reading
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.passes.round_weights import Rounded
+from tvm_split.quantizer import Quantizer
 
 #: share of the mean diagonal of E q q^T in the ridge
 RIDGE = 0.03
