@@ -19,6 +19,7 @@ from tvm_split.cli import cli
 from tvm_split.costs import Costs
 from tvm_split.errors import ModelError
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
+from tvm_split.quantised import Quantised
 
 COMMANDS = (
     "compile",
@@ -63,7 +64,7 @@ def result_of(request: workflow.Request) -> Any:
         request=request, graph=SimpleNamespace(name="net"), chosen=scored, candidates=(scored,), spans=(),
         problem=SimpleNamespace(
             link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs, memory_bytes=request.memory_bytes
-        ), warnings=("No --data was given.",),
+        ), warnings=("No --data was given.",), quantised={split: Quantised()},
     )  # fmt: skip
 
 

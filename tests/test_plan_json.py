@@ -9,8 +9,11 @@ from types import SimpleNamespace
 import jsonschema
 import pytest
 
+from tvm_split.calibration.ranges import Choice
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.plan_json import to_json
+from tvm_split.quantised import Quantised, WeightFacts
+from tvm_split.quantizer import Quantizer
 
 SCHEMA = json.loads((resources.files("tvm_split") / "plan.schema.json").read_text())
 
@@ -33,7 +36,11 @@ def _result(**accuracy: object) -> SimpleNamespace:
     request = SimpleNamespace(strategy="auto-split", edge="raspberry-pi-4", cloud=Path("mine/attic.toml"))
     problem = SimpleNamespace(link=Link("3mbit", 375_000, 375_000, 0.0), memory_bytes=8 << 20)
     graph = SimpleNamespace(name="net")
-    return SimpleNamespace(graph=graph, request=request, problem=problem, chosen=scored[0], candidates=scored)
+    choice = Choice(Quantizer(4, 0.5, 3), -1.5, 6.0, "l3", 0.01)
+    quantised = {split: Quantised({}, {"h": choice}, {}, {"stem": WeightFacts(8, "nearest", 1e-6)})}
+    return SimpleNamespace(
+        graph=graph, request=request, problem=problem, chosen=scored[0], candidates=scored, quantised=quantised
+    )
 
 
 @pytest.mark.parametrize("accuracy", [{}, {"top1_agreement": None}, {"max_abs_error": None, "relative_error": None}])
@@ -41,13 +48,32 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
     made = json.loads(json.dumps(to_json(_result(**accuracy)), allow_nan=False))
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
-    assert list(made) == ["version", "model", "strategy", "devices", "link", "memory_bytes", "chosen", "candidates"]
+    assert list(made) == [
+        "version",
+        "model",
+        "strategy",
+        "devices",
+        "link",
+        "memory_bytes",
+        "chosen",
+        "quantisation",
+        "candidates",
+    ]
     assert made["devices"] == {"edge": "raspberry-pi-4", "cloud": "mine/attic.toml"}
     assert made["link"] == {"name": "3mbit", "up_bytes_per_s": 375_000, "down_bytes_per_s": 375_000, "rtt_s": 0.0}
     assert made["memory_bytes"] == 8 << 20
     assert made["chosen"] == made["candidates"][0]
     assert made["chosen"]["crossing"] == [{"tensor": "h", "shape": [1, 8, 4, 4], "bits": 4, "bytes": 64}]
     assert made["chosen"]["payload_bytes"] == 64
+    assert made["quantisation"] == {
+        "tensors": [
+            {
+                "tensor": "h", "used": "crossing", "bits": 4, "method": "l3", "low": -1.5, "high": 6.0, "scale": 0.5,
+                "zero_point": 3, "mse": 0.01,
+            }
+        ],
+        "weights": [{"layer": "stem", "bits": 8, "rounding": "nearest", "mse": 1e-6}],
+    }  # fmt: skip
     assert made["chosen"]["predicted"]["total_s"] == pytest.approx(0.61)
     assert made["candidates"][1]["measured"]["edge_s"] == 1.1
     assert made["candidates"][1]["accuracy"] is None
@@ -61,6 +87,9 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
         (("candidates",), []),
         (("devices", "phone"), "x"),
         (("memory_bytes",), 0),
+        (("quantisation", "tensors", 0, "scale"), 0),
+        (("quantisation", "tensors", 0, "used"), "cloud"),
+        (("quantisation", "weights", 0, "rounding"), "up"),
         (("chosen", "kind"), "both"),
         (("chosen", "label"), "x"),
         (("chosen", "payload_bytes"), 1.5),

@@ -11,6 +11,7 @@ from tvm_split.choice import Tolerance
 from tvm_split.comparison import STAGES, Place, compare
 from tvm_split.plan.bandwidths import Span
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
+from tvm_split.quantised import Quantised
 from tvm_split.report_lists import first_sentence, links_table, passes_table, planners_table, targets_table, zoo_table
 
 
@@ -45,8 +46,9 @@ def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span
     problem = SimpleNamespace(link=Link("4g", 731_250, 1_720_000, 0.04))
     graph = SimpleNamespace(name="net")
     return SimpleNamespace(
-        chosen=chosen, candidates=tuple(candidates), request=request, problem=problem, graph=graph, spans=spans
-    )
+        chosen=chosen, candidates=tuple(candidates), request=request, problem=problem, graph=graph, spans=spans,
+        quantised={chosen.candidate: Quantised()},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

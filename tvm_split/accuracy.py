@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from tvm_split import jpeg
-from tvm_split.calibrate import Range, quantizers_for
 from tvm_split.data import check_batch
 from tvm_split.edge_half import EdgeHalf
 from tvm_split.errors import DataError, ModelError
@@ -51,7 +50,7 @@ class Accuracy:
 
 
 def measure(
-    runner: LayerRunner, candidates: Sequence[Candidate], ranges: Mapping[str, Range],
+    runner: LayerRunner, candidates: Sequence[Candidate], sent: Sequence[Mapping[str, Quantizer]],
     batches: Sequence[Mapping[str, np.ndarray]], progress: Callable[[str], None] | None = None,
     halves: Sequence[EdgeHalf | None] = (),
 ) -> list[Accuracy]:  # fmt: skip
@@ -61,9 +60,10 @@ def measure(
     is exact and is not run. A sample takes one run of the whole network, which serves all cuts, and a run of the
     cloud's layers for each cut and set of widths. One sample's tensors are held in memory at a time.
 
-    halves: for each candidate whose edge computes with bits its edge half, None for the others; () when there is none.
+    sent: for each candidate the quantisers of its crossing tensors. halves: for each candidate whose edge computes with
+    bits its edge half, None for the others; () when there is none.
 
-    Raises DataError (no batches, or one that does not fit), PlanError (a range is missing), GraphError (no legal cut),
+    Raises DataError (no batches, or one that does not fit), GraphError (no legal cut),
     ModelError (a float output that is not finite).
     """
     say = progress or (lambda _message: None)
@@ -72,8 +72,8 @@ def measure(
         raise DataError("there are no batches to measure accuracy on; at least 1 is needed")
     samples = [check_batch(batch, graph, number) for number, batch in enumerate(batches)]
     scores = _has_scores(graph)
-    with_halves = zip(candidates, halves or [None] * len(candidates), strict=True)
-    trials = [_Trial.of(graph, candidate, ranges, half) for candidate, half in with_halves]
+    with_halves = zip(candidates, sent, halves or [None] * len(candidates), strict=True)
+    trials = [_Trial.of(graph, candidate, chosen, half) for candidate, chosen, half in with_halves]
     tallies = {trial: _Tally(scores) for trial in trials if trial.quantizers or trial.coded or trial.half}
     wanted = dict.fromkeys((*graph.outputs, *(name for trial in tallies for name in trial.crossing)))
     for i, sample in enumerate(samples if tallies else []):
@@ -117,12 +117,13 @@ class _Trial:
     half: EdgeHalf | None = None
 
     @classmethod
-    def of(cls, graph: Graph, candidate: Candidate, ranges: Mapping[str, Range], half: EdgeHalf | None) -> _Trial:
+    def of(
+        cls, graph: Graph, candidate: Candidate, chosen: Mapping[str, Quantizer], half: EdgeHalf | None
+    ) -> _Trial:  # fmt: skip
         cut = graph.check_cut(candidate.edge_layers)
         if half is not None:
             return cls(cut, graph.crossing(cut), (), (), half)
         crossing = graph.crossing(cut)  # an output that is only shown in the cloud is never quantised
-        chosen = quantizers_for(candidate, graph, ranges)
         coded = tuple(part.tensor for part in candidate.crossing if part.codec == "jpeg")
         return cls(cut, crossing, tuple((name, chosen[name]) for name in crossing if name in chosen), coded)
 

@@ -11,6 +11,7 @@ from tvm_split.plan.problem import Candidate, Problem
 
 if TYPE_CHECKING:
     from tvm_split.accuracy import Accuracy
+    from tvm_split.quantised import Quantised
 
 #: chance of being misled by samples that all agree
 DOUBT = 0.05
@@ -20,6 +21,16 @@ FINEST = 0.01
 CALIBRATING = 16
 #: names in one sentence
 NAMED = 3
+
+
+def constants(quantised: Quantised) -> list[str]:
+    """What to say of crossing tensors that never varied on the samples."""
+    return [
+        f"'{name}' was {choice.low:g} on every sample, so its range is a guess; give more samples, or "
+        f"--bits '{name}=32'."
+        for name, choice in quantised.sent.items()
+        if choice.low == choice.high
+    ]
 
 
 def few_samples(accuracies: Iterable[Accuracy | None], min_agreement: float) -> list[str]:

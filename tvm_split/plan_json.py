@@ -13,7 +13,8 @@ VERSION = 1
 
 
 def to_json(result: PlanResult) -> dict[str, Any]:
-    """The result as plain data: seconds and bytes, candidates in the order of the result, the chosen one among them."""
+    """The result as plain data: seconds and bytes, candidates in the order of the result, the chosen one among them;
+    `quantisation` is that of the chosen one."""
     return {
         "version": VERSION,
         "model": result.graph.name,
@@ -22,6 +23,7 @@ def to_json(result: PlanResult) -> dict[str, Any]:
         "link": _link(result.problem.link),
         "memory_bytes": result.problem.memory_bytes,
         "chosen": candidate_json(result.chosen),
+        "quantisation": result.quantised[result.chosen.candidate].to_json(),
         "candidates": [candidate_json(scored) for scored in result.candidates],
     }
 

@@ -65,6 +65,8 @@ def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
     """Everything that is said of a plan: `answers`, the reason, the best answer by uplink rate."""
     out.print(answers(result, top))
     out.print(reason(result))
+    if quantisers := result.quantised[result.chosen.candidate].line():
+        out.print(quantisers)
     if result.spans:
         out.print("\nBest answer by uplink rate, as predicted:")
         for line in bandwidths(result):

@@ -14,6 +14,8 @@ from tvm_split.plan.problem import Side
 #: widths that an edge half stores weights at, and the one that stands for floats
 STORED = (8, 32)
 FLOAT = (32,)
+#: how weights are rounded to codes (calibration/rounded.py)
+ROUNDINGS = ("in-order", "nearest")
 
 #: options that are dicts, each with an example
 DICTS: dict[str, Any] = {"shapes": {"image": (1, 3, 224, 224)}, "pins": {"stem*": "edge"}, "tensor_bits": {"b3_*": 4}}
@@ -34,6 +36,8 @@ class Request:
     edge_bits: widths that weights and tensors may have on the edge: 8 (integer kernels) and 32 (float, as they are).
     costs: "roofline"; "measured": on the boards `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where
     there is no key on this machine, scaled to the target by its roofline; or the costs files of edge and cloud.
+    rounding: how weights become codes: "in-order", each layer making up for those before it, where any has fewer than 8
+    bits; or "nearest", which takes no time.
     winograd: whether convolutions that are faster so are computed by Winograd's algorithm, with 16/9 of their weights.
     database: a folder that `tvm-split tune` made, whose schedules are used where they measured faster.
     """
@@ -62,6 +66,7 @@ class Request:
     cloud_key: str | None = None
     database: Path | None = None
     winograd: bool = True
+    rounding: str = "in-order"
 
     def __post_init__(self) -> None:
         for name, example in DICTS.items():
@@ -86,6 +91,7 @@ class Request:
         share = isinstance(self.min_agreement, int | float) and 0 <= self.min_agreement <= 1
         _demand(share, "min_agreement", self, "a share from 0 to 1")
         _demand(isinstance(self.max_error, int | float) and self.max_error >= 0, "max_error", self, "0 or more")
+        _demand(self.rounding in ROUNDINGS, "rounding", self, " or ".join(map(repr, ROUNDINGS)))
         _demand(_is_whole(self.samples, 1), "samples", self, "a whole number above 0")
         _demand(_is_whole(self.seed, 0), "seed", self, "a whole number from 0")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,10 @@ from tvm_split import accuracy, calibrate, data, frontend, pipeline
 from tvm_split.accuracy import Accuracy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
+from tvm_split.calibration.finalists import Finalists
 from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated
-from tvm_split.cautions import few_samples, fixed_widths
+from tvm_split.calibration.network import Calibrated, is_quantisable
+from tvm_split.cautions import constants, few_samples, fixed_widths
 from tvm_split.choice import (
     SWEEP,
     Scored,
@@ -27,18 +28,20 @@ from tvm_split.choice import (
     no_split_warnings,
     shortlist,
 )
-from tvm_split.edge_half import EdgeHalf, has_bits
+from tvm_split.edge_half import EdgeHalf, has_bits, rounded_module
 from tvm_split.errors import PlanError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
+from tvm_split.passes.layer_weights import channel_axes, layer_weights
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan import PLANNERS, WITH_BITS
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.memory import fits
 from tvm_split.plan.problem import Candidate, Problem, Side
 from tvm_split.profile.source import Boards, costs_of, integer_costs
+from tvm_split.quantised import Quantised
 from tvm_split.quantizer import Quantizer
 from tvm_split.request import FLOAT, Request
 from tvm_split.scratch import with_scratch
@@ -70,14 +73,15 @@ class PlanResult:
     spans: tuple[Span, ...]
     warnings: tuple[str, ...]
     module: tvm.IRModule
-    ranges: Mapping[str, tuple[float, float]]
-    calibrated: Calibrated | None = None
+    quantised: Mapping[Candidate, Quantised]
 
     def quantizers(self, candidate: Candidate) -> tuple[dict[str, Quantizer], dict[str, Quantizer]]:
         """By tensor: of those that the edge holds as integers, and of those that cross at fewer bits than their own."""
-        if self.calibrated is None or not has_bits(candidate):
-            return {}, calibrate.quantizers_for(candidate, self.graph, self.ranges)
-        return self.calibrated.quantizers(candidate)
+        return self.quantised[candidate].quantizers()
+
+    def module_of(self, candidate: Candidate) -> tvm.IRModule:
+        """`module` with the weights of the candidate's integer layers as they were rounded."""
+        return rounded_module(self.module, self.quantised[candidate])
 
     def __str__(self) -> str:
         from tvm_split import report  # rich is imported for people only
@@ -140,7 +144,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     boards = Boards(request.tracker, request.edge_key, request.cloud_key)
     edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud, boards)
     warnings += notes
-    inside = _Inside(mod, graph, batches, progress)
+    inside = _Inside(mod, graph, batches, progress, request.rounding)
     calibrated = inside.calibrated() if tuple(request.edge_bits) != FLOAT else None
     precision = None
     if calibrated is not None:
@@ -156,27 +160,17 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     if not splits:
         warnings += no_split_warnings(problem)
     candidates = [*splits, *baselines(problem, batches)]
-    ranges, found = inside.look(candidates, request.result_at, calibrated)
+    quantised, found = inside.look(candidates, request.result_at, calibrated)
     scored = [Scored(c, label_of(c), a, fits=fits(problem, c)) for c, a in zip(candidates, found, strict=True)]
     chosen = choose(scored, request.tolerance)
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
     spans = envelope(problem, allowed, *SWEEP)
-    warnings += _constants(chosen.candidate, ranges) + fixed_widths(problem, candidates)
+    warnings += constants(quantised[chosen.candidate]) + fixed_widths(problem, candidates)
     if request.data is not None:  # of random inputs `_batches` says worse
         warnings += few_samples(found, request.min_agreement)
     return PlanResult(
-        request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges, calibrated
+        request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, quantised
     )  # fmt: skip
-
-
-def _constants(chosen: Candidate, ranges: Mapping[str, calibrate.Range]) -> list[str]:
-    """What to say of crossing tensors that never varied on the samples."""
-    return [
-        f"'{part.tensor}' was {ranges[part.tensor][0]:g} on every sample, so its range is a guess; give more samples, "
-        f"or --bits '{part.tensor}=32'."
-        for part in chosen.crossing
-        if part.tensor in ranges and ranges[part.tensor][0] == ranges[part.tensor][1]
-    ]
 
 
 @dataclass
@@ -187,6 +181,7 @@ class _Inside:
     graph: Graph
     batches: Batches
     progress: Progress
+    rounding: str
 
     @cached_property
     def runner(self) -> LayerRunner:
@@ -197,32 +192,40 @@ class _Inside:
         """Statistics of every tensor that an edge may quantise."""
         graph = self.graph
         names = [t.name for t in graph.tensors if t.dtype == "float32" and t.elements and graph.readers[t.name]]
-        self.progress(f"calibrating {len(names)} tensors on {len(self.batches)} samples")
-        return Calibrated.of(self.mod, graph, gather(self.runner, names, self.batches))
+        return self.known(Calibrated.of(self.mod, graph, {}), names)
+
+    def known(self, calibrated: Calibrated, names: list[str]) -> Calibrated:
+        """With statistics of these tensors as well."""
+        wanted = [name for name in names if name not in calibrated.statistics]
+        if not wanted:
+            return calibrated
+        self.progress(f"calibrating {len(wanted)} tensors on {len(self.batches)} samples")
+        found = gather(self.runner, wanted, self.batches, channel_axes(layer_weights(self.mod)))
+        return replace(calibrated, statistics={**calibrated.statistics, **found})
 
     def look(
         self, candidates: list[Candidate], result_at: Side, calibrated: Calibrated | None
-    ) -> tuple[dict[str, calibrate.Range], list[Accuracy | None]]:
-        """Ranges of the tensors that the candidates send, and each one's accuracy (None: none can lose any)."""
+    ) -> tuple[dict[Candidate, Quantised], list[Accuracy | None]]:
+        """How the candidates' numbers are held, and each one's accuracy (None: none can lose any)."""
         crossing = dict.fromkeys(part.tensor for candidate in candidates for part in candidate.crossing)
-        quantisable = [name for name in crossing if calibrate.is_quantisable(self.graph.tensor[name], self.graph)]
+        quantisable = [name for name in crossing if is_quantisable(self.graph.tensor[name], self.graph)]
         if not quantisable and not any(candidate.is_coded or has_bits(candidate) for candidate in candidates):
-            return {}, [None] * len(candidates)
-        known = {} if calibrated is None else calibrated.statistics
-        ranges = {name: (known[name].low, known[name].high) for name in quantisable if name in known}
-        unknown = [name for name in quantisable if name not in known]
-        if unknown:
-            self.progress(f"calibrating {len(unknown)} crossing tensors on {len(self.batches)} samples")
-            ranges |= calibrate.ranges(self.runner, unknown, self.batches)
+            return {candidate: Quantised() for candidate in candidates}, [None] * len(candidates)
+        calibrated = self.known(calibrated or Calibrated.of(self.mod, self.graph, {}), quantisable)
+        finalists = Finalists(self.mod, self.runner, self.batches, calibrated, self.rounding)
+        quantised: dict[Candidate, Quantised] = {}
         halves: list[EdgeHalf | None] = []
         for candidate in candidates:
+            if has_bits(candidate):
+                self.progress(f"rounding the weights of '{label_of(candidate)}' and compiling it for this machine")
+            found = quantised[candidate] = finalists.of(candidate)
             half = None
-            if calibrated is not None and has_bits(candidate):
-                self.progress(f"compiling the edge half of '{label_of(candidate)}' for this machine, to check it")
-                half = EdgeHalf(self.mod, candidate, *calibrated.quantizers(candidate), result_at)
+            if has_bits(candidate):
+                half = EdgeHalf(rounded_module(self.mod, found), candidate, *found.quantizers(), result_at)
             halves.append(half)
-        found = accuracy.measure(self.runner, candidates, ranges, self.batches, self.progress, halves)
-        return ranges, list(found)
+        sent = [quantised[candidate].quantizers()[1] for candidate in candidates]
+        measured = accuracy.measure(self.runner, candidates, sent, self.batches, self.progress, halves)
+        return quantised, list(measured)
 
 
 def _as_compiled(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tuple[Graph, list[str]]:

@@ -162,6 +162,9 @@ REQUEST = (
     click.option("--edge-bits", type=Widths(), default="32", show_default=True, metavar="BITS",
                  help="Widths that weights and tensors may have on the edge: 32 (float32), 8 (integer kernels), or "
                       "8,32 for the best of both. Quantisers come from --data."),
+    click.option("--rounding", type=click.Choice(["in-order", "nearest"]), default="in-order", show_default=True,
+                 help="How weights become codes: in-order rounds layer after layer, each making up on --data for those "
+                      "before it, where any has fewer than 8 bits; nearest takes no time."),
     click.option("--bits", "tensor_bits", type=BITS, multiple=True, metavar="GLOB=BITS",
                  help="Send tensors with such a name at this width, whatever --cut-bits says. A tensor is called as "
                       "the layer that makes it (`tvm-split layers MODEL`). May be repeated."),
