@@ -193,3 +193,22 @@ def test_tables():
     assert plain["gauss"][2] > table["gauss"][2]
     with pytest.raises(KeyError):
         activation_choices(statistics, (2,), "minmax")
+
+
+@pytest.mark.parametrize("far", [1e3, 1e4, 1e5])
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_an_outlier_far_away_does_not_inflate_the_error(far, one_sided):
+    """A few of many values are so far away that all others are in the two bins beside 0."""
+    x = np.random.default_rng(3).normal(0, 1, 300_000).astype("float32")
+    x = np.abs(x) if one_sided else x
+    x[::7] = 0
+    x[5] = far
+    whole = Statistics.of(x)
+    halves = Statistics.of(x[: len(x) // 2]).merge(Statistics.of(x[len(x) // 2 :]))
+    for statistics in (whole, halves):
+        for bits in (4, 8):
+            for method in ("min-max", "percentile", "l3"):
+                choice = range_by(method, statistics, bits)
+                off = quantize_dequantize(x, choice.quantizer).astype(np.float64) - x
+                assert choice.mse == pytest.approx(np.square(off).mean(), rel=0.35), (bits, method)
+        assert statistics.inside.sum() == x.size and statistics.nonzero_counts.sum() == (x != 0).sum()

@@ -39,7 +39,7 @@ def min_max_range(statistics: Statistics, bits: int) -> tuple[float, float]:
 
 def percentile_range(statistics: Statistics, bits: int) -> tuple[float, float]:
     """`KEPT` of the values, whatever the width: half of the rest is cut at either end, or all at the far one."""
-    below = np.concatenate(([0], np.cumsum(statistics.counts))) / statistics.elements
+    below = np.concatenate(([0], np.cumsum(statistics.inside))) / statistics.elements
     one_sided = statistics.low >= 0 or statistics.high <= 0
     cut = (1 - KEPT) / (1 if one_sided else 2)
     low = 0.0 if statistics.low >= 0 else float(np.interp(cut, below, statistics.edges))

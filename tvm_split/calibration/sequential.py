@@ -13,7 +13,8 @@ output: what little data says of the difference of two networks is mostly noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,8 +39,10 @@ DAMPING = 0.05
 
 #: windows of a layer that count in one run, at random: neighbours in a large map tell little more
 WINDOWS = 512
-#: inputs whose products are one matrix product
-ROWS = 8192
+#: so many windows for each weight of an output, over all runs, tell all that more would
+ENOUGH = 100
+#: inputs whose products are one matrix product take no more
+PRODUCT_BYTES = 1 << 25
 #: what the products of a layer's inputs may take
 BUDGET_BYTES = 1 << 29
 
@@ -141,10 +144,11 @@ def _nearest(reading: Reading, bits: int) -> Rounded:
 
 
 def _gathered(
-    reading: Reading, exact: Iterable[np.ndarray], rough: Iterable[np.ndarray], random: np.random.Generator
+    reading: Reading, exact: Sequence[np.ndarray], rough: Sequence[np.ndarray], random: np.random.Generator
 ) -> Pair:
-    """Moments over all runs, some `ROWS` inputs at a time."""
+    """Moments over all runs, some inputs at a time."""
     total: Pair | None = None
+    most = min(WINDOWS, math.ceil(ENOUGH * reading.width / len(exact)))
     waiting: list[tuple[np.ndarray, ...]] = []
 
     def join() -> None:
@@ -157,8 +161,8 @@ def _gathered(
 
     for one, other in zip(exact, rough, strict=True):
         seed = int(random.integers(2**32))  # the same places of both
-        waiting.append(tuple(reading.columns(each, WINDOWS, np.random.default_rng(seed)) for each in (one, other)))
-        if sum(held.shape[1] for _, held in waiting) >= ROWS:
+        waiting.append(tuple(reading.columns(each, most, np.random.default_rng(seed)) for each in (one, other)))
+        if sum(held.nbytes for _, held in waiting) >= PRODUCT_BYTES:
             join()
     join()
     assert total is not None
