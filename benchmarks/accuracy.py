@@ -30,17 +30,15 @@ from tvm_split import data, frontend, pictures, pipeline, zoo
 from tvm_split.bench import onnx_models
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.quantizers import held_choices
-from tvm_split.calibration.sequential import round_in_order
+from tvm_split.calibration.rounded import rounded_weights
 from tvm_split.errors import DataError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.annotate_precision import AnnotatePrecision
-from tvm_split.passes.layer_alone import layer_alone
-from tvm_split.passes.layer_readings import readings
 from tvm_split.passes.layer_weights import layer_weights
 from tvm_split.passes.preprocess import Preprocess
-from tvm_split.passes.round_weights import Rounded, RoundWeights
+from tvm_split.passes.round_weights import RoundWeights
 from tvm_split.passes.same_codes import same_codes, together
 from tvm_split.versions import versions
 
@@ -70,14 +68,10 @@ def quantised(mod: tvm.IRModule, runner: LayerRunner, scheme: str, batches: Sequ
     statistics = gather(runner, names, batches)
     choices = held_choices(statistics, dict.fromkeys(names, int(tensors)), together(same_codes(mod).values()))
     held = {name: choice.quantizer for name, choice in choices.items()}
+    bits = dict.fromkeys(layer_weights(mod), int(weights))
     if in_order:
-
-        def alone(name: str, rounded: Rounded) -> LayerRunner:
-            return LayerRunner(layer_alone(RoundWeights({name: rounded})(mod), name))
-
-        bits = dict.fromkeys(layer_weights(mod), int(weights))
-        mod = RoundWeights(round_in_order(runner, alone, readings(mod), batches, bits, held))(mod)
-    marked = AnnotatePrecision(dict.fromkeys(layer_weights(mod), int(weights)), held)(mod)
+        mod = RoundWeights(rounded_weights(mod, runner, batches, bits, held, statistics))(mod)
+    marked = AnnotatePrecision(bits, held)(mod)
     return pipeline.quantized()(marked)
 
 

@@ -23,10 +23,11 @@ import numpy as np
 import tvm
 
 from tvm_split import calibrate, pipeline
+from tvm_split.calibration.gather import gather
+from tvm_split.calibration.ranges import range_by
 from tvm_split.compile_half import baseline, compile_half
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.pack_cut import read_layout
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.profile.rpc import connect, remote_vm
 from tvm_split.runtime.executor import Half
 from tvm_split.runtime.payload import unpack
@@ -58,9 +59,9 @@ def cases(mod: tvm.IRModule, batch: Mapping[str, np.ndarray], cuts: int, widths:
     for i in range(1, cuts + 1):
         edge = tuple(layer.name for layer in graph.layers[: max(1, len(graph.layers) * i // (2 * cuts))])
         crossing = tuple(t for t in graph.crossing(edge) if graph.tensor[t].is_float and t not in graph.inputs)
-        ranges = calibrate.ranges(runner, crossing, [batch])
+        found = gather(runner, crossing, [batch])
         for bits in widths:
-            quantizers = {t: Quantizer.of_range(bits, *ranges[t]) for t in crossing}
+            quantizers = {t: range_by("min-max", found[t], bits).quantizer for t in crossing}
             yield Case(edge, crossing, bits, pipeline.halves(pipeline.at_cut(edge, quantizers)(mod))[0])
 
 

@@ -23,7 +23,8 @@ from tvm_split.errors import PlanError
 from tvm_split.graph import Graph
 from tvm_split.passes.layer_weights import layer_weights
 from tvm_split.passes.layering import LAYER, layer_calls
-from tvm_split.passes.quantize_cut import Quantizer, check_names
+from tvm_split.passes.quantize_cut import check_names
+from tvm_split.quantizer import Quantizer
 
 log = logging.getLogger("tvm_split.passes")
 

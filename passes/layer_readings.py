@@ -47,28 +47,12 @@ class Reading:
         if operator(self.layer.call) == "relax.matmul":
             vectors = array.reshape(-1, array.shape[-1])
             return np.ascontiguousarray(vectors[_some(len(vectors), most, random)][np.newaxis], np.float32)
-        windows = self._windows(array)
-        count = (len(windows), *windows.shape[2 : 2 + (windows.ndim - 2) // 2])
+        view = windows(self.layer, array)
+        count = (len(view), *view.shape[2 : 2 + (view.ndim - 2) // 2])
         places = np.unravel_index(_some(int(np.prod(count)), most, random), count)
         index: tuple[object, ...] = (places[0], slice(None), *places[1:])
-        chosen = windows[index].reshape(len(places[0]), self.layer.groups, -1)  # type: ignore[index]
+        chosen = view[index].reshape(len(places[0]), self.layer.groups, -1)  # type: ignore[index]
         return np.ascontiguousarray(chosen.swapaxes(0, 1), np.float32)
-
-    def _windows(self, array: np.ndarray) -> np.ndarray:
-        """A view of the padded data: (N, C, each place, each weight of a channel)."""
-        attrs, kernel_layout = self.layer.call.attrs, self.layer.kernel_layout
-        data_layout, rank = str(attrs.data_layout), len(kernel_layout) - 2
-        letters = [letter for letter in kernel_layout if letter not in "OI"]
-        at = [[letter for letter in data_layout if letter not in "NC"].index(letter) for letter in letters]
-        moved = array.transpose([data_layout.index(letter) for letter in ("N", "C", *letters)])
-        padding = [(int(attrs.padding[i]), int(attrs.padding[rank + i])) for i in at]
-        padded = np.pad(moved, [(0, 0), (0, 0), *padding])
-        strides, dilation = ([int(steps[i]) for i in at] for steps in (attrs.strides, attrs.dilation))
-        sizes = [self.layer.weight.shape[kernel_layout.index(letter)] for letter in letters]
-        reach = tuple((size - 1) * step + 1 for size, step in zip(sizes, dilation, strict=True))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, reach, tuple(range(2, padded.ndim)))
-        every = slice(None)
-        return windows[(every, every, *(slice(None, None, step) for step in (*strides, *dilation)))]
 
 
 def readings(mod: tvm.IRModule) -> dict[str, Reading]:
@@ -83,6 +67,23 @@ def readings(mod: tvm.IRModule) -> dict[str, Reading]:
             (data,) = extract.resolve(given[layer.call.args[0]], names) or ("",)
             found[str(callee.attrs[LAYER])] = Reading(layer, data, bias_of(callee) is not None)
     return found
+
+
+def windows(layer: Layer, array: np.ndarray) -> np.ndarray:
+    """A view of a convolution's padded data: (N, C, each place, each weight of a channel)."""
+    attrs, kernel_layout = layer.call.attrs, layer.kernel_layout
+    data_layout, rank = str(attrs.data_layout), len(kernel_layout) - 2
+    letters = [letter for letter in kernel_layout if letter not in "OI"]
+    at = [[letter for letter in data_layout if letter not in "NC"].index(letter) for letter in letters]
+    moved = array.transpose([data_layout.index(letter) for letter in ("N", "C", *letters)])
+    padding = [(int(attrs.padding[i]), int(attrs.padding[rank + i])) for i in at]
+    padded = np.pad(moved, [(0, 0), (0, 0), *padding]) if any(map(any, padding)) else moved
+    strides, dilation = ([int(steps[i]) for i in at] for steps in (attrs.strides, attrs.dilation))
+    sizes = [layer.weight.shape[kernel_layout.index(letter)] for letter in letters]
+    reach = tuple((size - 1) * step + 1 for size, step in zip(sizes, dilation, strict=True))
+    view = np.lib.stride_tricks.sliding_window_view(padded, reach, tuple(range(2, padded.ndim)))
+    every = slice(None)
+    return view[(every, every, *(slice(None, None, step) for step in (*strides, *dilation)))]
 
 
 def _some(count: int, most: int, random: np.random.Generator) -> np.ndarray:

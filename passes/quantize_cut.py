@@ -29,47 +29,13 @@ from tvm_split.errors import PlanError
 from tvm_split.passes.layering import identifier, unique
 from tvm_split.passes.partition import side_outputs
 from tvm_split.passes.side_layers import Build, add_side_layers, side_layer, taken_names
+from tvm_split.quantizer import Quantizer
 
 log = logging.getLogger("tvm_split.passes")
 
 QUANTIZED = "tvm_split.quantized"
-#: the largest numbers that the two floats hold
-MAX16, MAX32 = (float(np.finfo(dtype).max) for dtype in ("float16", "float32"))
-
-
-@dataclass(frozen=True, slots=True)
-class Quantizer:
-    """q = clip(round(x / scale) + zero_point, 0, 2^bits - 1); x ~ (q - zero_point) * scale."""
-
-    bits: int
-    scale: float
-    zero_point: int
-
-    @classmethod
-    def of_range(cls, bits: int, low: float, high: float) -> Quantizer:
-        """The quantiser of a calibrated range, widened to hold 0; a range of one value is exact within rounding.
-
-        PlanError when the range is empty or not finite, or wider than float32, in which the cloud computes
-        (q - zero_point) * scale, can hold.
-        """
-        if not (np.isfinite(low) and np.isfinite(high) and low <= high):
-            raise PlanError(f"a calibrated range must be finite with low <= high, not [{low}, {high}]; check the data")
-        low, high = min(float(low), 0.0), max(float(high), 0.0)
-        levels = 2**bits - 1
-        if high - low > MAX32:
-            raise PlanError(
-                f"the range [{low:g}, {high:g}] is {high - low:g} wide; expected at most {MAX32:g}, what float32 "
-                "holds: check the weights and the data, or send the tensor at 32 bits"
-            )
-        # float32 because that is what the kernel divides by; the smallest normal number keeps a constant 0 legal
-        scale = max(np.float32((high - low) / levels), np.finfo(np.float32).tiny)
-        while float(scale) * levels > MAX32:  # rounded up; else the ends of the range come back infinite
-            scale = np.nextafter(scale, np.float32(0))
-        return cls(bits, float(scale), int(np.clip(np.round(-low / float(scale)), 0, levels)))
-
-    @property
-    def dtype(self) -> str:
-        return "uint8" if self.bits <= 8 else "uint16"
+#: the largest number that a float16 holds
+MAX16 = float(np.finfo("float16").max)
 
 
 @tvm.transform.module_pass(opt_level=0, name="QuantizeCut")

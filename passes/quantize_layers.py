@@ -30,9 +30,10 @@ from tvm_split.passes.bindings import constant, log, operator
 from tvm_split.passes.fold_batch_norm import layer_of
 from tvm_split.passes.fuse_activation import ANCHORS
 from tvm_split.passes.layering import LAYER, layer_calls, main_bindings, replace_main, substitute
-from tvm_split.passes.quantize_cut import QUANTIZED, Quantizer
+from tvm_split.passes.quantize_cut import QUANTIZED
 from tvm_split.passes.same_codes import only_moves
 from tvm_split.passes.stored_weights import LARGEST_HALF, StoredWeights
+from tvm_split.quantizer import Quantizer
 
 #: largest bias, in steps of its sums: half of what int32 holds, so that the products have the other half
 LARGEST_BIAS = 2**30

@@ -20,6 +20,7 @@ from tvm_split.costs import Costs
 from tvm_split.errors import ModelError
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
+from tvm_split.quantised import Quantised
 
 COMMANDS = (
     "compile",
@@ -65,7 +66,7 @@ def result_of(request: workflow.Request) -> Any:
         calibrating=2, checking=2,
         problem=SimpleNamespace(
             link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs, memory_bytes=request.memory_bytes
-        ), warnings=("No --data was given.",), front=(), solutions=(),
+        ), warnings=("No --data was given.",), front=(), solutions=(), quantised={split: Quantised()},
     )  # fmt: skip
 
 

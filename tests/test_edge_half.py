@@ -17,8 +17,10 @@ from tvm_split.passes.choose_winograd import ChooseWinograd
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layering import COMPOSITE, WINOGRAD, layer_calls
 from tvm_split.passes.partition import Partition
-from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
+from tvm_split.passes.quantize_cut import QuantizeCut
 from tvm_split.plan.problem import Candidate, Crossing, Timing
+from tvm_split.quantised import Quantised
+from tvm_split.quantizer import Quantizer
 
 SHAPE = (1, 8, 12, 12)
 
@@ -66,7 +68,8 @@ def candidate(weight_bits, tensor_bits, crossing_bits):
 
 
 def quantizers(calibrated, chosen):
-    return {name: choice.quantizer for name, choice in calibrated.held(chosen).items()}, calibrated.sent(chosen)
+    held = calibrated.held(chosen)
+    return Quantised(held, calibrated.sent(chosen, held)).quantizers()
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -151,7 +154,7 @@ def test_a_tensor_that_crosses_and_is_an_output(build):
     known = Calibrated.of(mod, graph, gather(runner, ["x0", "a"], [sample]))
     crossing = (Crossing("a", graph.tensor["a"].shape, 2, 288),)
     chosen = Candidate("split", ("a",), crossing, 0, Timing(0, 0, 0, 0), {"a": 8}, {"x0": 8})
-    held, sent = known.quantizers(chosen)
+    held, sent = quantizers(known, chosen)
     marked = QuantizeCut(sent)(AssignCut(chosen.edge_layers)(mod))
     half = extract.graph(with_precision(Partition("edge")(marked), chosen, held))
     assert [tensor.dtype for tensor in half.tensors] == ["float32", "uint8", "float32", "uint8"]

@@ -9,10 +9,13 @@ from types import SimpleNamespace
 import jsonschema
 import pytest
 
+from tvm_split.calibration.ranges import Choice
 from tvm_split.choice import Tolerance
 from tvm_split.drop import drop_of
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.plan_json import to_json
+from tvm_split.quantised import Quantised, WeightFacts
+from tvm_split.quantizer import Quantizer
 
 SCHEMA = json.loads((resources.files("tvm_split") / "plan.schema.json").read_text())
 
@@ -49,8 +52,10 @@ def _result(**accuracy: object) -> SimpleNamespace:
                               every_solution=False, tolerance=Tolerance(0.01, 0.2))  # fmt: skip
     problem = SimpleNamespace(link=Link("3mbit", 375_000, 375_000, 0.0), memory_bytes=8 << 20)
     graph = SimpleNamespace(name="net")
+    choice = Choice(Quantizer(4, 0.5, 3), -1.5, 6.0, "l3", 0.01)
+    quantised = {split: Quantised({}, {"h": choice}, {}, {"stem": WeightFacts(8, "nearest", 1e-6)})}
     return SimpleNamespace(graph=graph, request=request, problem=problem, chosen=scored[0], candidates=scored,
-                           calibrating=16, checking=4)  # fmt: skip
+                           calibrating=16, checking=4, quantised=quantised)  # fmt: skip
 
 
 @pytest.mark.parametrize("accuracy", [{}, {"top1_agreement": None}, {"max_abs_error": None, "relative_error": None},
@@ -60,7 +65,7 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
     assert list(made) == ["version", "model", "strategy", "devices", "link", "memory_bytes", "checks", "chosen",
-                          "candidates"]  # fmt: skip
+                          "quantisation", "candidates"]  # fmt: skip
     assert made["checks"] == {
         "metric": "top1", "float": 0.75, "max_drop": 0.01, "max_error": 0.2, "calibrating": 16, "held_back": 4,
     }  # fmt: skip
@@ -72,6 +77,15 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
     assert made["chosen"] == made["candidates"][0]
     assert made["chosen"]["crossing"] == [{"tensor": "h", "shape": [1, 8, 4, 4], "bits": 4, "bytes": 64}]
     assert made["chosen"]["payload_bytes"] == 64
+    assert made["quantisation"] == {
+        "tensors": [
+            {
+                "tensor": "h", "used": "crossing", "bits": 4, "method": "l3", "low": -1.5, "high": 6.0, "scale": 0.5,
+                "zero_point": 3, "mse": 0.01,
+            }
+        ],
+        "weights": [{"layer": "stem", "bits": 8, "rounding": "nearest", "mse": 1e-6}],
+    }  # fmt: skip
     assert made["chosen"]["predicted"]["total_s"] == pytest.approx(0.61)
     assert made["candidates"][1]["measured"]["edge_s"] == 1.1
     assert made["candidates"][1]["accuracy"] is None
@@ -85,6 +99,9 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
         (("candidates",), []),
         (("devices", "phone"), "x"),
         (("memory_bytes",), 0),
+        (("quantisation", "tensors", 0, "scale"), 0),
+        (("quantisation", "tensors", 0, "used"), "cloud"),
+        (("quantisation", "weights", 0, "rounding"), "up"),
         (("chosen", "kind"), "both"),
         (("chosen", "label"), "x"),
         (("chosen", "payload_bytes"), 1.5),

@@ -12,6 +12,7 @@ from tvm_split.comparison import STAGES, Place, compare
 from tvm_split.drop import drop_of
 from tvm_split.plan.bandwidths import Span
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
+from tvm_split.quantised import Quantised
 from tvm_split.report_lists import first_sentence, links_table, passes_table, planners_table, targets_table, zoo_table
 
 
@@ -50,7 +51,7 @@ def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span
     graph = SimpleNamespace(name="net")
     return SimpleNamespace(
         chosen=chosen, candidates=tuple(candidates), request=request, problem=problem, graph=graph, spans=spans,
-        calibrating=16, checking=20,
+        calibrating=16, checking=20, quantised={chosen.candidate: Quantised()},
     )  # fmt: skip
 
 

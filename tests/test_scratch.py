@@ -13,9 +13,9 @@ from tvm.script import tirx as T
 from tvm_split import extract, frontend, lower, pipeline
 from tvm_split.costs import Costs
 from tvm_split.passes.fuse_activation import FuseActivation
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.problem import Link, Problem
+from tvm_split.quantizer import Quantizer
 from tvm_split.scratch import storage_bytes, with_scratch, workspace_bytes
 from tvm_split.targets import load_target
 from tvm_split.tvm_target import resolve

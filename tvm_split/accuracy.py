@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 
 from tvm_split import jpeg
-from tvm_split.calibrate import Range, quantizers_for
 from tvm_split.data import check_batch
 from tvm_split.drop import Drop, drop_of, no_drop
 from tvm_split.edge_half import EdgeHalf
-from tvm_split.errors import DataError, ModelError, PlanError
+from tvm_split.errors import DataError, ModelError
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.metrics import Judge
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.plan.problem import Candidate
+from tvm_split.quantizer import Quantizer, quantize_dequantize
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +54,8 @@ class Accuracy:
         }
 
 
-def quantize_dequantize(x: np.ndarray, quantizer: Quantizer) -> np.ndarray:
-    """What the cloud reads of `x` (floats, any shape): equal, bit for bit, to quantize-cut's two kernels.
-
-    PlanError for what is no float, which quantize-cut cannot quantise.
-    """
-    if x.dtype.kind != "f":
-        raise PlanError(f"a crossing tensor of {x.dtype} cannot be quantised; only floating-point tensors can")
-    x, dtype = x.astype(np.float32, copy=False), x.dtype
-    scale, zero = np.float32(quantizer.scale), np.float32(quantizer.zero_point)
-    with np.errstate(over="ignore"):  # a kernel clips an infinity as well
-        levels = np.clip(np.rint(x / scale) + zero, np.float32(0), np.float32(2**quantizer.bits - 1))
-        return ((levels - zero) * scale).astype(dtype, copy=False)
-
-
 def measure(
-    runner: LayerRunner, candidates: Sequence[Candidate], ranges: Mapping[str, Range],
+    runner: LayerRunner, candidates: Sequence[Candidate], sent: Sequence[Mapping[str, Quantizer]],
     batches: Sequence[Mapping[str, np.ndarray]], progress: Callable[[str], None] | None = None,
     halves: Sequence[EdgeHalf | None] = (), judge: Judge | None = None,
 ) -> list[Accuracy]:  # fmt: skip
@@ -80,10 +65,11 @@ def measure(
     is exact and is not run. A sample takes one run of the whole network, which serves all cuts, and a run of the
     cloud's layers for each cut and set of widths. One sample's tensors are held in memory at a time.
 
-    halves: for each candidate whose edge computes with bits its edge half, None for the others; () when there is none.
-    judge: what scores each sample, with the batches' labels; without it, no `drop` is known.
+    sent: for each candidate the quantisers of its crossing tensors. halves: for each candidate whose edge computes with
+    bits its edge half, None for the others; () when there is none. judge: what scores each sample, with the batches'
+    labels; without it, no `drop` is known.
 
-    Raises DataError (no batches, or one that does not fit), PlanError (a range is missing), GraphError (no legal cut),
+    Raises DataError (no batches, or one that does not fit), GraphError (no legal cut),
     ModelError (a float output that is not finite).
     """
     say = progress or (lambda _message: None)
@@ -92,8 +78,8 @@ def measure(
         raise DataError("there are no batches to measure accuracy on; at least 1 is needed")
     samples = [check_batch(batch, graph, number) for number, batch in enumerate(batches)]
     scores = class_count(graph) is not None
-    with_halves = zip(candidates, halves or [None] * len(candidates), strict=True)
-    trials = [_Trial.of(graph, candidate, ranges, half) for candidate, half in with_halves]
+    with_halves = zip(candidates, sent, halves or [None] * len(candidates), strict=True)
+    trials = [_Trial.of(graph, candidate, chosen, half) for candidate, chosen, half in with_halves]
     references: list[float] = []
     tallies = {trial: _Tally(scores) for trial in trials if trial.quantizers or trial.coded or trial.half}
     wanted = dict.fromkeys((*graph.outputs, *(name for trial in tallies for name in trial.crossing)))
@@ -151,12 +137,13 @@ class _Trial:
     half: EdgeHalf | None = None
 
     @classmethod
-    def of(cls, graph: Graph, candidate: Candidate, ranges: Mapping[str, Range], half: EdgeHalf | None) -> _Trial:
+    def of(
+        cls, graph: Graph, candidate: Candidate, chosen: Mapping[str, Quantizer], half: EdgeHalf | None
+    ) -> _Trial:  # fmt: skip
         cut = graph.check_cut(candidate.edge_layers)
         if half is not None:
             return cls(cut, graph.crossing(cut), (), (), half)
         crossing = graph.crossing(cut)  # an output that is only shown in the cloud is never quantised
-        chosen = quantizers_for(candidate, graph, ranges)
         coded = tuple(part.tensor for part in candidate.crossing if part.codec == "jpeg")
         return cls(cut, crossing, tuple((name, chosen[name]) for name in crossing if name in chosen), coded)
 

@@ -14,7 +14,7 @@ from tvm_split import pipeline, workflow
 from tvm_split.assemble import compile_plan
 from tvm_split.bundle import Bundle
 from tvm_split.compile_half import weights_digest
-from tvm_split.edge_half import with_precision
+from tvm_split.edge_half import rounded_module, with_precision
 from tvm_split.errors import GraphError, PlanError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.frontend import load
@@ -60,7 +60,7 @@ def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IR
             f"partition() takes an IRModule and what plan() returned, not {type(mod).__name__} and "
             f"{type(plan).__name__}"
         )
-    layered = pipeline.layers(plan.request.winograd)(mod)
+    layered = workflow.layered(mod, plan.request)
     if _form(layered) != _form(plan.module) or weights_digest(layered) != weights_digest(plan.module):
         raise GraphError(
             f"the plan was made for '{plan.graph.name}' with {len(plan.graph.layers)} layers; this module has other "
@@ -68,7 +68,8 @@ def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IR
         )
     candidate = plan.chosen.candidate
     held, sent = plan.quantizers(candidate)
-    edge, cloud = pipeline.halves(pipeline.at_cut(candidate.edge_layers, sent, plan.problem.result_at)(layered))
+    network = rounded_module(layered, plan.quantised[candidate])
+    edge, cloud = pipeline.halves(pipeline.at_cut(candidate.edge_layers, sent, plan.problem.result_at)(network))
     return with_precision(edge, candidate, held), cloud
 
 

@@ -64,12 +64,13 @@ def build_halves(
     """
     twin = baseline()
     held, sent = result.quantizers(candidate)
-    marked = pipeline.at_cut(candidate.edge_layers, sent, result.problem.result_at)(result.module)
+    network = result.module_of(candidate)
+    marked = pipeline.at_cut(candidate.edge_layers, sent, result.problem.result_at)(network)
     parts = [asdict(part) | {"shape": list(part.shape)} for part in read_layout(marked)]
     bits = {"weights": dict(candidate.weight_bits), "held": {name: asdict(each) for name, each in held.items()},
             "halves": halves_of(candidate)}  # fmt: skip
     identity = {"graph": result.graph.to_json(), "edge": list(candidate.edge_layers), "parts": parts, "bits": bits,
-                "weights": weights_digest(result.module), "versions": versions()}  # fmt: skip
+                "weights": weights_digest(network), "versions": versions()}  # fmt: skip
     fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
     edge, cloud = pipeline.halves(marked)
     edge = with_precision(edge, candidate, held)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from tvm_split.choice import Scored
 from tvm_split.drop import LEVEL, Drop, samples_needed
@@ -10,10 +11,23 @@ from tvm_split.graph import DTYPE_BITS, Graph
 from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.units import score
 
+if TYPE_CHECKING:
+    from tvm_split.quantised import Quantised
+
 #: samples that calibrate ranges well: with fewer, a new frame often leaves them
 CALIBRATING = 16
 #: names in one sentence
 NAMED = 3
+
+
+def constants(quantised: Quantised) -> list[str]:
+    """What to say of crossing tensors that never varied on the samples."""
+    return [
+        f"'{name}' was {choice.low:g} on every sample, so its range is a guess; give more samples, or "
+        f"--bits '{name}=32'."
+        for name, choice in quantised.sent.items()
+        if choice.low == choice.high
+    ]
 
 
 def few_samples(
@@ -58,16 +72,6 @@ def without_classes(graph: Graph, given: float | None) -> list[str]:
     return [
         f"'{graph.name}' gives no class scores, so --max-drop says nothing of it and --max-error decides; give a "
         "metric of your own (--metric module:function)."
-    ]
-
-
-def constants(chosen: Candidate, ranges: Mapping[str, tuple[float, float]]) -> list[str]:
-    """What to say of crossing tensors that never varied on the samples."""
-    return [
-        f"'{part.tensor}' was {ranges[part.tensor][0]:g} on every sample, so its range is a guess; give more samples, "
-        f"or --bits '{part.tensor}=32'."
-        for part in chosen.crossing
-        if part.tensor in ranges and ranges[part.tensor][0] == ranges[part.tensor][1]
     ]
 
 

@@ -18,15 +18,15 @@ from tvm_split.plan.problem import Candidate, Problem
 
 if TYPE_CHECKING:
     from tvm_split.accuracy import Accuracy
-    from tvm_split.calibrate import Range
+    from tvm_split.quantised import Quantised
 
-#: ranges of the tensors that the candidates send, and each one's accuracy (None: none can lose any)
-Look = Callable[[list[Candidate]], "tuple[Mapping[str, Range], list[Accuracy | None]]"]
+#: how the candidates' numbers are held, and each one's accuracy (None: none can lose any)
+Look = Callable[[list[Candidate]], "tuple[Mapping[Candidate, Quantised], list[Accuracy | None]]"]
 
 
 @dataclass
 class Contest:
-    """Scored candidates in the order in which they came. `ranges`: of the tensors that any of them sends.
+    """Scored candidates in the order in which they came, and how each one's numbers are held.
 
     predict: what a candidate's bits are expected to lose of the metric, if anybody knows.
     """
@@ -35,12 +35,12 @@ class Contest:
     look: Look
     predict: Callable[[Candidate], float | None] = lambda _: None
     scored: list[Scored] = field(default_factory=list)
-    ranges: dict[str, Range] = field(default_factory=dict)
+    quantised: dict[Candidate, Quantised] = field(default_factory=dict)
 
     def add(self, candidates: Sequence[Candidate], names: Sequence[str] = ()) -> None:
         """Measure them and take them in; as baselines, if names are given."""
-        ranges, accuracies = self.look([*candidates])
-        self.ranges |= ranges
+        quantised, accuracies = self.look([*candidates])
+        self.quantised |= quantised
         for i, (candidate, accuracy) in enumerate(zip(candidates, accuracies, strict=True)):
             label = names[i] if names else label_of(candidate)
             fit, lost = fits(self.problem, candidate), self.predict(candidate)

@@ -14,13 +14,21 @@ from tvm_split.passes.annotate_precision import HALF, AnnotatePrecision
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.partition import Partition, side_outputs
-from tvm_split.passes.quantize_cut import QUANTIZED, QuantizeCut, Quantizer
+from tvm_split.passes.quantize_cut import QUANTIZED, QuantizeCut
+from tvm_split.passes.round_weights import RoundWeights
 from tvm_split.plan.problem import Candidate, Side
+from tvm_split.quantised import Quantised
+from tvm_split.quantizer import Quantizer
 
 
 def has_bits(candidate: Candidate) -> bool:
     """Whether the candidate's edge half computes or holds anything at fewer bits than the network does."""
     return bool(candidate.weight_bits or candidate.tensor_bits)
+
+
+def rounded_module(mod: tvm.IRModule, quantised: Quantised) -> tvm.IRModule:
+    """The network with the weights that the candidate's integer layers are rounded to."""
+    return tvm.transform.Sequential([RoundWeights(quantised.rounded)])(mod) if quantised.rounded else mod
 
 
 def with_precision(half: tvm.IRModule, candidate: Candidate, held: Mapping[str, Quantizer]) -> tvm.IRModule:

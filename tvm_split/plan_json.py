@@ -13,7 +13,8 @@ VERSION = 1
 
 
 def to_json(result: PlanResult) -> dict[str, Any]:
-    """The result as plain data: seconds and bytes, candidates in the order of the result, the chosen one among them."""
+    """The result as plain data: seconds and bytes, candidates in the order of the result, the chosen one among them;
+    `quantisation` is that of the chosen one."""
     asked = (("front", result.request.pareto), ("solutions", result.request.every_solution))
     lists = {name: [candidate_json(scored) for scored in getattr(result, name)] for name, wanted in asked if wanted}
     return {
@@ -25,6 +26,7 @@ def to_json(result: PlanResult) -> dict[str, Any]:
         "memory_bytes": result.problem.memory_bytes,
         "checks": _checks(result),
         "chosen": candidate_json(result.chosen),
+        "quantisation": result.quantised[result.chosen.candidate].to_json(),
         "candidates": [candidate_json(scored) for scored in result.candidates],
         **lists,
     }
@@ -69,6 +71,5 @@ def candidate_json(scored: Scored) -> dict[str, Any]:
         "measured": None if scored.measured is None else scored.measured.to_json(),
         "accuracy": None if scored.accuracy is None else scored.accuracy.to_json(),
         "predicted_drop": scored.predicted_drop,
-        "distortion": candidate.distortion,
         "baseline": scored.label if scored.baseline else None,
     }

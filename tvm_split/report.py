@@ -71,6 +71,8 @@ def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
     if any(scored.accuracy is not None for scored in result.candidates):
         out.print(f"Accuracy: {_checked_on(result)}.")
     out.print(reason(result))
+    if quantisers := result.quantised[result.chosen.candidate].line():
+        out.print(quantisers)
     if result.spans:
         out.print("\nBest answer by uplink rate, as predicted:")
         for line in bandwidths(result):

@@ -16,6 +16,8 @@ from tvm_split.plan.problem import Side
 #: widths that an edge half stores weights at, and the one that stands for floats
 STORED = (8, 16, 32)
 FLOAT = (32,)
+#: how weights are rounded to codes (calibration/rounded.py)
+ROUNDINGS = ("in-order", "nearest")
 
 #: what may be lost of the metric's score, unless the user says so
 MAX_DROP = 0.05
@@ -48,6 +50,9 @@ class Request:
     every_solution: keep all answers of the planner, not only those compared.
     costs: "roofline"; "measured": on the boards `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where
     there is no key on this machine, scaled to the target by its roofline; or the costs files of edge and cloud.
+    rounding: how weights become codes: "in-order", each layer making up for those before it, where any has fewer than 8
+    bits; or "nearest", which takes no time.
+    equalize: whether weights of neighbouring layers are balanced where that makes fewer bits lose less.
     winograd: whether convolutions that are faster so are computed by Winograd's algorithm, with 16/9 of their weights.
     database: a folder that `tvm-split tune` made, whose schedules are used where they measured faster.
     metric: what accuracy is, higher is better: "top1", "top5", "agreement" (with the float network's first class) or
@@ -89,6 +94,8 @@ class Request:
     cloud_key: str | None = None
     database: Path | None = None
     winograd: bool = True
+    rounding: str = "in-order"
+    equalize: bool = False
 
     def __post_init__(self) -> None:
         for name, example in DICTS.items():
@@ -113,6 +120,8 @@ class Request:
             files or self.costs in ("roofline", "measured"), "costs", self, "'roofline', 'measured' or (file, file)"
         )
         self._check_accuracy()
+        _demand(isinstance(self.equalize, bool), "equalize", self, "True or False")
+        _demand(self.rounding in ROUNDINGS, "rounding", self, " or ".join(map(repr, ROUNDINGS)))
         _demand(_is_whole(self.samples, 1), "samples", self, "a whole number above 0")
         _demand(_is_whole(self.check, 1), "check", self, "a whole number above 0")
         _demand(_is_whole(self.seed, 0), "seed", self, "a whole number from 0")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_split import accuracy, calibrate, frontend, pipeline, strategy
+from tvm_split import accuracy, frontend, pipeline, strategy
 from tvm_split.accuracy import Accuracy, class_count
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
+from tvm_split.calibration.equalized import better_of
+from tvm_split.calibration.finalists import Finalists
 from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated
+from tvm_split.calibration.network import Calibrated, is_quantisable
 from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
 from tvm_split.choice import (
     SWEEP,
@@ -27,7 +29,7 @@ from tvm_split.choice import (
     no_split_warnings,
 )
 from tvm_split.contest import Contest
-from tvm_split.edge_half import EdgeHalf, has_bits
+from tvm_split.edge_half import EdgeHalf, has_bits, rounded_module
 from tvm_split.extract import graph as extract_graph
 from tvm_split.extract import output_names
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
@@ -35,13 +37,16 @@ from tvm_split.graph import Graph
 from tvm_split.held_back import Divided, samples_of
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.metrics import Judge, metric_of
+from tvm_split.passes.layer_weights import channel_axes, layer_weights
 from tvm_split.passes.preprocess import Preprocess
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
 from tvm_split.plan.overrides import check_widths, fixed_bits
+from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import Candidate, Problem, Side
 from tvm_split.profile.source import Boards, costs_of, integer_costs
+from tvm_split.quantised import Quantised
+from tvm_split.quantizer import Quantizer
 from tvm_split.request import FLOAT, STORED, Request
 from tvm_split.scratch import with_scratch
 from tvm_split.targets import TargetSpec, load_link, load_target
@@ -76,8 +81,7 @@ class PlanResult:
     spans: tuple[Span, ...]
     warnings: tuple[str, ...]
     module: tvm.IRModule
-    ranges: Mapping[str, tuple[float, float]]
-    calibrated: Calibrated | None = None
+    quantised: Mapping[Candidate, Quantised]
     calibrating: int = 0
     checking: int = 1
     front: tuple[Scored, ...] = ()
@@ -85,9 +89,11 @@ class PlanResult:
 
     def quantizers(self, candidate: Candidate) -> tuple[dict[str, Quantizer], dict[str, Quantizer]]:
         """By tensor: of those that the edge holds as integers, and of those that cross at fewer bits than their own."""
-        if self.calibrated is None or not has_bits(candidate):
-            return {}, calibrate.quantizers_for(candidate, self.graph, self.ranges)
-        return self.calibrated.quantizers(candidate)
+        return self.quantised[candidate].quantizers()
+
+    def module_of(self, candidate: Candidate) -> tvm.IRModule:
+        """`module` with the weights of the candidate's integer layers as they were rounded."""
+        return rounded_module(self.module, self.quantised[candidate])
 
     def __str__(self) -> str:
         from tvm_split import report  # rich is imported for people only
@@ -113,8 +119,16 @@ def prepare(request: Request) -> tuple[tvm.IRModule, Graph]:
     mod = frontend.load(request.model, shapes=request.shapes)
     if request.preprocess:
         mod = Preprocess(PreprocessSpec.named(request.preprocess))(mod)
-    mod = pipeline.layers(request.winograd)(mod)
+    mod = layered(mod, request)
     return mod, extract_graph(mod, model_name(request.model))
+
+
+def layered(mod: tvm.IRModule, request: Request) -> tvm.IRModule:
+    """The layers of a network, as the request wants them: balanced (`equalize`) where that makes few bits lose less."""
+    plain = pipeline.layers(request.winograd)(mod)
+    if not request.equalize:
+        return plain
+    return better_of(plain, pipeline.layers(request.winograd, True)(mod), min(*request.edge_bits, INTEGER_BITS))
 
 
 def model_name(model: Any) -> str:
@@ -150,7 +164,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     boards = Boards(request.tracker, request.edge_key, request.cloud_key)
     edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud, boards)
     warnings += notes
-    inside = _Inside(mod, graph, samples, progress, judge)
+    inside = _Inside(mod, graph, samples, progress, judge, request.rounding)
     calibrated = inside.calibrated() if has_bits_to_choose or request.baselines else None
     integer = None if calibrated is None else integer_costs(edge_costs, graph, edge)
     precision = None
@@ -175,17 +189,17 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     if calibrated is not None and request.baselines:
         widths = [bits for bits in UNIFORM if edge.bits is None or bits in edge.bits]
         contest.add_baselines(calibrated.precision(widths or UNIFORM, request.cut_bits, integer, {}))
-    scored, ranges = contest.scored, contest.ranges
+    scored, quantised = contest.scored, contest.quantised
     chosen = choose(scored, request.tolerance, strategy.cost_of(request, problem, edge))
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
     spans = envelope(problem, allowed, *SWEEP)
     own = [item for item in in_order(scored) if not item.baseline]
-    warnings += constants(chosen.candidate, ranges) + fixed_widths(problem, [item.candidate for item in own])
+    warnings += constants(quantised[chosen.candidate]) + fixed_widths(problem, [item.candidate for item in own])
     calibrating = 0 if samples.shared else len(samples.calibrating)
     if request.data is not None:  # of random inputs `samples_of` says worse
         warnings += few_samples(own, chosen, request.tolerance.max_drop, calibrating, samples.shared)
     return PlanResult(
-        request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, ranges, calibrated,
+        request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, quantised,
         calibrating, len(samples.checking),
         front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, problem, planner),
     )  # fmt: skip
@@ -206,6 +220,7 @@ class _Inside:
     samples: Divided
     progress: Progress
     judge: Judge | None
+    rounding: str
 
     @property
     def batches(self) -> Batches:
@@ -220,34 +235,42 @@ class _Inside:
         """Statistics of every tensor that an edge may quantise."""
         graph = self.graph
         names = [t.name for t in graph.tensors if t.dtype == "float32" and t.elements and graph.readers[t.name]]
-        self.progress(f"calibrating {len(names)} tensors on {len(self.batches)} samples")
-        return Calibrated.of(self.mod, graph, gather(self.runner, names, self.batches))
+        return self.known(Calibrated.of(self.mod, graph, {}), names)
+
+    def known(self, calibrated: Calibrated, names: list[str]) -> Calibrated:
+        """With statistics of these tensors as well."""
+        wanted = [name for name in names if name not in calibrated.statistics]
+        if not wanted:
+            return calibrated
+        self.progress(f"calibrating {len(wanted)} tensors on {len(self.batches)} samples")
+        found = gather(self.runner, wanted, self.batches, channel_axes(layer_weights(self.mod)))
+        return replace(calibrated, statistics={**calibrated.statistics, **found})
 
     def look(
         self, candidates: list[Candidate], result_at: Side, calibrated: Calibrated | None
-    ) -> tuple[dict[str, calibrate.Range], list[Accuracy | None]]:
-        """Ranges of the tensors that the candidates send, and each one's accuracy (None: none can lose any)."""
+    ) -> tuple[dict[Candidate, Quantised], list[Accuracy | None]]:
+        """How the candidates' numbers are held, and each one's accuracy (None: none can lose any)."""
         crossing = dict.fromkeys(part.tensor for candidate in candidates for part in candidate.crossing)
-        quantisable = [name for name in crossing if calibrate.is_quantisable(self.graph.tensor[name], self.graph)]
+        quantisable = [name for name in crossing if is_quantisable(self.graph.tensor[name], self.graph)]
         if not quantisable and not any(candidate.is_coded or has_bits(candidate) for candidate in candidates):
-            return {}, [None] * len(candidates)
-        known = {} if calibrated is None else calibrated.statistics
-        ranges = {name: (known[name].low, known[name].high) for name in quantisable if name in known}
-        unknown = [name for name in quantisable if name not in known]
-        if unknown:
-            self.progress(f"calibrating {len(unknown)} crossing tensors on {len(self.batches)} samples")
-            ranges |= calibrate.ranges(self.runner, unknown, self.batches)
+            return {candidate: Quantised() for candidate in candidates}, [None] * len(candidates)
+        calibrated = self.known(calibrated or Calibrated.of(self.mod, self.graph, {}), quantisable)
+        finalists = Finalists(self.mod, self.runner, self.batches, calibrated, self.rounding)
+        quantised: dict[Candidate, Quantised] = {}
         halves: list[EdgeHalf | None] = []
         for candidate in candidates:
+            if has_bits(candidate):
+                self.progress(f"rounding the weights of '{label_of(candidate)}' and compiling it for this machine")
+            found = quantised[candidate] = finalists.of(candidate)
             half = None
-            if calibrated is not None and has_bits(candidate):
-                self.progress(f"compiling the edge half of '{label_of(candidate)}' for this machine, to check it")
-                half = EdgeHalf(self.mod, candidate, *calibrated.quantizers(candidate), result_at)
+            if has_bits(candidate):
+                half = EdgeHalf(rounded_module(self.mod, found), candidate, *found.quantizers(), result_at)
             halves.append(half)
-        found = accuracy.measure(
-            self.runner, candidates, ranges, self.samples.checking, self.progress, halves, self.judge
+        sent = [quantised[candidate].quantizers()[1] for candidate in candidates]
+        measured = accuracy.measure(
+            self.runner, candidates, sent, self.samples.checking, self.progress, halves, self.judge
         )
-        return ranges, list(found)
+        return quantised, list(measured)
 
 
 def _as_compiled(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tuple[Graph, list[str]]:

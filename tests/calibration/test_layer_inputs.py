@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 from tvm import relax
 
-from tvm_split.calibration import layer_inputs
-from tvm_split.calibration.layer_inputs import Moments, gather_inputs, product_bytes
-from tvm_split.errors import DataError
+from tvm_split.calibration.layer_inputs import Moments
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layer_readings import readings
-from tvm_split.passes.quantize_cut import Quantizer
 
 conv2d = relax.op.nn.conv2d
 
@@ -44,61 +41,6 @@ def test_weights_times_columns_are_the_outputs(build, shape, call):
     expected = np.moveaxis(expected, channels, -1).reshape(-1, rows.shape[0] * rows.shape[1])
     found = np.einsum("gok,gpk->pgo", rows, columns).reshape(expected.shape)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.fixture
-def network(build):
-    def body(emit, x):
-        c = emit(conv2d(x, constant(5, 4, 3, 3), padding=(1, 1)), "c")
-        d = emit(conv2d(emit(relax.op.nn.relu(c), "r"), constant(5, 1, 2, 2), groups=5), "d")
-        t = relax.op.nn.conv2d_transpose(emit(relax.op.tanh(d), "e"), constant(5, 3, 2, 2))
-        return emit(t, "t")
-
-    return FuseActivation()(build(body, (1, 4, 6, 6)))
-
-
-def batches(count):
-    random = np.random.default_rng(2)
-    return [{"x0": random.normal(size=(1, 4, 6, 6)).astype("float32")} for _ in range(count)]
-
-
-def test_moments_over_batches_of_what_is_held(network):
-    runner, held = LayerRunner(network), {"x0": Quantizer(4, 0.5, 8)}
-    wanted, samples = readings(network), batches(3)
-    assert list(wanted) == ["c", "d"]  # a transposed convolution has none
-    found = gather_inputs(runner, wanted, samples, held)
-    codes = np.clip(np.rint(np.concatenate([b["x0"] for b in samples]) / 0.5) + 8, 0, 15)
-    columns = (
-        wanted["c"].columns((codes - 8).astype("float32") * 0.5, 1000, np.random.default_rng(0))[0].astype("float64")
-    )
-    moments = found["c"]
-    assert moments.count == 3 * 36
-    np.testing.assert_allclose(moments.means[0], columns.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(moments.second()[0], columns.T @ columns / len(columns), atol=1e-5)
-    np.testing.assert_allclose(moments.covariances()[0], np.cov(columns.T, bias=True), atol=1e-5)
-
-
-def test_layers_beyond_the_budget_wait_or_have_none(network):
-    runner, wanted, samples = LayerRunner(network), readings(network), batches(2)
-    whole = gather_inputs(runner, wanted, samples, {})
-    each = gather_inputs(runner, wanted, samples, {}, budget_bytes=max(product_bytes(one) for one in wanted.values()))
-    assert list(each) == ["c", "d"]
-    for name, moments in whole.items():
-        np.testing.assert_array_equal(each[name].apart, moments.apart)
-    assert list(gather_inputs(runner, wanted, samples, {}, budget_bytes=product_bytes(wanted["d"]))) == ["d"]
-
-
-def test_large_maps_are_sampled_alike_each_time(network, monkeypatch):
-    monkeypatch.setattr(layer_inputs, "WINDOWS", 10)
-    runner, wanted, samples = LayerRunner(network), readings(network), batches(2)
-    one, other = (gather_inputs(runner, wanted, samples, {}) for _ in range(2))
-    assert one["c"].count == 2 * 10
-    np.testing.assert_array_equal(one["c"].apart, other["c"].apart)
-
-
-def test_no_batches(network):
-    with pytest.raises(DataError, match="no batches"):
-        gather_inputs(LayerRunner(network), readings(network), [], {})
 
 
 def test_sums_of_moments():

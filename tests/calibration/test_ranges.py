@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tvm_split.accuracy import quantize_dequantize
 from tvm_split.calibration.aciq_range import gauss_alpha, laplace_alpha
 from tvm_split.calibration.distortion import activation_choices, activation_distortions
 from tvm_split.calibration.entropy_range import SHARES
@@ -13,7 +12,7 @@ from tvm_split.calibration.histogram_error import errors, mse
 from tvm_split.calibration.least_error_range import COARSE, least_error_range
 from tvm_split.calibration.ranges import METHODS, best_range, percentile_range, range_by
 from tvm_split.calibration.statistics import Statistics
-from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.quantizer import Quantizer, quantize_dequantize
 
 WIDTHS = (2, 3, 4, 6, 8)
 
@@ -194,3 +193,22 @@ def test_tables():
     assert plain["gauss"][2] > table["gauss"][2]
     with pytest.raises(KeyError):
         activation_choices(statistics, (2,), "minmax")
+
+
+@pytest.mark.parametrize("far", [1e3, 1e4, 1e5])
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_an_outlier_far_away_does_not_inflate_the_error(far, one_sided):
+    """A few of many values are so far away that all others are in the two bins beside 0."""
+    x = np.random.default_rng(3).normal(0, 1, 300_000).astype("float32")
+    x = np.abs(x) if one_sided else x
+    x[::7] = 0
+    x[5] = far
+    whole = Statistics.of(x)
+    halves = Statistics.of(x[: len(x) // 2]).merge(Statistics.of(x[len(x) // 2 :]))
+    for statistics in (whole, halves):
+        for bits in (4, 8):
+            for method in ("min-max", "percentile", "l3"):
+                choice = range_by(method, statistics, bits)
+                off = quantize_dequantize(x, choice.quantizer).astype(np.float64) - x
+                assert choice.mse == pytest.approx(np.square(off).mean(), rel=0.35), (bits, method)
+        assert statistics.inside.sum() == x.size and statistics.nonzero_counts.sum() == (x != 0).sum()

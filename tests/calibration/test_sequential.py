@@ -1,18 +1,21 @@
 """Layers rounded in order: the network's outputs are nearer the float network's than by rounding each for itself."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from tvm import relax
 
-from tvm_split.calibration.rounding import round_layers
+from tvm_split.calibration.rounded import changed_layer
 from tvm_split.calibration.sequential import Pair, round_in_order, rounded_pair
+from tvm_split.calibration.weights import dequantize_weights, quantize_weights
 from tvm_split.errors import DataError, GraphError
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layer_alone import layer_alone
 from tvm_split.passes.layer_readings import readings
-from tvm_split.passes.quantize_cut import Quantizer
-from tvm_split.passes.round_weights import RoundWeights
+from tvm_split.passes.round_weights import Rounded, RoundWeights
+from tvm_split.quantizer import Quantizer
 
 RANDOM = np.random.default_rng(0)
 MIXED = RANDOM.normal(size=(6, 6))
@@ -48,13 +51,8 @@ def samples(count):
 
 def in_order(network, batches, held):
     return round_in_order(
-        LayerRunner(network),
-        lambda name, rounded: LayerRunner(layer_alone(RoundWeights({name: rounded})(network), name)),
-        readings(network),
-        batches,
-        BITS,
-        held,
-    )
+        LayerRunner(network), partial(changed_layer, network), readings(network), batches, BITS, held
+    )  # fmt: skip
 
 
 def outputs(mod, batches):
@@ -66,10 +64,11 @@ def test_nearer_the_float_network_on_other_samples(network):
     batches, others = samples(24), samples(8)
     held = {"x0": Quantizer(8, 0.1, 128)}
     wanted = outputs(network, others)
-    alike = round_layers(LayerRunner(network), readings(network), batches, BITS, held)
+    weights = {name: reading.layer.weight for name, reading in readings(network).items()}
+    nearest = {name: Rounded(dequantize_weights(*quantize_weights(weights[name], 0, BITS[name]), 0)) for name in BITS}
     errors = [
         np.square(outputs(RoundWeights(rounded)(network), others) - wanted).mean()
-        for rounded in (in_order(network, batches, held), alike)
+        for rounded in (in_order(network, batches, held), nearest)
     ]
     assert errors[0] < 0.9 * errors[1]
 

@@ -16,12 +16,14 @@ import pytest
 import tvm
 from PIL import Image, ImageDraw, ImageFont
 
-from tvm_split import calibrate, pipeline, zoo
+from tvm_split import pipeline, zoo
+from tvm_split.calibration.gather import gather
+from tvm_split.calibration.ranges import range_by
 from tvm_split.compile_half import compile_half
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.pack_cut import read_layout
-from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.quantizer import Quantizer
 from tvm_split.runtime.executor import Half
 from tvm_split.targets import load_target
 from tvm_split.workflow import Request, prepare
@@ -91,8 +93,8 @@ class Network:
         """A quantiser for every float that crosses, its range from the samples."""
         graph = self.graph
         crossing = [n for n in graph.crossing(edge) if graph.tensor[n].is_float and n not in graph.inputs]
-        found = calibrate.ranges(self.runner, crossing, [{graph.inputs[0]: sample} for sample in samples])
-        return {name: Quantizer.of_range(bits, *found[name]) for name in crossing}
+        found = gather(self.runner, crossing, [{graph.inputs[0]: sample} for sample in samples])
+        return {name: range_by("min-max", found[name], bits).quantizer for name in crossing}
 
     def halves(self, edge: list[str], quantizers: dict[str, Quantizer]) -> tuple[tvm.IRModule, tvm.IRModule]:
         return pipeline.halves(pipeline.at_cut(edge, quantizers)(self.mod))

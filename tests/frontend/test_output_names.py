@@ -13,7 +13,8 @@ from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.layering import OUTPUT_NAMES
 from tvm_split.passes.pack_cut import PackCut
 from tvm_split.passes.preprocess import Preprocess
-from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
+from tvm_split.passes.quantize_cut import QuantizeCut
+from tvm_split.quantizer import Quantizer
 
 SHAPE = (1, 3, 4, 4)
 

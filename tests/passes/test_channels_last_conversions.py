@@ -10,7 +10,7 @@ from tvm import relax
 from tvm_split import pipeline
 from tvm_split.passes.channels_last import ChannelsLast
 from tvm_split.passes.fuse_activation import FuseActivation
-from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.quantizer import Quantizer
 
 NN = relax.op.nn
 

@@ -14,7 +14,8 @@ from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layering import layer_calls
 from tvm_split.passes.pack_cut import PackCut, read_layout
 from tvm_split.passes.pack_kernels import pack_kernel, unpack_kernel
-from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
+from tvm_split.passes.quantize_cut import QuantizeCut
+from tvm_split.quantizer import Quantizer
 
 TARGET = tvm.target.Target("llvm")
 

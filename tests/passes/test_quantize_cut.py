@@ -16,7 +16,8 @@ from tvm_split.errors import PlanError
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.partition import Partition
-from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer, dequantize
+from tvm_split.passes.quantize_cut import QuantizeCut, dequantize
+from tvm_split.quantizer import Quantizer
 
 HALF_ULP = 2.0**-24
 

@@ -18,9 +18,10 @@ from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layering import layer_calls
 from tvm_split.passes.lower_qdq import LowerQdq
 from tvm_split.passes.partition import Partition
-from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
+from tvm_split.passes.quantize_cut import QuantizeCut
 from tvm_split.passes.quantize_layers import QuantizeLayers
 from tvm_split.passes.same_codes import same_codes, together
+from tvm_split.quantizer import Quantizer
 
 CODES = np.array([[[[127]], [[-64]]], [[[127]], [[64]]]], "int8")
 SCALES = np.array([2.0**-7, 2.0**-9], "float32")

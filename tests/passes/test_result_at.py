@@ -10,9 +10,10 @@ from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.pack_cut import PackCut, read_layout
 from tvm_split.passes.partition import Partition, side_outputs
-from tvm_split.passes.quantize_cut import QuantizeCut, Quantizer
+from tvm_split.passes.quantize_cut import QuantizeCut
 from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.problem import Link, Problem
+from tvm_split.quantizer import Quantizer
 
 SHAPE = (1, 2, 3, 5)
 ORDER = ["a", "h", "k", "i", "f", "b", "y"]

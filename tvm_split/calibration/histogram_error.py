@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from tvm_split.calibration.statistics import Statistics
-from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.quantizer import Quantizer
 
 #: bins narrower than this share of the others (the first and last may be) count as one point
 POINT = 1e-6

@@ -8,54 +8,50 @@ points is a coordinate descent over the methods' ranges, which needs no more tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from tvm_split.calibration.ranges import METHODS, Choice, range_by
-from tvm_split.calibration.statistics import Statistics
+from tvm_split.calibration.ranges import Choice
+from tvm_split.quantizer import Quantizer
 
 #: what the network loses with these quantisers: any number, less is better; given by the caller, who can run it
 Loss = Callable[[Mapping[str, Choice]], float]
 
 
-def joint_choices(
-    statistics: Mapping[str, Statistics],
-    bits: Mapping[str, int],
-    loss: Loss,
-    methods: Iterable[str] = tuple(METHODS),
-    sweeps: int = 0,
-) -> dict[str, Choice]:
-    """A range for each tensor of `bits`, at its width: never worse, by `loss`, than one method for all of them.
+def joint_choices(found: Sequence[Mapping[str, Choice]], loss: Loss, sweeps: int = 0) -> dict[str, Choice]:
+    """A range for each tensor, of those found: never worse, by `loss`, than the best of the ways to find them.
 
-    First each method for all tensors: as many calls of `loss` as there are methods. Then `sweeps` times over the
-    tensors, those of the largest error in relation to their range first, one range replaced by another method's where
-    that loses less: at most len(methods) calls a tensor; it ends early when a sweep changes nothing. Equal losses keep
-    what was there, so the same loss gives the same choices. KeyError for an unknown method, or a tensor without
-    statistics.
+    found: for each way the choice of each tensor; all of the same tensors. First each way for all tensors: as many
+    calls of `loss` as there are different ones. Then `sweeps` times over the tensors, those of the largest error in
+    relation to their range first, one range replaced by another way's where that loses less: at most len(found) calls
+    a tensor; it ends early when a sweep changes nothing. Equal losses keep what was there first, so the same loss gives
+    the same choices.
     """
-    found = {
-        method: {name: range_by(method, statistics[name], width) for name, width in bits.items()} for method in methods
-    }
-    losses = {method: loss(choices) for method, choices in found.items()}
-    start = min(losses, key=losses.__getitem__)
-    chosen, least = dict(found[start]), losses[start]
-    order = sorted(chosen, key=lambda name: _relative(chosen[name], statistics[name]), reverse=True)
+    firsts: dict[tuple[Quantizer, ...], Mapping[str, Choice]] = {}
+    for ways in found:
+        firsts.setdefault(tuple(choice.quantizer for choice in ways.values()), ways)
+    different = list(firsts.values())
+    if len(different) == 1:
+        return dict(different[0])
+    losses = [loss(ways) for ways in different]
+    least = min(losses)
+    chosen = dict(different[losses.index(least)])
     for _ in range(sweeps):
         changed = False
-        for name in order:
+        for name in sorted(chosen, key=lambda name: _relative(chosen[name]), reverse=True):
             tried = {chosen[name].quantizer}
-            for choices in found.values():
-                if choices[name].quantizer in tried:
+            for ways in different:
+                if ways[name].quantizer in tried:
                     continue
-                tried.add(choices[name].quantizer)
-                now = loss({**chosen, name: choices[name]})
+                tried.add(ways[name].quantizer)
+                now = loss({**chosen, name: ways[name]})
                 if now < least:
-                    chosen[name], least, changed = choices[name], now, True
+                    chosen[name], least, changed = ways[name], now, True
         if not changed:
             break
     return chosen
 
 
-def _relative(choice: Choice, statistics: Statistics) -> float:
-    """Squared error in relation to the values' own squared width; 0 for a tensor that never varied."""
-    width = statistics.high - statistics.low
+def _relative(choice: Choice) -> float:
+    """Squared error in relation to the range's own squared width; 0 for a tensor that never varied."""
+    width = choice.high - choice.low
     return choice.mse / (width * width) if width else 0.0

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from tvm_split.calibration.distortion import activation_choices, activation_distortions, weight_distortions
 from tvm_split.calibration.quantizers import held_choices
-from tvm_split.calibration.ranges import Choice, best_range
+from tvm_split.calibration.ranges import Choice, best_range, range_by
 from tvm_split.calibration.statistics import Statistics
 from tvm_split.costs import Costs
-from tvm_split.graph import DTYPE_BITS, Graph
+from tvm_split.graph import DTYPE_BITS, Graph, Tensor
 from tvm_split.passes.layer_weights import LayerWeights, layer_weights
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.passes.same_codes import same_codes, together
 from tvm_split.plan.precision import EDGE_WIDTHS, INTEGER_BITS, Precision
 from tvm_split.plan.problem import Candidate
@@ -58,27 +57,40 @@ class Calibrated:
             fixed=fixed,
         )
 
-    def held(self, candidate: Candidate) -> dict[str, Choice]:
-        """The quantiser of each tensor that the candidate's edge half holds as integers."""
+    def held(self, candidate: Candidate, method: str | None = None) -> dict[str, Choice]:
+        """The quantiser of each tensor that the candidate's edge half holds as integers.
+
+        By the method (`ranges.METHODS`), or the least error of all. So `sent`.
+        """
         bits = {name: width for name, width in candidate.tensor_bits.items() if width <= INTEGER_BITS}
         groups = together(linked for layer, linked in self.links.items() if layer in candidate.edge_layers)
-        return held_choices(self.statistics, bits, groups)
+        return held_choices(self.statistics, bits, groups, method)
 
-    def sent(self, candidate: Candidate) -> dict[str, Quantizer]:
-        """The quantiser of each tensor that crosses at fewer bits than its own; that of the half, if it is as wide."""
-        held, found = self.held(candidate), {}
+    def sent(
+        self, candidate: Candidate, held: Mapping[str, Choice], method: str | None = None
+    ) -> dict[str, Choice]:  # fmt: skip
+        """The quantiser of each tensor that crosses at fewer bits than its own; that of the half, if it is as wide.
+
+        Network inputs and integers have none. KeyError when a tensor has no statistics.
+        """
+        found = {}
         for part in candidate.crossing:
             tensor = self.graph.tensor[part.tensor]
-            if not tensor.is_float or tensor.name in self.graph.inputs or part.bits >= DTYPE_BITS[tensor.dtype]:
-                continue
-            own = held.get(part.tensor)
-            choice = own if own is not None and own.quantizer.bits == part.bits else None
-            found[part.tensor] = (choice or best_range(self.statistics[part.tensor], part.bits)).quantizer
+            if is_quantisable(tensor, self.graph) and part.bits < DTYPE_BITS[tensor.dtype]:
+                own = held.get(tensor.name)
+                known = self.statistics[tensor.name]
+                if own is not None and own.quantizer.bits == part.bits:
+                    found[tensor.name] = own
+                else:
+                    found[tensor.name] = (
+                        best_range(known, part.bits) if method is None else range_by(method, known, part.bits)
+                    )
         return found
 
-    def quantizers(self, candidate: Candidate) -> tuple[dict[str, Quantizer], dict[str, Quantizer]]:
-        """`held`, without how it was found, and `sent`."""
-        return {name: choice.quantizer for name, choice in self.held(candidate).items()}, self.sent(candidate)
+
+def is_quantisable(tensor: Tensor, graph: Graph) -> bool:
+    """Whether a crossing tensor can be sent narrower: floats that the network makes, and that have elements."""
+    return tensor.is_float and tensor.elements > 0 and tensor.name not in graph.inputs
 
 
 def _on_integers(weights: LayerWeights) -> bool:

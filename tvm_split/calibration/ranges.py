@@ -13,7 +13,7 @@ from tvm_split.calibration.histogram_error import mse
 from tvm_split.calibration.least_error_range import l3_range, mse_range
 from tvm_split.calibration.statistics import Statistics
 from tvm_split.errors import PlanError
-from tvm_split.passes.quantize_cut import Quantizer
+from tvm_split.quantizer import Quantizer
 
 #: share of the values that `percentile_range` keeps
 KEPT = 0.9999
@@ -39,7 +39,7 @@ def min_max_range(statistics: Statistics, bits: int) -> tuple[float, float]:
 
 def percentile_range(statistics: Statistics, bits: int) -> tuple[float, float]:
     """`KEPT` of the values, whatever the width: half of the rest is cut at either end, or all at the far one."""
-    below = np.concatenate(([0], np.cumsum(statistics.counts))) / statistics.elements
+    below = np.concatenate(([0], np.cumsum(statistics.inside))) / statistics.elements
     one_sided = statistics.low >= 0 or statistics.high <= 0
     cut = (1 - KEPT) / (1 if one_sided else 2)
     low = 0.0 if statistics.low >= 0 else float(np.interp(cut, below, statistics.edges))

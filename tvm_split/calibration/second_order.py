@@ -11,11 +11,14 @@ all rows; blocks of columns; the inverse by its Cholesky factor). Then each code
 others, until none changes: the error only falls.
 
 Where the layer's bias takes up the mean of what is lost, H is the covariance of x instead.
+
+Codes are searched for in float32 and in steps of their scale, what they lose is compared in float64.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg.lapack import dtrtri
 
 from tvm_split.calibration.weights import quantize_weights
 from tvm_split.errors import PlanError
@@ -54,36 +57,46 @@ def second_order(rows: np.ndarray, bits: int, products: np.ndarray) -> tuple[np.
     codes, scales = quantize_weights(rows.reshape(-1, width), 0, bits)
     columns, start = _columns(rows), scales.reshape(groups, outputs).astype(np.float64)
     best, best_scales = _columns(codes.reshape(rows.shape)), start
-    least, chain = _lost(columns, best, start, products), _chain(products)
+    least, chain, single = _lost(columns, best, start, products), _chain(products), products.astype(np.float32)
 
     def keep(found: np.ndarray, tried: np.ndarray) -> None:
         nonlocal best, best_scales, least
-        fitted = _fitted(columns, found, tried, products)
-        loss = _lost(columns, found, fitted, products)
+        fitted, loss = _fitted(columns, found, tried, products)
         better = (loss < least) & (np.abs(found).max(axis=1, initial=0) == _top(bits))
         best = np.where(better[:, np.newaxis, :], found, best)
         best_scales, least = np.where(better, fitted, best_scales), np.where(better, loss, least)
 
-    for share in SHARES:
-        keep(_by_columns(columns, start * share, bits, chain), start * share)
+    tried = np.concatenate([start * share for share in SHARES], axis=1)  # all at once: most of the time is steps
+    tiled = _by_columns(_in_steps(np.tile(columns, len(SHARES)), tried), bits, chain)
+    for number, share in enumerate(SHARES):
+        keep(tiled[:, :, number * outputs : (number + 1) * outputs], start * share)
     for _ in range(REFITS):
-        keep(_each_best(columns, best, best_scales, bits, products), best_scales)
+        keep(_each_best(_in_steps(columns, best_scales), best.astype(np.float32), bits, single), best_scales)
     return np.ascontiguousarray(best.swapaxes(1, 2)).astype(np.int8), best_scales.astype(np.float32)
 
 
 def second_order_codes(rows: np.ndarray, scales: np.ndarray, bits: int, products: np.ndarray) -> np.ndarray:
     """Codes (int8) for the given scales, (G, O); the rest as `second_order`. Not more is lost than by nearest ones."""
-    columns, scales = _columns(rows), scales.astype(np.float64)
-    nearest = _nearest(columns, scales[:, np.newaxis, :], bits)
-    found = _by_columns(columns, scales, bits, _chain(products))
-    better = _lost(columns, found, scales, products) < _lost(columns, nearest, scales, products)
+    columns, scales, single = _columns(rows), scales.astype(np.float64), products.astype(np.float32)
+    steps = _in_steps(columns, scales)
+    nearest = _nearest(steps, _top(bits))
+    found = _by_columns(steps, bits, _chain(products))
+    lost = _lost(columns, nearest, scales, products)
+    better = _lost(columns, found, scales, products) < lost
     start = np.where(better[:, np.newaxis, :], found, nearest)
-    return np.ascontiguousarray(_each_best(columns, start, scales, bits, products).swapaxes(1, 2)).astype(np.int8)
+    best = _each_best(steps, start, bits, single)
+    worse = _lost(columns, best, scales, products) > lost  # of float32
+    return np.ascontiguousarray(np.where(worse[:, np.newaxis, :], start, best).swapaxes(1, 2)).astype(np.int8)
 
 
 def _columns(rows: np.ndarray) -> np.ndarray:
     """(G, K, O): what is rounded together lies together."""
     return np.ascontiguousarray(rows.swapaxes(1, 2), np.float64)
+
+
+def _in_steps(columns: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """The weights in steps of their channel's scale, float32."""
+    return np.asarray(columns / scales[:, np.newaxis, :], np.float32)
 
 
 def _lost(columns: np.ndarray, codes: np.ndarray, scales: np.ndarray, products: np.ndarray) -> np.ndarray:
@@ -92,74 +105,84 @@ def _lost(columns: np.ndarray, codes: np.ndarray, scales: np.ndarray, products: 
     return np.asarray(np.einsum("gko,gko->go", products @ off, off))
 
 
-def _top(bits: int) -> int:
-    return int(2 ** (bits - 1) - 1)
+def _top(bits: int) -> np.float32:
+    return np.float32(2 ** (bits - 1) - 1)
 
 
-def _nearest(values: np.ndarray, scales: np.ndarray, bits: int) -> np.ndarray:
-    return np.asarray(np.clip(np.rint(values / scales), -_top(bits), _top(bits)))
+def _nearest(values: np.ndarray, top: np.float32) -> np.ndarray:
+    found = np.rint(values)
+    np.minimum(found, top, out=found)
+    return np.asarray(np.maximum(found, -top, out=found))
 
 
 def _chain(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An order of the columns, and U of inverse(H) = U^T U in it: largest inputs first, while others can make up."""
+    """An order of the columns, and U of inverse(H) = U^T U in it: largest inputs first, while others can make up.
+
+    Of H = V V^T with V upper triangular, which is the Cholesky factor of H backwards, U is the inverse of V.
+    """
     order = np.argsort(-np.diagonal(products, axis1=1, axis2=2), axis=1, kind="stable")
     half = np.take_along_axis(products, order[:, :, np.newaxis], axis=1)
     whole = np.take_along_axis(half, order[:, np.newaxis, :], axis=2)
     try:
-        return order, np.linalg.cholesky(np.linalg.inv(whole)).swapaxes(1, 2)
+        backwards = np.linalg.cholesky(whole[:, ::-1, ::-1])
     except np.linalg.LinAlgError:
         raise PlanError("the products of a layer's inputs are not positive definite; dampen them more") from None
+    factors = np.stack([dtrtri(each[::-1, ::-1])[0] for each in backwards])
+    return order, factors.astype(np.float32)
 
 
-def _by_columns(
-    columns: np.ndarray, scales: np.ndarray, bits: int, chain: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:  # fmt: skip
-    """Codes, column after column; those after it make up for what each loses."""
+def _by_columns(steps: np.ndarray, bits: int, chain: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Codes of weights in steps, column after column; those after it make up for what each loses."""
     order, factor = chain
-    work = np.take_along_axis(columns, order[:, :, np.newaxis], axis=1)
-    codes, width = np.empty_like(work), work.shape[1]
+    work = np.take_along_axis(steps, order[:, :, np.newaxis], axis=1)
+    codes, width, top = np.empty_like(work), work.shape[1], _top(bits)
     for begin in range(0, width, BLOCK):
         end = min(begin + BLOCK, width)
         off = np.empty_like(work[:, begin:end])
         for j in range(begin, end):
-            codes[:, j] = _nearest(work[:, j], scales, bits)
-            off[:, j - begin] = (work[:, j] - codes[:, j] * scales) / factor[:, j, j, np.newaxis]
-            work[:, j + 1 : end] -= factor[:, j, j + 1 : end, np.newaxis] * off[:, j - begin, np.newaxis]
+            codes[:, j] = _nearest(work[:, j], top)
+            lost = off[:, j - begin]
+            np.subtract(work[:, j], codes[:, j], out=lost)
+            lost /= factor[:, j, j, np.newaxis]
+            work[:, j + 1 : end] -= factor[:, j, j + 1 : end, np.newaxis] * lost[:, np.newaxis]
         work[:, end:] -= factor[:, begin:end, end:].swapaxes(1, 2) @ off
     found = np.empty_like(codes)
     np.put_along_axis(found, np.broadcast_to(order[:, :, np.newaxis], codes.shape), codes, axis=1)
     return found
 
 
-def _each_best(
-    columns: np.ndarray, codes: np.ndarray, scales: np.ndarray, bits: int, products: np.ndarray
-) -> np.ndarray:  # fmt: skip
-    """Set each code to the best one given the others, in turns; `pull` is H (w - wq)."""
-    codes, width = codes.copy(), columns.shape[1]
-    pull = products @ (columns - codes * scales[:, np.newaxis, :])
+def _each_best(steps: np.ndarray, codes: np.ndarray, bits: int, products: np.ndarray) -> np.ndarray:
+    """Set each code to the best one given the others, in turns; `pull` is H (w - wq), in steps. All float32."""
+    codes, width, top = codes.copy(), codes.shape[1], _top(bits)
+    pull = products @ (steps - codes)
     weight = np.diagonal(products, axis1=1, axis2=2)
     for _ in range(SWEEPS):
         changed = False
         for begin in range(0, width, BLOCK):
             end = min(begin + BLOCK, width)
-            moved = np.zeros_like(pull[:, begin:end])
+            here, moved = pull[:, begin:end], np.zeros_like(pull[:, begin:end])
             for j in range(begin, end):
-                new = _nearest(codes[:, j] * scales + pull[:, j] / weight[:, j, np.newaxis], scales, bits)
-                step = (new - codes[:, j]) * scales
+                new = _nearest(codes[:, j] + pull[:, j] / weight[:, j, np.newaxis], top)
+                step = new - codes[:, j]
                 if step.any():
-                    pull[:, begin:end] -= products[:, begin:end, j, np.newaxis] * step[:, np.newaxis]
+                    here -= products[:, begin:end, j, np.newaxis] * step[:, np.newaxis]
                     moved[:, j - begin], codes[:, j], changed = step, new, True
-            pull[:, :begin] -= products[:, :begin, begin:end] @ moved
-            pull[:, end:] -= products[:, end:, begin:end] @ moved
+            if moved.any():
+                pull[:, :begin] -= products[:, :begin, begin:end] @ moved
+                pull[:, end:] -= products[:, end:, begin:end] @ moved
         if not changed:
             break
     return codes
 
 
-def _fitted(columns: np.ndarray, codes: np.ndarray, scales: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """The scales that lose least with these codes, as float32 holds them, where they are positive normal numbers."""
+def _fitted(
+    columns: np.ndarray, codes: np.ndarray, scales: np.ndarray, products: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scales that lose least with these codes, as float32 holds them, where they are positive normal numbers;
+    and what is lost with them."""
     through = products @ codes
     square = np.einsum("gko,gko->go", through, codes)
     fitted = np.einsum("gko,gko->go", through, columns) / np.where(square > 0, square, 1)
     tiny = float(np.finfo(np.float32).tiny)
-    return np.where((square > 0) & (fitted >= tiny), fitted, scales).astype(np.float32).astype(np.float64)
+    found = np.where((square > 0) & (fitted >= tiny), fitted, scales).astype(np.float32).astype(np.float64)
+    return found, _lost(columns, codes, found, products)

@@ -13,19 +13,22 @@ output: what little data says of the difference of two networks is mostly noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_split.calibration.layer_inputs import WINDOWS, Moments, as_held, centred, outer
+from tvm_split.calibration.layer_inputs import Moments, as_held, centred, outer
 from tvm_split.calibration.second_order import damped, second_order
+from tvm_split.calibration.weights import dequantize_weights, quantize_weights
 from tvm_split.data import check_batch
 from tvm_split.errors import DataError
+from tvm_split.graph import Layer
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.layer_readings import Reading
-from tvm_split.passes.quantize_cut import Quantizer
 from tvm_split.passes.round_weights import Rounded
+from tvm_split.quantizer import Quantizer
 
 #: share of the mean diagonal of E q q^T in the ridge
 RIDGE = 0.03
@@ -34,6 +37,17 @@ SHORTENED = 1.0
 #: share of the mean diagonal that rounding adds
 DAMPING = 0.05
 
+#: windows of a layer that count in one run, at random: neighbours in a large map tell little more
+WINDOWS = 512
+#: so many windows for each weight of an output, over all runs, tell all that more would
+ENOUGH = 100
+#: inputs whose products are one matrix product take no more
+PRODUCT_BYTES = 1 << 25
+#: what the products of a layer's inputs may take
+BUDGET_BYTES = 1 << 29
+
+#: a layer as a function: the tensors that it reads, by name -> what it makes
+Changed = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 _Values = dict[str, list[np.ndarray]]
 
 
@@ -48,8 +62,9 @@ class Pair:
     @classmethod
     def of(cls, columns: np.ndarray, held: np.ndarray) -> Pair:
         """Both (G, count, K) float32."""
-        (means, left), (_, held_left) = centred(columns), centred(held)
-        return cls(Moments.of(held), means, (left.swapaxes(1, 2) @ held_left).astype(np.float64))
+        (means, left), (held_means, held_left) = centred(columns), centred(held)
+        apart, cross = (np.asarray(each.swapaxes(1, 2) @ held_left, np.float64) for each in (held_left, left))
+        return cls(Moments(held.shape[1], held_means, apart), means, cross)
 
     def __add__(self, other: Pair) -> Pair:
         held, step = self.held + other.held, other.means - self.means
@@ -60,7 +75,7 @@ class Pair:
 
 def round_in_order(
     runner: LayerRunner,
-    alone: Callable[[str, Rounded], LayerRunner],
+    changed: Callable[[str, Rounded], Changed],
     readings: Mapping[str, Reading],
     batches: Sequence[Mapping[str, np.ndarray]],
     weight_bits: Mapping[str, int],
@@ -69,31 +84,38 @@ def round_in_order(
 ) -> dict[str, Rounded]:
     """For `RoundWeights`: the weights of each layer in its bits, and the shift of its bias.
 
-    runner, readings: of the float network. alone: one of its layers with other weights (`passes.layer_alone`). held:
-    tensor -> its quantiser. The tensors that are still to be read stay in memory for all batches, once for each of the
-    networks. DataError: no batches, or one that does not fit the inputs.
+    runner, readings: of the float network. changed: one of its layers with other weights, as a function. held: tensor
+    -> its quantiser. A layer with so many weights an output that their products are beyond `BUDGET_BYTES` gets the
+    nearest codes. The tensors that are still to be read stay in memory for all batches, once for each of the networks.
+    DataError: no batches, or one that does not fit the inputs.
     """
     if not batches:
         raise DataError("there are no batches to calibrate on; at least 1 is needed, and 16 or more are better")
-    graph, rounded = runner.graph, {}
+    graph, rounded = runner.graph, dict[str, Rounded]()
+    wanted = {name for name in weight_bits if name in readings}
     checked = [check_batch(batch, graph, number) for number, batch in enumerate(batches)]
     exact: _Values = {name: [batch[name] for batch in checked] for name in graph.inputs}
     rough: _Values = {name: [as_held(array, held.get(name)) for array in exact[name]] for name in graph.inputs}
     last = {name: layer.name for layer in graph.layers for name in layer.inputs}
     for layer in graph.layers:
-        run, outputs = runner, layer.outputs
-        if layer.name in weight_bits and layer.name in readings:
-            reading, random = readings[layer.name], np.random.default_rng(seed)
-            pair = _gathered(reading, exact[reading.data], rough[reading.data], random)
-            rounded[layer.name] = rounded_pair(reading, pair, weight_bits[layer.name])
-            run = alone(layer.name, rounded[layer.name])
-            outputs = run.graph.outputs
-        made = _run(runner, exact, layer.inputs, layer.outputs)
-        found = _run(run, rough, layer.inputs, outputs)
-        for name, output in zip(layer.outputs, outputs, strict=True):
-            exact[name] = made[name]
-            rough[name] = [as_held(array, held.get(name)) for array in found[output]]
-        for name in set(layer.inputs):
+        if wanted <= rounded.keys():
+            break
+        names = tuple(dict.fromkeys(layer.inputs))
+        of = _of_runner(runner, layer)
+        made, run = _run(of, exact, names), of
+        if layer.name in wanted:
+            reading, bits = readings[layer.name], weight_bits[layer.name]
+            if product_bytes(reading) <= BUDGET_BYTES:
+                pair = _gathered(reading, exact[reading.data], rough[reading.data], np.random.default_rng(seed))
+                rounded[layer.name] = rounded_pair(reading, pair, bits)
+            else:
+                rounded[layer.name] = _nearest(reading, bits)
+            run = changed(layer.name, rounded[layer.name])
+        found = _run(run, rough, names)
+        for number, name in enumerate(layer.outputs):
+            exact[name] = [one[number] for one in made]
+            rough[name] = [as_held(one[number], held.get(name)) for one in found]
+        for name in names:
             if last[name] == layer.name:
                 del exact[name], rough[name]
     return rounded
@@ -115,23 +137,47 @@ def rounded_pair(reading: Reading, pair: Pair, bits: int) -> Rounded:
     return Rounded(reading.from_rows(values), lost.reshape(-1))
 
 
+def _nearest(reading: Reading, bits: int) -> Rounded:
+    rows = reading.rows()
+    codes, scales = quantize_weights(rows.reshape(-1, rows.shape[2]), 0, bits)
+    return Rounded(reading.from_rows(dequantize_weights(codes, scales, 0).reshape(rows.shape)))
+
+
 def _gathered(
-    reading: Reading, exact: Iterable[np.ndarray], rough: Iterable[np.ndarray], random: np.random.Generator
+    reading: Reading, exact: Sequence[np.ndarray], rough: Sequence[np.ndarray], random: np.random.Generator
 ) -> Pair:
+    """Moments over all runs, some inputs at a time."""
     total: Pair | None = None
+    most = min(WINDOWS, math.ceil(ENOUGH * reading.width / len(exact)))
+    waiting: list[tuple[np.ndarray, ...]] = []
+
+    def join() -> None:
+        nonlocal total
+        if waiting:
+            columns, held = (np.concatenate(each, axis=1) for each in zip(*waiting, strict=True))
+            pair = Pair.of(columns, held)
+            total = pair if total is None else total + pair
+            waiting.clear()
+
     for one, other in zip(exact, rough, strict=True):
         seed = int(random.integers(2**32))  # the same places of both
-        columns = [reading.columns(array, WINDOWS, np.random.default_rng(seed)) for array in (one, other)]
-        pair = Pair.of(*columns)
-        total = pair if total is None else total + pair
+        waiting.append(tuple(reading.columns(each, most, np.random.default_rng(seed)) for each in (one, other)))
+        if sum(held.nbytes for _, held in waiting) >= PRODUCT_BYTES:
+            join()
+    join()
     assert total is not None
     return total
 
 
-def _run(runner: LayerRunner, values: _Values, inputs: Sequence[str], outputs: Sequence[str]) -> _Values:
-    """The outputs for each batch."""
-    names = tuple(dict.fromkeys(inputs))
-    made = [
-        runner.run(dict(zip(names, one, strict=True)), outputs) for one in zip(*(values[n] for n in names), strict=True)
-    ]
-    return {name: [one[name] for one in made] for name in outputs}
+def product_bytes(reading: Reading) -> int:
+    """What the products of a layer's inputs take."""
+    return 8 * reading.layer.groups * reading.width**2
+
+
+def _of_runner(runner: LayerRunner, layer: Layer) -> Changed:
+    return lambda tensors: list(runner.run(tensors, layer.outputs).values())
+
+
+def _run(run: Changed, values: _Values, names: Sequence[str]) -> list[Sequence[np.ndarray]]:
+    """The layer's outputs for each batch, from the tensors that it reads."""
+    return [run(dict(zip(names, one, strict=True))) for one in zip(*(values[n] for n in names), strict=True)]

@@ -3,6 +3,9 @@
 Bin i holds the values x with i <= x / 2^exponent < i + 1. All bins are as wide and begin at multiples of that width, a
 power of two; when the range outgrows `BINS` of them, neighbours are joined in pairs. So nothing is lost, and counts
 depend on the values alone, not on their order nor on how they were split in batches.
+
+Values count as even in their bin. Where one far away makes the bins so wide that the two beside 0 hold nearly all of
+them, that would be far from the truth: the sum of these values' squares is kept as well, and says how far they reach.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ NUMBER_BITS = 22
 CHUNK = 65536
 #: neighbours are counted in tables of their own, because two additions to one counter wait for each other
 LANES = 4
+#: share of the values that are not 0 above which the squares of those in the two bins beside 0 are summed
+CROWDED = 1 / 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +35,8 @@ class Statistics:
     """Values of one tensor over `samples` runs. `merge` joins two.
 
     counts[j] values are in bin `first + j`, so in [first + j, first + j + 1) * 2^exponent; `zeros` of all are exactly
-    0. `channel_totals` is the sum of each channel, None where no channel axis was given. Sums of one run are made in
+    0. `centre` is the sum of squares in the two bins beside 0, as if they were even there where those are not crowded.
+    `channel_totals` is the sum of each channel, None where no channel axis was given. Sums of one run are made in
     float32 (pairwise), those over runs in float64.
     """
 
@@ -43,6 +49,7 @@ class Statistics:
     exponent: int
     first: int
     counts: np.ndarray
+    centre: float
     channel_totals: np.ndarray | None = None
 
     @classmethod
@@ -57,7 +64,8 @@ class Statistics:
         total = _sum(x.reshape(1, -1)) if totals is None else totals
         exponent = exponent_for(low, high)
         first, counts, zeros = _histogram(x.reshape(-1), low, high, exponent)
-        return cls(1, x.size, low, high, float(total.sum()), zeros, exponent, first, counts, totals)
+        centre = _centre(x.reshape(-1), zeros, exponent, first, counts)
+        return cls(1, x.size, low, high, float(total.sum()), zeros, exponent, first, counts, centre, totals)
 
     def merge(self, other: Statistics) -> Statistics:
         """Of both runs' values; ValueError when their channels are not as many."""
@@ -76,7 +84,8 @@ class Statistics:
             totals = totals + other.channel_totals
         return Statistics(
             self.samples + other.samples, self.elements + other.elements, low, high, self.total + other.total,
-            self.zeros + other.zeros, exponent, first, counts, totals,
+            self.zeros + other.zeros, exponent, first, counts,
+            _joined_centre(self, exponent) + _joined_centre(other, exponent), totals,
         )  # fmt: skip
 
     @property
@@ -90,20 +99,38 @@ class Statistics:
             raise ValueError("no channel axis was given for this tensor, so there are no means of channels")
         return self.channel_totals * (len(self.channel_totals) / self.elements)
 
-    @cached_property
+    @property
     def edges(self) -> np.ndarray:
-        """Ends of the bins, float64 (bins + 1,): multiples of the width, but the first is `low` and the last `high`."""
-        edges = (self.first + np.arange(len(self.counts) + 1)) * 2.0**self.exponent
-        edges[0], edges[-1] = self.low, self.high
-        return edges
+        """Ends of the bins, float64: multiples of the width, but the first is `low` and the last `high`; and where the
+        bins beside 0 are crowded, how far their values reach."""
+        return self._shape[0]
+
+    @property
+    def inside(self) -> np.ndarray:
+        """How many values are between one edge and the next."""
+        return self._shape[1]
 
     @cached_property
     def nonzero_counts(self) -> np.ndarray:
-        """`counts` without the exact zeros, which are a level of any quantiser; float64."""
-        counts = self.counts.astype(np.float64)
+        """`inside` without the exact zeros, which are a level of any quantiser; float64."""
+        counts = self.inside.astype(np.float64)
         if self.zeros:
-            counts[-self.first] -= self.zeros
+            counts[int(np.searchsorted(self.edges[:-1], 0.0, side="right")) - 1] -= self.zeros
         return counts
+
+    @cached_property
+    def _shape(self) -> tuple[np.ndarray, np.ndarray]:
+        width, counts = 2.0**self.exponent, self.counts
+        edges = (self.first + np.arange(len(counts) + 1)) * width
+        edges[0], edges[-1] = self.low, self.high
+        number = counts[_beside_zero(self.first, len(counts))].sum() - self.zeros
+        reach = math.sqrt(3 * self.centre / number) if number > 0 else width
+        if 0 < reach < width / 2:
+            for side in (reach, -reach):
+                at = int(np.searchsorted(edges, side))
+                if 0 < at < len(edges) and edges[at - 1] <= 0 <= edges[at] and edges[at - 1] < side < edges[at]:
+                    edges, counts = np.insert(edges, at, side), np.insert(counts, at if side > 0 else at - 1, 0)
+        return edges, counts
 
     def moments(self, centre: float = 0.0) -> tuple[float, float]:
         """Mean of |x - centre| and of (x - centre)^2 over all values but the exact zeros; (0, 0) when there are none.
@@ -129,6 +156,30 @@ def exponent_for(low: float, high: float) -> int:
     while math.floor(math.ldexp(high, -exponent)) - math.floor(math.ldexp(low, -exponent)) >= BINS:
         exponent += 1
     return exponent
+
+
+def _beside_zero(first: int, bins: int) -> slice:
+    """The two bins beside 0, as far as there are any."""
+    return slice(max(-1 - first, 0), max(min(1 - first, bins), 0))
+
+
+def _centre(x: np.ndarray, zeros: int, exponent: int, first: int, counts: np.ndarray) -> float:
+    width = 2.0**exponent
+    number = int(counts[_beside_zero(first, len(counts))].sum()) - zeros
+    if number <= CROWDED * (x.size - zeros):
+        return number * width * width / 3
+    near = x[np.abs(x) < width].astype(np.float64)
+    return float(near @ near)
+
+
+def _joined_centre(statistics: Statistics, exponent: int) -> float:
+    """`centre` when bins are joined until they are 2^exponent wide."""
+    numbers = statistics.first + np.arange(len(statistics.counts))
+    reach = 2.0 ** (exponent - statistics.exponent)
+    more = (numbers >= -reach) & (numbers < reach) & (numbers != 0) & (numbers != -1)
+    left, counts = numbers[more].astype(np.float64), statistics.counts[more]
+    squares = float((counts * (left * left + left + 1 / 3)).sum())
+    return statistics.centre + squares * 4.0**statistics.exponent
 
 
 def _coarser(statistics: Statistics, exponent: int) -> tuple[int, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 from tvm_split.calibration.statistics import Statistics
 from tvm_split.errors import DataError
 
-VERSION = 1
+VERSION = 2
 ARRAYS = ("counts", "channel_totals")
 NUMBERS = tuple(field.name for field in fields(Statistics) if field.name not in ARRAYS)
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)

@@ -72,6 +72,12 @@ REQUEST = (
                  help="Widths that weights and tensors may have on the edge: 32 (float32), 16 (float16, computed "
                       "with as float32), 8 (integer kernels), or 8,32 for the best of both. Quantisers come from "
                       "--data."),
+    click.option("--rounding", type=click.Choice(["in-order", "nearest"]), default="in-order", show_default=True,
+                 help="How weights become codes: in-order rounds layer after layer, each making up on --data for those "
+                      "before it, where any has fewer than 8 bits; nearest takes no time."),
+    click.option("--equalize", is_flag=True,
+                 help="Balance the weights of neighbouring layers, channel by channel, if they lose less at the least "
+                      "of --edge-bits then (--explain says how much). Results in floats stay the same bits."),
     click.option("--bits", "tensor_bits", type=BITS, multiple=True, metavar="GLOB=BITS",
                  help="Send tensors with such a name at this width, whatever --cut-bits says; with --edge-bits other "
                       "than 32, layers' weights and the tensors on the edge have it, too. A tensor is called as the "
