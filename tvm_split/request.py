@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tvm_split.choice import Tolerance
 from tvm_split.errors import PlanError
@@ -32,6 +32,8 @@ class Request:
     take; None for no limit. pins: glob of layer names -> side. tensor_bits: glob of tensor names -> bits. cut_bits:
     widths to try.
     edge_bits: widths that weights and tensors may have on the edge: 8 (integer kernels) and 32 (float, as they are).
+    distortion: what the error of quantising is: "mse", of the weights and tensors themselves (Auto-Split's), or
+    "output", of the network's outputs when one of them is quantised alone, which takes runs over the samples.
     costs: "roofline"; "measured": on the boards `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where
     there is no key on this machine, scaled to the target by its roofline; or the costs files of edge and cloud.
     winograd: whether convolutions that are faster so are computed by Winograd's algorithm, with 16/9 of their weights.
@@ -47,6 +49,7 @@ class Request:
     preprocess: str | None = None
     cut_bits: tuple[int, ...] = (2, 4, 8)
     edge_bits: tuple[int, ...] = FLOAT
+    distortion: Literal["mse", "output"] = "mse"
     memory_bytes: int | None = None
     pins: Mapping[str, Side] = field(default_factory=dict)
     tensor_bits: Mapping[str, int] = field(default_factory=dict)
@@ -78,6 +81,7 @@ class Request:
         _demand(bool(whole), "edge_bits", self, f"a tuple of some of {', '.join(map(str, STORED))}, e.g. (8, 32)")
         _demand(all(_is_whole(b, 1) for b in self.tensor_bits.values()), "tensor_bits", self, "bits, e.g. {'b3_*': 4}")
         _demand(self.memory_bytes is None or _is_whole(self.memory_bytes, 1), "memory_bytes", self, "bytes, or None")
+        _demand(self.distortion in ("mse", "output"), "distortion", self, "'mse' or 'output'")
         _demand(self.result_at in ("edge", "cloud"), "result_at", self, "'edge' or 'cloud'")
         files = isinstance(self.costs, tuple) and len(self.costs) == 2
         _demand(

@@ -15,7 +15,9 @@ from tvm_split.accuracy import Accuracy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
 from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated
+from tvm_split.calibration.network import Calibrated, widths_below
+from tvm_split.calibration.output_network import output_table, records_of
+from tvm_split.calibration.output_table import OutputTable
 from tvm_split.cautions import few_samples, fixed_widths
 from tvm_split.choice import (
     SWEEP,
@@ -145,7 +147,11 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     precision = None
     if calibrated is not None:
         integer = integer_costs(edge_costs, graph, edge)
-        precision = calibrated.precision(request.edge_bits, request.cut_bits, integer, {})
+        outputs = None
+        if request.distortion == "output":
+            outputs, notes = inside.outputs(calibrated, *widths_below(request.edge_bits, request.cut_bits))
+            warnings += notes
+        precision = calibrated.precision(request.edge_bits, request.cut_bits, integer, {}, outputs)
     problem = Problem(
         graph, edge_costs, cloud_costs, link, cut_bits=request.cut_bits, memory_bytes=request.memory_bytes,
         pins=request.pins, tensor_bits=request.tensor_bits, result_at=request.result_at,
@@ -199,6 +205,16 @@ class _Inside:
         names = [t.name for t in graph.tensors if t.dtype == "float32" and t.elements and graph.readers[t.name]]
         self.progress(f"calibrating {len(names)} tensors on {len(self.batches)} samples")
         return Calibrated.of(self.mod, graph, gather(self.runner, names, self.batches))
+
+    def outputs(
+        self, calibrated: Calibrated, weight_widths: list[int], tensor_widths: list[int]
+    ) -> tuple[OutputTable, list[str]]:
+        """What each layer's weights and each tensor do to the outputs at each width, and cautions about the cache."""
+        records = records_of(self.mod, self.runner)
+        table = output_table(
+            self.mod, self.runner, calibrated, self.batches, weight_widths, tensor_widths, records, self.progress
+        )
+        return table, records.cautions
 
     def look(
         self, candidates: list[Candidate], result_at: Side, calibrated: Calibrated | None

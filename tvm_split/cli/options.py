@@ -162,6 +162,10 @@ REQUEST = (
     click.option("--edge-bits", type=Widths(), default="32", show_default=True, metavar="BITS",
                  help="Widths that weights and tensors may have on the edge: 32 (float32), 8 (integer kernels), or "
                       "8,32 for the best of both. Quantisers come from --data."),
+    click.option("--distortion", type=click.Choice(["mse", "output"]), default="mse", show_default=True,
+                 help="With --edge-bits, what planners take for the error of a width: that of the weights and tensors "
+                      "themselves, or that of the network's outputs when one of them is quantised alone, which is "
+                      "measured over --data and kept in the cache folder."),
     click.option("--bits", "tensor_bits", type=BITS, multiple=True, metavar="GLOB=BITS",
                  help="Send tensors with such a name at this width, whatever --cut-bits says. A tensor is called as "
                       "the layer that makes it (`tvm-split layers MODEL`). May be repeated."),
