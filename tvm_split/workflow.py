@@ -152,6 +152,8 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
             outputs, notes = inside.outputs(calibrated, *widths_below(request.edge_bits, request.cut_bits))
             warnings += notes
         precision = calibrated.precision(request.edge_bits, request.cut_bits, integer, {}, outputs)
+    elif request.distortion == "output":
+        warnings += ["--distortion output changes nothing: the edge has 32 bits only. Give --edge-bits, e.g. 8,32."]
     problem = Problem(
         graph, edge_costs, cloud_costs, link, cut_bits=request.cut_bits, memory_bytes=request.memory_bytes,
         pins=request.pins, tensor_bits=request.tensor_bits, result_at=request.result_at,
