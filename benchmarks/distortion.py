@@ -15,7 +15,7 @@ so many bits (an integer programme), beside the same width for all; tensors have
     agreement       share of samples lost likewise
 
 Weights and tensors are quantised and dequantised in floats, with each layer's own kernels: integer kernels differ from
-that by rounding only. Top-1 is shown where DIR's photographs are named after their class. magika reads Python's library.
+that by rounding. Top-1 is shown where DIR's photographs are named after their class; magika reads Python's library.
 """
 
 from __future__ import annotations
