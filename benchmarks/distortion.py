@@ -40,6 +40,7 @@ from tvm_split.bench.mixed_network import MixedNetwork, Widths
 from tvm_split.calibration.distortion import Table, activation_choices, activation_distortions, weight_distortions
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.network import Calibrated
+from tvm_split.calibration.output_distortion import digest
 from tvm_split.calibration.output_error import OutputError, has_scores
 from tvm_split.calibration.output_network import SAMPLES, output_table, records_of
 from tvm_split.calibration.output_table import OutputTable
@@ -52,8 +53,8 @@ from tvm_split.versions import versions
 Batch = Mapping[str, np.ndarray]
 NETWORKS = ("efficientnet-lite0", "magika", "ppocr-det")
 WEIGHT_WIDTHS, TENSOR_WIDTHS = (3, 4, 6, 8), (4, 6, 8)
-#: bits of tensors while widths of weights are allocated
-HELD = 8
+#: bits of a weight when their widths are allocated, on the average, and of tensors then
+AVERAGE, HELD = 4, 8
 
 
 @dataclass
@@ -80,9 +81,8 @@ class Subject:
         scores = has_scores(self.graph)
         got = [self.network.outputs(batch, weights, tensors) for batch in self.back]
         first, *others = (OutputError.of(*pair, scores) for pair in zip(self.floats, got, strict=True))
-        if self.labels is None:
-            return sum(others, start=first), None
-        return sum(others, start=first), float(np.mean([np.argmax(each[0]) for each in got] == self.labels))
+        right = None if self.labels is None else np.mean([np.argmax(each[0]) for each in got] == self.labels)
+        return sum(others, start=first), None if right is None else float(right)
 
 
 def subject(name: str, images: Path, calibrating: int, back: int) -> Subject:
@@ -91,18 +91,19 @@ def subject(name: str, images: Path, calibrating: int, back: int) -> Subject:
     mod = pipeline.layers()(Preprocess(PreprocessSpec.named(entry.preprocess))(mod) if entry.preprocess else mod)
     runner = LayerRunner(mod)
     graph, labels = runner.graph, None
-    if name == "magika":
-        batches: list[Batch] = [*library_files(calibrating + back)]
-    else:
-        batches = list(data.load_labelled(images, graph, calibrating + back).batches)
-        labels = classes(images, len(batches)) if has_scores(graph) else None
-    is_back = np.arange(len(batches)) % max(1, len(batches) // calibrating) != 0
-    first = [batch for batch, later in zip(batches, is_back, strict=True) if not later][:calibrating]
-    rest = [batch for batch, later in zip(batches, is_back, strict=True) if later][:back]
+
+    def samples(count: int) -> list[Batch]:
+        return [*library_files(count)] if name == "magika" else [*data.load_labelled(images, graph, count).batches]
+
+    first, both = samples(calibrating), samples(calibrating + back)
+    seen = {digest(batch) for batch in first}
+    others = [i for i, batch in enumerate(both) if digest(batch) not in seen][:back]
+    if name != "magika" and has_scores(graph):
+        labels = classes(images, len(both))
     names = [t.name for t in graph.tensors if t.dtype == "float32" and t.elements and graph.readers[t.name]]
     calibrated = Calibrated.of(mod, graph, gather(runner, names, first))
     choices = activation_choices(calibrated.statistics, TENSOR_WIDTHS)
-    known = None if labels is None else labels[is_back][:back]
+    known, rest = None if labels is None else labels[others], [both[i] for i in others]
     return Subject(MixedNetwork(mod, runner, calibrated.weights, choices), calibrated, first, rest, known)
 
 
@@ -127,9 +128,9 @@ def measures(found: Subject, table: OutputTable) -> dict[str, tuple[Table, Table
     total = times(paper[0], of_layers), times(paper[1], of_values)
     made = {"paper": paper, "paper, total": total}
     with_scores = has_scores(graph)
-    for measure in ("mse", "kl") if with_scores else ("mse",):
-        both = table.weight_distortions(WEIGHT_WIDTHS, measure), table.tensor_distortions(TENSOR_WIDTHS, measure)
-        made[f"output {measure}"] = both
+    for kind in ("mse", "kl") if with_scores else ("mse",):
+        both = table.weight_distortions(WEIGHT_WIDTHS, kind), table.tensor_distortions(TENSOR_WIDTHS, kind)
+        made[f"output {kind}"] = both
     if with_scores:
         lost = [
             {name: {bits: 1 - (error.agreement or 0.0) for bits, error in row.items()} for name, row in each.items()}
@@ -159,9 +160,9 @@ def ranking(found: Subject, tables: Mapping[str, tuple[Table, Table]], count: in
     """Each measure's rank correlations with the truth over random assignments."""
     drawn = assignments(found, count)
     truth = [found.error(*each)[0] for each in drawn]
-    real = {"mse": [error.mse for error in truth]}
+    real = {"mse": [each.mse for each in truth]}
     if has_scores(found.graph):
-        real = {"kl": [error.mean_kl for error in truth], "lost": [1 - (error.agreement or 0.0) for error in truth]}
+        real = {"kl": [each.mean_kl for each in truth], "lost": [1 - (each.agreement or 0.0) for each in truth]}
     rows = []
     for name, (of_weights, of_tensors) in tables.items():
         sums = [
@@ -178,23 +179,23 @@ def ranking(found: Subject, tables: Mapping[str, tuple[Table, Table]], count: in
     return rows
 
 
-def allocated(found: Subject, of_weights: Table, average: int) -> dict[str, int]:
+def allocated(found: Subject, of_weights: Table) -> dict[str, int]:
     """Widths of least distortion with at most so many bits a weight."""
     sizes = {name: each.array.size for name, each in found.calibrated.weights.items()}
     options = [(name, bits) for name, row in of_weights.items() for bits in row]
     lost = np.array([of_weights[name][bits] for name, bits in options])
     taken_bits = np.array([float(sizes[name] * bits) for name, bits in options])
     one_each = np.array([[name == layer for name, _ in options] for layer in of_weights], float)
-    limits = [LinearConstraint(one_each, 1, 1), LinearConstraint(taken_bits, ub=average * sum(sizes.values()))]
+    limits = [LinearConstraint(one_each, 1, 1), LinearConstraint(taken_bits, ub=AVERAGE * sum(sizes.values()))]
     solved = milp(lost / (lost.max() or 1), constraints=limits, bounds=Bounds(0, 1), integrality=np.ones(len(options)))
     return {name: bits for (name, bits), chosen in zip(options, solved.x, strict=True) if chosen > 0.5}
 
 
-def allocation(found: Subject, tables: Mapping[str, tuple[Table, Table]], average: int) -> list[dict[str, Any]]:
+def allocation(found: Subject, tables: Mapping[str, tuple[Table, Table]]) -> list[dict[str, Any]]:
     """What the network does with the widths that each measure gives its weights."""
     sizes = {name: each.array.size for name, each in found.calibrated.weights.items()}
-    chosen = {f"uniform {average}": dict.fromkeys(sizes, average)}
-    chosen |= {name: allocated(found, table, average) for name, (table, _) in tables.items()}
+    chosen = {f"uniform {AVERAGE}": dict.fromkeys(sizes, AVERAGE)}
+    chosen |= {name: allocated(found, table) for name, (table, _) in tables.items()}
     rows = []
     for name, weights in chosen.items():
         error, top1 = found.error(weights, dict.fromkeys(found.network.choices, HELD))
@@ -204,7 +205,8 @@ def allocation(found: Subject, tables: Mapping[str, tuple[Table, Table]], averag
     return rows
 
 
-def show(rows: Sequence[Mapping[str, Any]]) -> None:
+def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    print(f"\n{title}")
     for row in (list(rows[0]), *(each.values() for each in rows)):
         cells = (f"{cell:.4g}" if isinstance(cell, float) else str(cell or "-") for cell in row)
         print("".join(f"{cell:>16}" for cell in cells), flush=True)
@@ -218,16 +220,13 @@ def one(name: str, asked: argparse.Namespace) -> dict[str, Any]:
         network.mod, network.runner, found.calibrated, found.calibrating, WEIGHT_WIDTHS, TENSOR_WIDTHS,
         records_of(network.mod, network.runner),
     )  # fmt: skip
-    seconds, tables = time.monotonic() - began, measures(found, table)
+    seconds, tables, used = time.monotonic() - began, measures(found, table), min(SAMPLES, len(found.calibrating))
     entries = sum(len(row) for each in (table.weights, table.tensors) for row in each.values())
-    used = min(SAMPLES, len(found.calibrating))
     print(f"\n{name}: {entries} entries over {used} samples in {seconds:.0f} s (what is cached is not run again)")
     ranked = ranking(found, tables, asked.assignments)
-    print(f"rank correlation with {asked.assignments} random assignments on {len(found.back)} other samples")
-    show(ranked)
-    print(f"\nweights at an average of {asked.average} bits, tensors at {HELD}")
-    rows = allocation(found, tables, asked.average)
-    show(rows)
+    show(f"rank correlation, {asked.assignments} random assignments on {len(found.back)} other samples", ranked)
+    rows = allocation(found, tables)
+    show(f"weights at an average of {AVERAGE} bits, tensors at {HELD}", rows)
     return {"network": name, "entries": entries, "samples": used, "held_back": len(found.back),
             "assignments": asked.assignments, "ranking": ranked, "allocation": rows}  # fmt: skip
 
@@ -239,7 +238,6 @@ def main() -> None:
     parser.add_argument("--calibrating", type=int, default=6, help="samples that distortions are measured on")
     parser.add_argument("--back", type=int, default=12, help="other samples, that assignments are run on")
     parser.add_argument("--assignments", type=int, default=30)
-    parser.add_argument("--average", type=int, default=4, help="bits of a weight when widths are allocated")
     parser.add_argument("--json", type=Path, metavar="FILE")
     asked = parser.parse_args()
     made = [one(name, asked) for name in asked.network or NETWORKS]
