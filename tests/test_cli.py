@@ -96,12 +96,13 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
         "--preprocess", "imagenet", "--data", "d.npz",
         "--costs", f"{tmp_path}/edge.json,{tmp_path}/cloud.json", "--samples", "3", "--max-error", "0.3",
         "--edge-bits", "8,32", "--no-winograd", "--objective", "payload", "--pareto", "memory", "--all",
+        "--distortion", "output",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     (request,) = asked
     assert (request.model, request.edge, request.cloud, request.link) == ("m.onnx", "raspberry-pi-5", "host", "3mbit")
     assert (request.memory_bytes, request.cut_bits, request.samples) == (8 * 2**20, (2, 4), 3)
-    assert (request.edge_bits, request.winograd) == ((8, 32), False)
+    assert (request.edge_bits, request.winograd, request.distortion) == ((8, 32), False, "output")
     assert (request.tensor_bits, request.pins, request.shapes) == (
         {"h*": 3}, {"stem*": "edge"}, {"a:0": (1, 3, 32, 32)},
     )  # fmt: skip

@@ -11,12 +11,15 @@ from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
 
-from tvm_split import frontend, lower, pipeline
+from tvm_split import frontend, lower, pipeline, zoo
+from tvm_split.calibrate import random_batches
 from tvm_split.errors import BuildError, GraphError
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.fuse_activation import FuseActivation
+from tvm_split.passes.layer_weights import layer_weights
 from tvm_split.passes.partition import side_outputs
+from tvm_split.passes.round_weights import Rounded, RoundWeights
 from tvm_split.targets import load_target
 from tvm_split.tvm_target import resolve
 
@@ -141,3 +144,38 @@ def test_a_module_that_cannot_be_compiled():
         LayerRunner(mod)
     with pytest.raises(BuildError, match="the target is 'opencl', but samples run on this machine's CPU"):
         LayerRunner(mod, tvm.target.Target("opencl"))
+
+
+def other_weights(mod, names):
+    arrays = {name: each.array * np.float32(0.5) for name, each in layer_weights(mod).items() if name in names}
+    return RoundWeights({name: Rounded(array) for name, array in arrays.items()})(mod)
+
+
+@pytest.mark.parametrize("name", ["magika", "plate-detector"])
+def test_layers_with_other_weights_are_not_compiled_again(name, monkeypatch):
+    mod = pipeline.layers()(frontend.load(zoo.fetch(name)))
+    runner = LayerRunner(mod)
+    names = list(layer_weights(mod))[:: max(1, len(layer_weights(mod)) // 3)]
+    changed = other_weights(mod, names)
+    whole = LayerRunner(changed)
+    monkeypatch.setattr(tvm, "compile", lambda *_, **__: pytest.fail("nothing is to be compiled"))
+    (sample,) = random_batches(runner.graph, 1, seed=0)
+    outputs = runner.graph.outputs
+    before = runner.run(sample, outputs)
+    got = runner.with_layers(changed, names).run(sample, outputs)
+    want = whole.run(sample, outputs)
+    again = runner.run(sample, outputs)
+    for output in outputs:
+        assert (got[output] == want[output]).all()
+        assert (before[output] == again[output]).all()
+        assert (got[output] != before[output]).any()
+
+
+def test_layers_that_are_no_kernels_are_compiled():
+    mod = FuseActivation()(Mixed)
+    runner = LayerRunner(mod)
+    sample = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    names = [layer.name for layer in runner.graph.layers]
+    changed = runner.with_layers(mod, names)
+    for output, array in runner.run(sample, runner.graph.outputs).items():
+        assert (changed.run(sample, [output])[output] == array).all()

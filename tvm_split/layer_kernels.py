@@ -7,7 +7,7 @@ virtual machine. Since a half fuses nothing across layers, these are the very ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import tvm
@@ -77,13 +77,15 @@ class LoweredLayers:
         return tvm.IRModule({kernel.symbol: kernel.function for kernel in kernels})
 
 
-def lower_layers(mod: tvm.IRModule, target: tvm.target.Target) -> LoweredLayers:
-    """Lower every layer of a module of layers. BuildError names the layer that cannot be."""
+def lower_layers(mod: tvm.IRModule, target: tvm.target.Target, only: Collection[str] | None = None) -> LoweredLayers:
+    """Lower every layer of a module of layers, or `only` those. BuildError names the layer that cannot be."""
     programs: dict[str, Program] = {}
     modules: dict[str, tvm.IRModule] = {}
     reasons: dict[str, list[str]] = {}
     for i, (binding, callee) in enumerate(layer_calls(mod)):
         name = str(callee.attrs[LAYER])
+        if only is not None and name not in only:
+            continue
         alone = _alone(mod, binding.value.op)
         with heard() as reasons[name]:
             program = _program(alone, target, f"layer_{i}", name, str(binding.value.op.name_hint))

@@ -6,7 +6,9 @@ middle are then runs, not compilations; each layer computes the bits that it com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import copy
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import tvm
@@ -15,8 +17,9 @@ from tvm import relax
 from tvm_split import extract, lower
 from tvm_split.errors import BuildError, GraphError, last_line
 from tvm_split.explain import heard
-from tvm_split.layer_kernels import MAIN, Program, lower_layers
+from tvm_split.layer_kernels import MAIN, LoweredLayers, Program, lower_layers
 from tvm_split.passes.layering import LAYER, layer_calls
+from tvm_split.passes.share_kernels import equal_kernels
 from tvm_split.runtime.executor import use_threads
 from tvm_split.targets.load import load_target
 from tvm_split.tvm_target import resolve
@@ -39,20 +42,33 @@ class LayerRunner:
             )
         use_threads()  # before the first kernel
         self.graph = extract.graph(mod)
+        self._target = target
         self._arguments = _arguments(mod)
         lowered = lower_layers(mod, target)
-        self._runs: dict[str, _Run] = {}
-        try:
-            if lowered.programs:
-                library = tvm.compile(lowered.library(), target).mod
-                self._runs |= {name: _through_kernels(library, program) for name, program in lowered.programs.items()}
-            pipeline = lower.pipeline(target)
-            for name, alone in lowered.modules.items():
-                with heard():
-                    built = tvm.compile(alone, target, relax_pipeline=pipeline)
-                self._runs[name] = _through_vm(relax.VirtualMachine(built, tvm.cpu()))
-        except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
-            raise BuildError(f"the network cannot be compiled for {target}: {last_line(error)}") from error
+        self._kernels = {
+            kernel.symbol: kernel.function for each in lowered.programs.values() for kernel in each.kernels
+        }
+        self._library, self._runs = _compiled(lowered, target)
+
+    def with_layers(self, mod: tvm.IRModule, names: Collection[str]) -> LayerRunner:
+        """The network with its layers `names` as `mod` has them: the same network, but for the values of constants.
+
+        A layer whose kernels this runner has is not compiled again. BuildError as for the whole network.
+        """
+        lowered = lower_layers(mod, self._target, names)
+        new = {f"new {k.symbol}": k.function for each in lowered.programs.values() for k in each.kernels}
+        first = equal_kernels([*self._kernels.items(), *new.items()])
+        if not lowered.modules and all(first[name] in self._kernels for name in new):
+            known = {
+                name: replace(each, kernels=tuple(replace(k, symbol=first[f"new {k.symbol}"]) for k in each.kernels))
+                for name, each in lowered.programs.items()
+            }
+            runs = {name: _through_kernels(self._library, program) for name, program in known.items()}
+        else:
+            _, runs = _compiled(lowered, self._target)
+        changed = copy.copy(self)
+        changed._runs = {**self._runs, **runs}
+        return changed
 
     def run(self, known: Arrays, wanted: Iterable[str]) -> dict[str, np.ndarray]:
         """The tensors `wanted`, computed from the tensors `known` by no more layers than that takes.
@@ -109,6 +125,23 @@ def _arguments(mod: tvm.IRModule) -> dict[str, tuple[str, ...]]:
         )
         for binding, callee in layer_calls(mod)
     }
+
+
+def _compiled(lowered: LoweredLayers, target: tvm.target.Target) -> tuple[tvm.runtime.Module | None, dict[str, _Run]]:
+    """The library of the kernels, if there are any, and how each layer is run."""
+    library, runs = None, {}
+    try:
+        if lowered.programs:
+            library = tvm.compile(lowered.library(), target).mod
+            runs = {name: _through_kernels(library, program) for name, program in lowered.programs.items()}
+        pipeline = lower.pipeline(target)
+        for name, alone in lowered.modules.items():
+            with heard():
+                built = tvm.compile(alone, target, relax_pipeline=pipeline)
+            runs[name] = _through_vm(relax.VirtualMachine(built, tvm.cpu()))
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise BuildError(f"the network cannot be compiled for {target}: {last_line(error)}") from error
+    return library, runs
 
 
 def _through_kernels(library: tvm.runtime.Module, program: Program) -> _Run:

@@ -45,6 +45,8 @@ class Request:
     to try.
     edge_bits: widths that weights and tensors may have on the edge: 8 (integer kernels), 16 (float16, computed
     with as float32) and 32 (float, as they are).
+    distortion: what the error of quantising is: "mse", of the weights and tensors themselves (Auto-Split's), or
+    "output", of the network's outputs when one of them is quantised alone, which takes runs over the samples.
     strategy: a planner. objective: what the chosen answer has least of; other than latency with the planner exact only,
     and energy with targets and links that state their power. pareto: ask as well for the front of latency against this.
     every_solution: keep all answers of the planner, not only those compared.
@@ -72,6 +74,7 @@ class Request:
     preprocess: str | None = None
     cut_bits: tuple[int, ...] = (2, 4, 8)
     edge_bits: tuple[int, ...] = FLOAT
+    distortion: Literal["mse", "output"] = "mse"
     memory_bytes: int | None = None
     pins: Mapping[str, Side] = field(default_factory=dict)
     tensor_bits: Mapping[str, int] = field(default_factory=dict)
@@ -112,6 +115,7 @@ class Request:
         _demand(bool(whole), "edge_bits", self, f"a tuple of some of {', '.join(map(str, STORED))}, e.g. (8, 32)")
         _demand(all(_is_whole(b, 1) for b in self.tensor_bits.values()), "tensor_bits", self, "bits, e.g. {'b3_*': 4}")
         _demand(self.memory_bytes is None or _is_whole(self.memory_bytes, 1), "memory_bytes", self, "bytes, or None")
+        _demand(self.distortion in ("mse", "output"), "distortion", self, "'mse' or 'output'")
         _demand(self.result_at in ("edge", "cloud"), "result_at", self, "'edge' or 'cloud'")
         _demand(self.objective in OBJECTIVES, "objective", self, f"one of {', '.join(OBJECTIVES)}")
         _demand(self.pareto in (None, "memory", "distortion"), "pareto", self, "'memory', 'distortion' or None")

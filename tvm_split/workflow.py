@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ from tvm_split.bundle_folder import check_free
 from tvm_split.calibration.equalized import better_of
 from tvm_split.calibration.finalists import Finalists
 from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated, is_quantisable
+from tvm_split.calibration.network import Calibrated, is_quantisable, widths_below
+from tvm_split.calibration.output_network import output_table, records_of
+from tvm_split.calibration.output_table import OutputTable, predicted_agreement
 from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
 from tvm_split.choice import (
     SWEEP,
@@ -168,10 +170,17 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     calibrated = inside.calibrated() if has_bits_to_choose or request.baselines else None
     integer = None if calibrated is None else integer_costs(edge_costs, graph, edge)
     precision = None
+    outputs: OutputTable | None = None
     if calibrated is not None and has_bits_to_choose:
         quantisable = {*calibrated.weights, *calibrated.statistics}
         fixed = fixed_bits(graph, request.tensor_bits, quantisable)
-        precision = calibrated.precision(request.edge_bits, request.cut_bits, integer, fixed)
+        if request.distortion == "output":
+            widths = widths_below((*request.edge_bits, *fixed.values()), request.cut_bits)
+            outputs, notes = inside.outputs(calibrated, *widths)
+            warnings += notes
+        precision = calibrated.precision(request.edge_bits, request.cut_bits, integer, fixed, outputs)
+    elif request.distortion == "output":
+        warnings += ["--distortion output changes nothing: the edge has 32 bits only. Give --edge-bits, e.g. 8,32."]
     problem = Problem(
         graph, edge_costs, cloud_costs, link, cut_bits=request.cut_bits, memory_bytes=request.memory_bytes,
         pins=request.pins, tensor_bits=request.tensor_bits, result_at=request.result_at,
@@ -182,7 +191,9 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     splits = strategy.splits_of(request, problem, planner)
     if not splits:
         warnings += no_split_warnings(problem)
-    contest = Contest(problem, lambda found: inside.look(found, request.result_at, calibrated))
+    contest = Contest(
+        problem, lambda found: inside.look(found, request.result_at, calibrated), partial(_predicted_drop, outputs)
+    )
     contest.add([*splits, *baselines(problem, samples.checking)])
     if precision is not None:
         contest.search_budget(planner, request.tolerance, progress)
@@ -203,6 +214,12 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         calibrating, len(samples.checking),
         front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, problem, planner),
     )  # fmt: skip
+
+
+def _predicted_drop(outputs: OutputTable | None, candidate: Candidate) -> float | None:
+    """What the candidate's bits lose of the agreement, if each did by itself; None where that was not measured."""
+    agreement = None if outputs is None else predicted_agreement(outputs, candidate)
+    return None if agreement is None else 1 - agreement
 
 
 def _judge(request: Request, mod: tvm.IRModule, graph: Graph, samples: Divided) -> Judge | None:
@@ -245,6 +262,16 @@ class _Inside:
         self.progress(f"calibrating {len(wanted)} tensors on {len(self.batches)} samples")
         found = gather(self.runner, wanted, self.batches, channel_axes(layer_weights(self.mod)))
         return replace(calibrated, statistics={**calibrated.statistics, **found})
+
+    def outputs(
+        self, calibrated: Calibrated, weight_widths: list[int], tensor_widths: list[int]
+    ) -> tuple[OutputTable, list[str]]:
+        """What each layer's weights and each tensor do to the outputs at each width, and cautions about the cache."""
+        records = records_of(self.mod, self.runner)
+        table = output_table(
+            self.mod, self.runner, calibrated, self.batches, weight_widths, tensor_widths, records, self.progress
+        )
+        return table, records.cautions
 
     def look(
         self, candidates: list[Candidate], result_at: Side, calibrated: Calibrated | None

@@ -1,4 +1,4 @@
 """From one run over the float network to quantisers: statistics of tensors, ranges, weights, distortion, biases.
 
-All but `network` is NumPy on small records; a run over samples is asked of a `LayerRunner`.
+All but `network` and `output_network` is NumPy on small records; a run over samples is asked of a `LayerRunner`.
 """

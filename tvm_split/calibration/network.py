@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tvm_split.calibration.distortion import activation_choices, activation_distortions, weight_distortions
+from tvm_split.calibration.output_table import OutputTable
 from tvm_split.calibration.quantizers import held_choices
 from tvm_split.calibration.ranges import Choice, best_range, range_by
 from tvm_split.calibration.statistics import Statistics
@@ -36,23 +37,28 @@ class Calibrated:
         return cls(graph, statistics, {name: each for name, each in found if _on_integers(each)}, same_codes(mod))
 
     def precision(
-        self, widths: Sequence[int], cut_bits: Sequence[int], integer: Costs | None, fixed: Mapping[str, int]
-    ) -> Precision:
-        """What planners choose from: distortions as Auto-Split has them (KDD 2021, constraint 5b).
+        self, widths: Sequence[int], cut_bits: Sequence[int], integer: Costs | None, fixed: Mapping[str, int],
+        outputs: OutputTable | None = None,
+    ) -> Precision:  # fmt: skip
+        """What planners choose from: distortions as Auto-Split has them (KDD 2021, constraint 5b), or of `outputs`.
 
         widths: bits that the edge's weights and tensors may have; cut_bits: those that a tensor may cross at.
         """
-        below = sorted({bits for bits in (*widths, *fixed.values()) if bits < EDGE_WIDTHS[-1]})
-        of_tensors = sorted({*below, *(bits for bits in cut_bits if bits < EDGE_WIDTHS[-1])})
+        below, of_tensors = widths_below((*widths, *fixed.values()), cut_bits)
         arrays = {name: (each.array, each.weight_axis) for name, each in self.weights.items()}
+        if outputs is None:
+            of_weights = weight_distortions(arrays, below)
+            of_values = activation_distortions(activation_choices(self.statistics, of_tensors), self.statistics)
+        else:
+            of_weights, of_values = outputs.weight_distortions(below), outputs.tensor_distortions(of_tensors)
         return Precision(
             widths=tuple(sorted(widths)),
             weight_matrix={
                 name: (each.array.shape[each.weight_axis], each.array.size // each.array.shape[each.weight_axis])
                 for name, each in self.weights.items()
             },
-            weight_distortion=weight_distortions(arrays, below),
-            tensor_distortion=activation_distortions(activation_choices(self.statistics, of_tensors), self.statistics),
+            weight_distortion=of_weights,
+            tensor_distortion=of_values,
             integer=integer,
             fixed=fixed,
         )
@@ -91,6 +97,12 @@ class Calibrated:
 def is_quantisable(tensor: Tensor, graph: Graph) -> bool:
     """Whether a crossing tensor can be sent narrower: floats that the network makes, and that have elements."""
     return tensor.is_float and tensor.elements > 0 and tensor.name not in graph.inputs
+
+
+def widths_below(widths: Sequence[int], cut_bits: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The widths below 32 that weights and that tensors may have, for which distortions are wanted."""
+    below = sorted({bits for bits in widths if bits < EDGE_WIDTHS[-1]})
+    return below, sorted({*below, *(bits for bits in cut_bits if bits < EDGE_WIDTHS[-1])})
 
 
 def _on_integers(weights: LayerWeights) -> bool:

@@ -72,6 +72,10 @@ REQUEST = (
                  help="Widths that weights and tensors may have on the edge: 32 (float32), 16 (float16, computed "
                       "with as float32), 8 (integer kernels), or 8,32 for the best of both. Quantisers come from "
                       "--data."),
+    click.option("--distortion", type=click.Choice(["mse", "output"]), default="mse", show_default=True,
+                 help="With --edge-bits, what planners take for the error of a width: that of the weights and tensors "
+                      "themselves, or that of the network's outputs when one of them is quantised alone, which is "
+                      "measured over --data and kept in the cache folder."),
     click.option("--rounding", type=click.Choice(["in-order", "nearest"]), default="in-order", show_default=True,
                  help="How weights become codes: in-order rounds layer after layer, each making up on --data for those "
                       "before it, where any has fewer than 8 bits; nearest takes no time."),
