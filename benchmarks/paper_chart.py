@@ -93,7 +93,8 @@ class Chart:
 
     @property
     def cloud_only_s(self) -> float:
-        return self._up_s(sum(self.graph.tensor[name].elements for name in self.graph.inputs), FRAME_BITS) + self.cloud_s
+        frame = sum(self.graph.tensor[name].elements for name in self.graph.inputs)
+        return self._up_s(frame, FRAME_BITS) + self.cloud_s
 
     def relative(self, layer: str, bits: int, with_skips: bool) -> float:
         """Seconds of a split after this layer over those of cloud-only."""

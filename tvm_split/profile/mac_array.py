@@ -1,4 +1,4 @@
-"""Seconds of each layer on the two chips of the Auto-Split paper: an array of multipliers that is fed channel by channel.
+"""Seconds of each layer on the two chips of the Auto-Split paper: arrays of multipliers, fed a few channels at a time.
 
 The authors' proof of concept counts, and this does as well, for a convolution or matmul:
 
@@ -11,8 +11,9 @@ The authors' proof of concept counts, and this does as well, for a convolution o
     seconds = weights + max(input, multiplying + adding)
 
 Weights and tensors below 8 bits make the traffic less, never the arithmetic. What a layer makes leaves for nothing.
-Different from the proof of concept: the array is always full; rows of strided convolutions count once (it counts too
-many); and layers without weights, which it leaves out, take the time in which they read.
+Different from the proof of concept: its cycles do not grow with the kernel's size, so that 3x3 overfills its array;
+here the array is always full. Rows of strided convolutions count once (it counts too many), and layers without weights,
+which it leaves out, take the time in which they read.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def array_costs(graph: Graph, channels: Mapping[str, int], array: MacArray, weig
     """Costs of every layer with its weights at `weight_bits` and its float tensors at `bits`; `source` "array".
 
     channels: layer -> input channels that one output adds up, for each layer that multiplies with weights. Weights are
-    taken as float32 in the graph. Integer tensors have their dtype's width, or `bits` if that is less. O(layers + reads).
+    taken as float32 in the graph. Integer tensors have their dtype's width, or `bits` if that is less.
+    O(layers + reads).
     """
     layer_s = {
         layer.name: _seconds(graph, layer, channels.get(layer.name, 0), array, weight_bits, bits)
