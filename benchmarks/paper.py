@@ -71,7 +71,6 @@ SOLVED = 1e-7
 class Network:
     """One network, calibrated; `problem` has its memory limit, and no limit of distortion yet."""
 
-    graph: Graph
     channels: Mapping[str, int]
     problem: Problem
 
@@ -118,7 +117,7 @@ def prepare(name: str, images: str, pictures: int) -> Network:
         precision=precision,
     )
     memory = MEMORY.get(name, baselines.uniform(problem, 8).edge_memory_bytes // 2)
-    return Network(graph, channels, replace(problem, memory_bytes=memory))
+    return Network(channels, replace(problem, memory_bytes=memory))
 
 
 def limited(problem: Problem, bits: int) -> Problem:
@@ -128,7 +127,7 @@ def limited(problem: Problem, bits: int) -> Problem:
 
 
 def all_at(problem: Problem, cut: Candidate, bits: int) -> Candidate:
-    """The cut with all weights and tensors at one width; the frame stays as it comes."""
+    """The cut with everything at one width; the frame stays as it comes."""
     tensors = dict.fromkeys((t.name for t in problem.graph.tensors if t.name not in problem.graph.inputs), bits)
     weights = dict.fromkeys(problem.graph.layer, bits)
     return evaluate_mixed(problem, cut.edge_layers, Bits(weights, tensors, tensors))
@@ -158,9 +157,8 @@ def compare(name: str, problem: Problem, limit: int, rate: float) -> list[dict[s
     """One row an answer, `exact` last."""
     problem = limited(problem, limit).with_link(link_of(rate))
     found = rivals(problem)
-    began = time.monotonic()
     found["exact"] = plan_exact(problem)[0]
-    seconds, cloud_s = time.monotonic() - began, found["cloud-only"].predicted.total_s
+    cloud_s = found["cloud-only"].predicted.total_s
     most = precision_of(problem).max_distortion or 1.0
     return [
         {
@@ -177,7 +175,6 @@ def compare(name: str, problem: Problem, limit: int, rate: float) -> list[dict[s
             "edge_layers": len(each.edge_layers),
             "payload_bytes": each.payload_bytes,
             "gap": each.gap,
-            "planned_in_s": seconds if method == "exact" else None,
         }
         for method, each in found.items()
     ]
@@ -229,7 +226,7 @@ def main() -> None:
         network = prepare(name, asked.data, asked.pictures)
         problem = network.problem
         if name == "resnet50":
-            chart = Chart(network.graph, network.channels, link_of(3))
+            chart = Chart(problem.graph, network.channels, link_of(3))
             print(chart.text() + "\n", flush=True)
             found["chart"] = {"series": chart.series(), "published": chart.against_published()}
         print(
