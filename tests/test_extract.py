@@ -222,3 +222,37 @@ def test_the_onnx_importer_returns_a_flat_tuple():
     model = helper.make_model(helper.make_graph(nodes, "g", value[:1], value[1:]), ir_version=8)
     graph = extract.graph(FuseActivation()(from_onnx(model)))
     assert len(graph.outputs) == 2 and graph.outputs == tuple(layer.name for layer in graph.layers)
+
+
+def test_the_layers_of_auto_splits_figure_are_those_of_the_optimised_graph():
+    """An inverted residual with a gate (KDD 2021): norms and activations are folded before a layer gets its number."""
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((1, 8, 6, 6), "float32"))
+    draw = np.random.default_rng(0)
+
+    def convolution(data, inputs, outputs, kernel=1, groups=1):
+        weight = relax.const(draw.standard_normal((outputs, inputs // groups, kernel, kernel)).astype("float32"))
+        return builder.emit(nn.conv2d(data, weight, padding=kernel // 2, groups=groups))
+
+    def normed(data, channels):
+        one, zero = (relax.const(np.full(channels, value, "float32")) for value in (1, 0))
+        norm = builder.emit(nn.batch_norm(data, one, one, zero, one, axis=1, training=False))
+        return builder.emit(norm[0])
+
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            skip = builder.emit(nn.relu(normed(convolution(x, 8, 8), 8)))
+            wide = builder.emit(nn.relu(normed(convolution(skip, 8, 16), 16)))
+            deep = builder.emit(nn.relu(normed(convolution(wide, 16, 16, 3, 16), 16)))
+            gate = builder.emit(nn.relu(convolution(builder.emit(relax.op.mean(deep, [2, 3], True)), 16, 4)))
+            gate = builder.emit(relax.op.sigmoid(convolution(gate, 4, 16)))
+            narrow = normed(convolution(builder.emit(relax.op.multiply(deep, gate)), 16, 8), 8)
+            out = builder.emit_output(relax.op.add(narrow, skip))
+        builder.emit_func_output(out)
+    graph = extract.graph(pipeline.layers()(builder.get()))
+    assert [layer.op for layer in graph.layers] == [
+        "conv2d_bias_relu", "conv2d_bias_relu", "conv2d_bias_relu", "mean", "conv2d_relu", "conv2d_sigmoid",
+        "multiply", "conv2d_bias_residual",
+    ]  # fmt: skip
+    edge = [layer.name for layer in graph.layers[:7]]
+    assert set(graph.crossing(edge)) == {graph.layers[0].outputs[0], graph.layers[6].outputs[0]}, "T_9 = t_2 + t_9"

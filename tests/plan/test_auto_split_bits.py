@@ -60,6 +60,24 @@ def test_every_solution_is_of_algorithm_1(chain):
     assert len(widths) > 1, "several budgets, several solutions"
 
 
+def test_cloud_only_and_edge_only_are_in_the_same_search(chain):
+    """Fact 1: n = 0 and n = N; without the constant (the cloud's time for all layers) the order is the same."""
+    found = plan_auto_split(chain, paper_memory=True, paper_cuts=True)
+    assert {candidate.kind for candidate in found} == {"cloud-only", "split", "edge-only"}
+    assert {len(candidate.edge_layers) for candidate in found} == {0, 1, 2, 3}
+    saved = [c.predicted.total_s - c.predicted.cloud_s - 1e-4 * len(c.edge_layers) for c in found]
+    assert saved == sorted(saved)
+    for candidate, less in zip(found, saved, strict=True):
+        assert candidate.predicted.total_s == pytest.approx(less + 3e-4)
+
+
+@pytest.mark.parametrize(("memory", "most"), [(350 + 200, 2), (375 + 200, 3), (375 + 199, 2), (350 + 199, 1), (449, 0)])
+def test_a_cut_must_fit_at_the_narrowest_width(chain, memory, most):
+    """Fact 5: at 2 bits the weights take 250, 350 and 375 bytes,, the largest tensor 200."""
+    found = plan_auto_split(replace(chain, memory_bytes=memory), paper_memory=True, paper_cuts=True)
+    assert max(len(candidate.edge_layers) for candidate in found) == most
+
+
 def test_budgets_are_those_of_each_cut(chain):
     """A budget of the largest tensor: 800 elements at 2 bits leave 200 elements 8, and 10 elements 8."""
     found = plan_auto_split(chain, paper_memory=True, paper_cuts=True)
