@@ -108,13 +108,12 @@ def compile_half(mod: tvm.IRModule, processor: TargetSpec | Processor, path: Pat
     linker, target = find_linker(processor.arch), processor.target
     lowered: list[tvm.IRModule] = []
 
-    @tvm.transform.module_pass(opt_level=0, name="tvm_split.cpu")
-    def kept(mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+    def keep(mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         lowered.append(lower.pipeline(target)(mod))
         return lowered[0]
 
     try:
-        executable = tvm.compile(mod, target, relax_pipeline=kept)
+        executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.module_pass(keep, opt_level=0))
     except tvm.error.InternalError as error:
         raise BuildError(f"TVM cannot compile this half for '{processor.name}': {last_line(error)}") from error
     executable.export_library(str(path), fcompile=linker)

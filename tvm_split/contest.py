@@ -43,7 +43,7 @@ class Contest:
         self.quantised |= quantised
         for i, (candidate, accuracy) in enumerate(zip(candidates, accuracies, strict=True)):
             label = names[i] if names else label_of(candidate)
-            fit, lost = fits(self.problem, candidate), self.predict(candidate)
+            fit, lost = fits(self.problem, candidate), None if names else self.predict(candidate)
             scored = Scored(candidate, label, accuracy, fits=fit, baseline=bool(names), predicted_drop=lost)
             self.scored.append(scored)
 

@@ -21,7 +21,7 @@ from tvm_split.plan.precision import IntegerLayer
 from tvm_split.scratch import workspace_bytes
 
 if TYPE_CHECKING:
-    from tvm_split.passes.quantize_cut import Quantizer
+    from tvm_split.quantizer import Quantizer
 
 
 def integer_layers(

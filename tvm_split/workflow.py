@@ -37,6 +37,7 @@ from tvm_split.extract import output_names
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.held_back import Divided, samples_of
+from tvm_split.integer_layers import integer_layers
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.metrics import Judge, metric_of
 from tvm_split.passes.layer_weights import channel_axes, layer_weights
@@ -44,7 +45,7 @@ from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
 from tvm_split.plan.overrides import check_widths, fixed_bits
-from tvm_split.plan.precision import INTEGER_BITS
+from tvm_split.plan.precision import INTEGER_BITS, IntegerLayer
 from tvm_split.plan.problem import Candidate, Problem, Side
 from tvm_split.profile.source import Boards, costs_of, integer_costs
 from tvm_split.quantised import Quantised
@@ -175,10 +176,11 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         quantisable = {*calibrated.weights, *calibrated.statistics}
         fixed = fixed_bits(graph, request.tensor_bits, quantisable)
         if request.distortion == "output":
-            widths = widths_below((*request.edge_bits, *fixed.values()), request.cut_bits)
-            outputs, notes = inside.outputs(calibrated, *widths)
+            below = widths_below((*request.edge_bits, *fixed.values()), request.cut_bits)
+            outputs, notes = inside.outputs(calibrated, *below)
             warnings += notes
         precision = calibrated.precision(request.edge_bits, request.cut_bits, integer, fixed, outputs)
+        precision = replace(precision, integer_layers=_integer_layers(mod, graph, edge, calibrated))
     elif request.distortion == "output":
         warnings += ["--distortion output changes nothing: the edge has 32 bits only. Give --edge-bits, e.g. 8,32."]
     problem = Problem(
@@ -214,6 +216,17 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         calibrating, len(samples.checking),
         front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, problem, planner),
     )  # fmt: skip
+
+
+def _integer_layers(
+    mod: tvm.IRModule, graph: Graph, edge: TargetSpec, calibrated: Calibrated
+) -> dict[str, IntegerLayer]:
+    """What the layers take on integers, where code for the edge can be made."""
+    target = None if edge.simulated else resolve(edge)
+    if target is None or target.kind.name != "llvm":
+        return {}
+    every = calibrated.everywhere(INTEGER_BITS)
+    return integer_layers(mod, graph, dict.fromkeys(calibrated.weights, INTEGER_BITS), every, target)
 
 
 def _predicted_drop(outputs: OutputTable | None, candidate: Candidate) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tvm_split.calibration.distortion import activation_choices, activation_distortions, weight_distortions
+from tvm_split.calibration.half_error import half_distortion, half_error
 from tvm_split.calibration.output_table import OutputTable
 from tvm_split.calibration.quantizers import held_choices
 from tvm_split.calibration.ranges import Choice, best_range, range_by
@@ -15,8 +16,9 @@ from tvm_split.costs import Costs
 from tvm_split.graph import DTYPE_BITS, Graph, Tensor
 from tvm_split.passes.layer_weights import LayerWeights, layer_weights
 from tvm_split.passes.same_codes import same_codes, together
-from tvm_split.plan.precision import EDGE_WIDTHS, INTEGER_BITS, Precision
+from tvm_split.plan.precision import EDGE_WIDTHS, HALF_BITS, INTEGER_BITS, Precision
 from tvm_split.plan.problem import Candidate
+from tvm_split.quantizer import Quantizer
 
 if TYPE_CHECKING:
     import tvm
@@ -51,6 +53,10 @@ class Calibrated:
             of_values = activation_distortions(activation_choices(self.statistics, of_tensors), self.statistics)
         else:
             of_weights, of_values = outputs.weight_distortions(below), outputs.tensor_distortions(of_tensors)
+            too_large = [of_weights[name] for name, (array, _) in arrays.items() if half_distortion(array) is None]
+            too_large += [of_values[name] for name, each in self.statistics.items() if half_error(each) is None]
+            for table in too_large:
+                table.pop(HALF_BITS, None)
         return Precision(
             widths=tuple(sorted(widths)),
             weight_matrix={
@@ -71,6 +77,12 @@ class Calibrated:
         bits = {name: width for name, width in candidate.tensor_bits.items() if width <= INTEGER_BITS}
         groups = together(linked for layer, linked in self.links.items() if layer in candidate.edge_layers)
         return held_choices(self.statistics, bits, groups, method)
+
+    def everywhere(self, bits: int) -> dict[str, Quantizer]:
+        """A quantiser of every tensor that may be quantised, by its least and largest value."""
+        names = dict.fromkeys(self.statistics, bits)
+        found = held_choices(self.statistics, names, together(self.links.values()), "min-max")
+        return {name: choice.quantizer for name, choice in found.items()}
 
     def sent(
         self, candidate: Candidate, held: Mapping[str, Choice], method: str | None = None

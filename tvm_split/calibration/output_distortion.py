@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_split.calibration.distortion import REFERENCE_BITS
 from tvm_split.calibration.layer_inputs import as_held
 from tvm_split.calibration.output_error import OutputError, has_scores
 from tvm_split.calibration.output_records import Records
@@ -24,6 +23,7 @@ from tvm_split.data import check_batch
 from tvm_split.errors import DataError, ModelError
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
+from tvm_split.plan.precision import HALF_BITS
 
 #: bytes of changed weights that are kept while a sample's float tensors serve them all
 BUDGET_BYTES = 1 << 28
@@ -73,13 +73,13 @@ def output_distortions(
         raise DataError("there are no batches to measure distortions on; at least 1 is needed")
     say = progress or (lambda _message: None)
     samples = {digest(each): each for each in (check_batch(b, runner.graph, i) for i, b in enumerate(batches))}
-    below = [bits for bits in widths if bits < REFERENCE_BITS]
+    below = [bits for bits in widths if bits < HALF_BITS]
     of_weights = [_Entry(name, bits, weights=each) for name, each in weights.items() for bits in below]
     of_tensors = [
         _Entry(name, bits, choice=choice)
         for name, found in choices.items()
         for bits, choice in found.items()
-        if bits < REFERENCE_BITS
+        if bits < HALF_BITS
     ]
     known = {
         entry.key(sample)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tvm_split.calibration.distortion import REFERENCE_BITS, Table
+from tvm_split.calibration.distortion import Table
 from tvm_split.calibration.output_error import OutputError
+from tvm_split.plan.precision import HALF_BITS
 from tvm_split.plan.problem import Candidate
 
 if TYPE_CHECKING:
@@ -67,12 +68,12 @@ def _of_candidate(table: OutputTable, candidate: Candidate) -> Iterator[OutputEr
         if part.codec == "packed":
             narrowest[part.tensor] = min(part.bits, narrowest.get(part.tensor, part.bits))
     for errors, bits in ((table.weights, candidate.weight_bits), (table.tensors, narrowest)):
-        yield from (errors[name][width] for name, width in bits.items() if name in errors and width < REFERENCE_BITS)
+        yield from (errors[name][width] for name, width in bits.items() if name in errors and width < HALF_BITS)
 
 
 def _distortions(errors: Errors, widths: tuple[int, ...], measure: Measure) -> Table:
     return {
-        name: {bits: _value(found[bits], measure) if bits < REFERENCE_BITS else 0.0 for bits in widths}
+        name: {bits: _value(found[bits], measure) if bits < HALF_BITS else 0.0 for bits in widths}
         for name, found in errors.items()
     }
 

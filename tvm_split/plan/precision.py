@@ -82,15 +82,14 @@ class Precision:
         for name, bits in self.fixed.items():
             if bits not in EDGE_WIDTHS:
                 raise PlanError(f"'{name}' is fixed to {bits} bits, which no edge has; the widths are {known}")
-            tables = [table[name] for table in (self.weight_distortion, self.tensor_distortion) if name in table]
-            if bits < EDGE_WIDTHS[-1] and not (tables and all(bits in table for table in tables)):
+            of_name = [table[name] for table in (self.weight_distortion, self.tensor_distortion) if name in table]
+            if of_name and bits == HALF_BITS and any(bits not in each for each in of_name):
+                raise PlanError(f"'{name}' is fixed to 16 bits, but has numbers that float16 cannot hold; fix it to 32")
+            if bits < EDGE_WIDTHS[-1] and not (of_name and all(bits in each for each in of_name)):
                 raise PlanError(
                     f"'{name}' is fixed to {bits} bits, but it is no layer with quantisable weights and no tensor "
                     "whose distortion is known at that width; fix it to 32, or calibrate it"
                 )
-            distortions = [table[name] for _, table in tables if name in table]
-            if bits == HALF_BITS and any(bits not in each for each in distortions):
-                raise PlanError(f"'{name}' is fixed to 16 bits, but has numbers that float16 cannot hold; fix it to 32")
         limit = self.max_distortion
         if limit is not None and not limit >= 0:
             raise PlanError(f"max_distortion is {limit}; expected a number that is not negative, or None for no limit")
