@@ -106,7 +106,7 @@ def test_cut_vertices_of_the_figure(inverted_residual):
     assert [at + 1 for at in cut_vertices(inverted_residual)] == [1, 2, 11]
 
 
-@pytest.mark.parametrize("name", sorted(PLANNERS))
+@pytest.mark.parametrize("name", sorted({*PLANNERS} - {"auto-split-paper"}))  # its memory is another
 def test_chain_by_hand(name, make_chain):
     """100, 80, 10, 40 bytes at 10 kB/s after 0..3 layers of 1 ms and 0.1 ms, result back at 1 MB/s."""
     best = PLANNERS[name](make_chain())
