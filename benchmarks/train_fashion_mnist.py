@@ -11,7 +11,7 @@ writes into FOLDER
     fashion-mnist-train.npz  the first pictures of the training part, to calibrate on, and their classes
 
 Adam (D. Kingma, J. Ba, ICLR 2015), pictures mirrored at random, a rate that falls to nearly 0. One seed: the same
-machine gives the same network. A few minutes on two cores; test accuracy 0.91.
+machine gives the same network. About five minutes on two cores; test accuracy 0.92.
 """
 
 from __future__ import annotations
