@@ -53,6 +53,14 @@ def labelled(images: str, graph: Graph) -> tuple[list[Batch], np.ndarray]:
     return list(found.batches), np.array([int(number[0]) for number in numbers if number])
 
 
+def evenly(batches: list[Batch], labels: np.ndarray, count: int | None) -> tuple[list[Batch], np.ndarray]:
+    """So many of the pictures, taken evenly from all; all of them without a number, or where there are fewer."""
+    if count is None or count >= len(batches):
+        return batches, labels
+    taken = np.arange(count) * len(batches) // count
+    return [batches[i] for i in taken], labels[taken]
+
+
 def network(model: str, preprocess: str | None) -> tuple[Path, PreprocessSpec | None, tvm.IRModule]:
     """Of a name of the zoo or a file: the file, what pictures go through first, and the layers, which begin with it."""
     is_file = Path(model).is_file()
@@ -115,10 +123,7 @@ def main() -> None:
     schemes = [Scheme.named(name) for name in asked.scheme or SCHEMES]
     path, spec, mod = network(asked.model, asked.preprocess)
     runner = LayerRunner(mod)
-    batches, labels = labelled(asked.images, runner.graph)
-    if asked.pictures:
-        taken = np.arange(asked.pictures) * len(batches) // asked.pictures
-        batches, labels = [batches[i] for i in taken], labels[taken]
+    batches, labels = evenly(*labelled(asked.images, runner.graph), asked.pictures)
     calibrating, back = batches[:: asked.every], np.arange(len(batches)) % asked.every != 0
     if asked.calibrate:
         calibrating, back = data.load_batches(asked.calibrate, runner.graph), np.full(len(batches), True)

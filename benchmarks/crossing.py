@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import tvm
-from accuracy import labelled, network
+from accuracy import evenly, labelled, network
 from schemes import Batch
 
 from tvm_split import data
@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("model", help="a name of the zoo, or a file")
     parser.add_argument("--images", required=True)
     parser.add_argument("--calibrate", help="other pictures, to calibrate on")
+    parser.add_argument("--pictures", type=int, metavar="N", help="so many of the pictures, evenly")
     parser.add_argument("--preprocess")
     parser.add_argument("--cuts", type=int, default=5)
     parser.add_argument("--at", action="append", metavar="LAYER")
@@ -124,7 +125,7 @@ def main() -> None:
     wanted = asked.at or spread(list(found), asked.cuts)
     if not wanted or not found.keys() >= set(wanted):
         raise PlanError(f"{wanted} are no cuts after an activation; there are {', '.join(found) or 'none'}")
-    batches, labels = labelled(asked.images, runner.graph)
+    batches, labels = evenly(*labelled(asked.images, runner.graph), asked.pictures)
     calibrating = data.load_batches(asked.calibrate, runner.graph) if asked.calibrate else batches[:: asked.every]
     top1, rows = measured(runner, [found[name] for name in wanted], calibrating, batches, labels)
     print(f"{len(batches)} pictures, {len(calibrating)} calibrate; float32 {top1:.4f}")
