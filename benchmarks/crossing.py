@@ -23,7 +23,6 @@ from accuracy import evenly, labelled, network
 from schemes import Batch
 
 from tvm_split import data
-from tvm_split.accuracy import quantize_dequantize
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.ranges import best_range, range_by
 from tvm_split.errors import PlanError
@@ -32,7 +31,7 @@ from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.annotate_cuts import prefixes
 from tvm_split.passes.bindings import operator
 from tvm_split.passes.layering import LAYER, layer_calls
-from tvm_split.quantizer import Quantizer
+from tvm_split.quantizer import Quantizer, quantize_dequantize
 from tvm_split.versions import versions
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 16)

@@ -1,4 +1,4 @@
-"""Names of schemes, what the outputs lose, and the bits of a mixed one, on networks small enough to know the answer."""
+"""Names of schemes, and the bits of a mixed one, on networks small enough to know the answer."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,6 @@ from tvm.script import relax as R
 from tvm_split import pipeline
 from tvm_split.errors import PlanError
 from tvm_split.layer_runner import LayerRunner
-from tvm_split.passes.layer_alone import layer_alone
-from tvm_split.passes.round_weights import Rounded, RoundWeights
 
 RANDOM = np.random.default_rng(3)
 W1, W2 = (RANDOM.standard_normal(shape).astype(np.float32) for shape in ((5, 7), (7, 3)))
@@ -53,31 +51,9 @@ def test_names_of_schemes(schemes):
             named(wrong)
 
 
-def test_divergence_of_scores(schemes):
-    """Of (1/2, 1/2) and (1/4, 3/4): ln 2 / 2 + ln (2/3) / 2; a shift of all scores changes nothing."""
-    exact, rough = np.zeros((1, 2), np.float32), np.log(np.array([[1, 3]], np.float32)) + 50
-    assert schemes.divergence(exact, rough) == pytest.approx(np.log(2) / 2 + np.log(2 / 3) / 2, rel=1e-5)
-    assert schemes.divergence(rough, rough) == 0
-
-
-def test_what_the_outputs_lose_is_that_of_the_whole_network_changed(schemes, network):
-    mod, runner, batches = network
-    names = list(schemes.Quantiser(mod, runner, batches).weights)
-    other = {name: Rounded(0.5 * schemes.layer_weights(mod)[name].array) for name in names}
-    alone = {name: LayerRunner(layer_alone(RoundWeights({name: other[name]})(mod), name)) for name in names}
-    lost = schemes.outputs_lose(runner, alone, batches)
-    (output,) = runner.graph.outputs
-    for name in names:
-        changed = LayerRunner(RoundWeights({name: other[name]})(mod))
-        found = [
-            schemes.divergence(runner.run(batch, [output])[output], changed.run(batch, [output])[output])
-            for batch in batches
-        ]
-        assert lost[name] == pytest.approx(np.mean(found), rel=1e-4, abs=1e-12)
-
-
 @pytest.mark.parametrize("name", ["mixed-5", "mixed-5+"])
-def test_a_layer_that_hardly_counts_gives_its_bits(schemes, network, name):
+def test_a_layer_that_hardly_counts_gives_its_bits(schemes, network, name, monkeypatch, tmp_path):
+    monkeypatch.setenv("TVM_SPLIT_CACHE", str(tmp_path))
     mod, runner, batches = network
     quantiser = schemes.Quantiser(mod, runner, batches)
     found = quantiser.quantised(schemes.Scheme.named(name))

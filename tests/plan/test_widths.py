@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from tvm import relax
 
-from tvm_split import calibrate, pipeline
+from tvm_split import pipeline
 from tvm_split.costs import Costs
 from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Tensor
 from tvm_split.passes.pack_cut import read_layout
 from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.problem import Link, Problem
+from tvm_split.quantizer import Quantizer
 
 NATIVE = {"float16": 16, "float32": 32, "float64": 64}
 
@@ -42,7 +43,8 @@ def test_the_plan_counts_the_bytes_that_are_packed(dtype, bits):
     graph = extract_graph(mod)
     costs = Costs("any", "test", {layer.name: 1e-3 for layer in graph.layers})
     candidate = evaluate(Problem(graph, costs, costs, Link("link", 1e6, 1e6)), ["a"], bits)
-    quantizers = calibrate.quantizers_for(candidate, graph, {"a": (-1.0, 1.0)})
+    narrower = [part for part in candidate.crossing if part.tensor == "a" and part.bits < NATIVE[dtype]]
+    quantizers = {part.tensor: Quantizer.of_range(part.bits, -1.0, 1.0) for part in narrower}
     parts = read_layout(pipeline.at_cut(["a"], quantizers)(mod))
     assert [part.bits for part in parts] == [part.bits for part in candidate.crossing]
     assert sum(part.size_bytes for part in parts) == candidate.payload_bytes
