@@ -6,19 +6,16 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_split import accuracy, frontend, pipeline, strategy
-from tvm_split.accuracy import Accuracy, class_count
+from tvm_split import frontend, pipeline, strategy
+from tvm_split.accuracy import class_count
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
 from tvm_split.calibration.equalized import better_of
-from tvm_split.calibration.finalists import Finalists
-from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated, is_quantisable, widths_below
-from tvm_split.calibration.output_network import output_table, records_of
+from tvm_split.calibration.network import Calibrated, widths_below
 from tvm_split.calibration.output_table import OutputTable, predicted_agreement
 from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
 from tvm_split.choice import (
@@ -27,26 +24,24 @@ from tvm_split.choice import (
     baselines,
     choose,
     in_order,
-    label_of,
     no_split_warnings,
 )
 from tvm_split.contest import Contest
-from tvm_split.edge_half import EdgeHalf, has_bits, rounded_module
+from tvm_split.edge_half import rounded_module
 from tvm_split.extract import graph as extract_graph
 from tvm_split.extract import output_names
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.held_back import Divided, samples_of
+from tvm_split.inside import Inside
 from tvm_split.integer_layers import integer_layers
-from tvm_split.layer_runner import LayerRunner
 from tvm_split.metrics import Judge, metric_of
-from tvm_split.passes.layer_weights import channel_axes, layer_weights
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
 from tvm_split.plan.overrides import check_widths, fixed_bits
 from tvm_split.plan.precision import INTEGER_BITS, IntegerLayer
-from tvm_split.plan.problem import Candidate, Problem, Side
+from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.profile.source import Boards, costs_of, integer_costs
 from tvm_split.quantised import Quantised
 from tvm_split.quantizer import Quantizer
@@ -62,7 +57,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
-Batches = list[Mapping[str, Any]]
 
 #: TVM's tensor expressions and importers keep state of their own: two plans at once would mix theirs
 _ONE_AT_A_TIME = threading.RLock()
@@ -167,7 +161,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     boards = Boards(request.tracker, request.edge_key, request.cloud_key)
     edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud, boards)
     warnings += notes
-    inside = _Inside(mod, graph, samples, progress, judge, request.rounding)
+    inside = Inside(mod, graph, samples, progress, judge, request.rounding)
     calibrated = inside.calibrated() if has_bits_to_choose or request.baselines else None
     integer = None if calibrated is None else integer_costs(edge_costs, graph, edge)
     precision = None
@@ -239,78 +233,6 @@ def _judge(request: Request, mod: tvm.IRModule, graph: Graph, samples: Divided) 
     """What scores answers; None for a network without class scores, unless the user has a metric."""
     metric = metric_of(request.wanted_metric, samples.labels, class_count(graph))
     return None if metric is None else Judge(metric, samples.labels, output_names(mod))
-
-
-@dataclass
-class _Inside:
-    """The network run on the samples, layer by layer; compiled when it is first asked for."""
-
-    mod: tvm.IRModule
-    graph: Graph
-    samples: Divided
-    progress: Progress
-    judge: Judge | None
-    rounding: str
-
-    @property
-    def batches(self) -> Batches:
-        return list(self.samples.calibrating)
-
-    @cached_property
-    def runner(self) -> LayerRunner:
-        self.progress("compiling each layer for this machine, to look inside the network")
-        return LayerRunner(self.mod)
-
-    def calibrated(self) -> Calibrated:
-        """Statistics of every tensor that an edge may quantise."""
-        graph = self.graph
-        names = [t.name for t in graph.tensors if t.dtype == "float32" and t.elements and graph.readers[t.name]]
-        return self.known(Calibrated.of(self.mod, graph, {}), names)
-
-    def known(self, calibrated: Calibrated, names: list[str]) -> Calibrated:
-        """With statistics of these tensors as well."""
-        wanted = [name for name in names if name not in calibrated.statistics]
-        if not wanted:
-            return calibrated
-        self.progress(f"calibrating {len(wanted)} tensors on {len(self.batches)} samples")
-        found = gather(self.runner, wanted, self.batches, channel_axes(layer_weights(self.mod)))
-        return replace(calibrated, statistics={**calibrated.statistics, **found})
-
-    def outputs(
-        self, calibrated: Calibrated, weight_widths: list[int], tensor_widths: list[int]
-    ) -> tuple[OutputTable, list[str]]:
-        """What each layer's weights and each tensor do to the outputs at each width, and cautions about the cache."""
-        records = records_of(self.mod, self.runner)
-        table = output_table(
-            self.mod, self.runner, calibrated, self.batches, weight_widths, tensor_widths, records, self.progress
-        )
-        return table, records.cautions
-
-    def look(
-        self, candidates: list[Candidate], result_at: Side, calibrated: Calibrated | None
-    ) -> tuple[dict[Candidate, Quantised], list[Accuracy | None]]:
-        """How the candidates' numbers are held, and each one's accuracy (None: none can lose any)."""
-        crossing = dict.fromkeys(part.tensor for candidate in candidates for part in candidate.crossing)
-        quantisable = [name for name in crossing if is_quantisable(self.graph.tensor[name], self.graph)]
-        if not quantisable and not any(candidate.is_coded or has_bits(candidate) for candidate in candidates):
-            return {candidate: Quantised() for candidate in candidates}, [None] * len(candidates)
-        calibrated = self.known(calibrated or Calibrated.of(self.mod, self.graph, {}), quantisable)
-        finalists = Finalists(self.mod, self.runner, self.batches, calibrated, self.rounding)
-        quantised: dict[Candidate, Quantised] = {}
-        halves: list[EdgeHalf | None] = []
-        for candidate in candidates:
-            if has_bits(candidate):
-                self.progress(f"rounding the weights of '{label_of(candidate)}' and compiling it for this machine")
-            found = quantised[candidate] = finalists.of(candidate)
-            half = None
-            if has_bits(candidate):
-                half = EdgeHalf(rounded_module(self.mod, found), candidate, *found.quantizers(), result_at)
-            halves.append(half)
-        sent = [quantised[candidate].quantizers()[1] for candidate in candidates]
-        measured = accuracy.measure(
-            self.runner, candidates, sent, self.samples.checking, self.progress, halves, self.judge
-        )
-        return quantised, list(measured)
 
 
 def _as_compiled(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tuple[Graph, list[str]]:

@@ -1,0 +1,102 @@
+"""The network run on the samples, layer by layer: what quantisers follow from, and how accurate candidates are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import tvm
+
+from tvm_split import accuracy
+from tvm_split.accuracy import Accuracy
+from tvm_split.calibration.finalists import Finalists
+from tvm_split.calibration.gather import gather
+from tvm_split.calibration.network import Calibrated, is_quantisable
+from tvm_split.calibration.output_network import output_table, records_of
+from tvm_split.calibration.output_table import OutputTable
+from tvm_split.choice import label_of
+from tvm_split.edge_half import EdgeHalf, has_bits, rounded_module
+from tvm_split.graph import Graph
+from tvm_split.held_back import Divided
+from tvm_split.layer_runner import LayerRunner
+from tvm_split.metrics import Judge
+from tvm_split.passes.layer_weights import channel_axes, layer_weights
+from tvm_split.plan.problem import Candidate, Side
+from tvm_split.quantised import Quantised
+
+
+@dataclass
+class Inside:
+    """A module of layers and its graph; compiled for this machine when it is first asked for.
+
+    `samples`: some calibrate, the others are held back to measure accuracy with `judge`. rounding: of `ROUNDINGS`.
+    """
+
+    mod: tvm.IRModule
+    graph: Graph
+    samples: Divided
+    progress: Callable[[str], None]
+    judge: Judge | None
+    rounding: str
+
+    @property
+    def batches(self) -> list[Mapping[str, Any]]:
+        return list(self.samples.calibrating)
+
+    @cached_property
+    def runner(self) -> LayerRunner:
+        self.progress("compiling each layer for this machine, to look inside the network")
+        return LayerRunner(self.mod)
+
+    def calibrated(self) -> Calibrated:
+        """Statistics of every tensor that an edge may quantise."""
+        graph = self.graph
+        names = [t.name for t in graph.tensors if t.dtype == "float32" and t.elements and graph.readers[t.name]]
+        return self.known(Calibrated.of(self.mod, graph, {}), names)
+
+    def known(self, calibrated: Calibrated, names: list[str]) -> Calibrated:
+        """With statistics of these tensors as well."""
+        wanted = [name for name in names if name not in calibrated.statistics]
+        if not wanted:
+            return calibrated
+        self.progress(f"calibrating {len(wanted)} tensors on {len(self.batches)} samples")
+        found = gather(self.runner, wanted, self.batches, channel_axes(layer_weights(self.mod)))
+        return replace(calibrated, statistics={**calibrated.statistics, **found})
+
+    def outputs(
+        self, calibrated: Calibrated, weight_widths: list[int], tensor_widths: list[int]
+    ) -> tuple[OutputTable, list[str]]:
+        """What each layer's weights and each tensor do to the outputs at each width, and cautions about the cache."""
+        records = records_of(self.mod, self.runner)
+        table = output_table(
+            self.mod, self.runner, calibrated, self.batches, weight_widths, tensor_widths, records, self.progress
+        )
+        return table, records.cautions
+
+    def look(
+        self, candidates: list[Candidate], result_at: Side, calibrated: Calibrated | None
+    ) -> tuple[dict[Candidate, Quantised], list[Accuracy | None]]:
+        """How the candidates' numbers are held, and each one's accuracy (None: none can lose any)."""
+        crossing = dict.fromkeys(part.tensor for candidate in candidates for part in candidate.crossing)
+        quantisable = [name for name in crossing if is_quantisable(self.graph.tensor[name], self.graph)]
+        if not quantisable and not any(candidate.is_coded or has_bits(candidate) for candidate in candidates):
+            return {candidate: Quantised() for candidate in candidates}, [None] * len(candidates)
+        calibrated = self.known(calibrated or Calibrated.of(self.mod, self.graph, {}), quantisable)
+        finalists = Finalists(self.mod, self.runner, self.batches, calibrated, self.rounding)
+        quantised: dict[Candidate, Quantised] = {}
+        halves: list[EdgeHalf | None] = []
+        for candidate in candidates:
+            if has_bits(candidate):
+                self.progress(f"rounding the weights of '{label_of(candidate)}' and compiling it for this machine")
+            found = quantised[candidate] = finalists.of(candidate)
+            half = None
+            if has_bits(candidate):
+                half = EdgeHalf(rounded_module(self.mod, found), candidate, *found.quantizers(), result_at)
+            halves.append(half)
+        sent = [quantised[candidate].quantizers()[1] for candidate in candidates]
+        measured = accuracy.measure(
+            self.runner, candidates, sent, self.samples.checking, self.progress, halves, self.judge
+        )
+        return quantised, list(measured)
