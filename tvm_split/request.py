@@ -12,7 +12,7 @@ from tvm_split.errors import PlanError
 from tvm_split.plan.problem import Side
 
 #: widths that an edge half stores weights at, and the one that stands for floats
-STORED = (8, 32)
+STORED = (2, 3, 4, 6, 8, 32)
 FLOAT = (32,)
 
 #: options that are dicts, each with an example
@@ -31,7 +31,8 @@ class Request:
     its first axis. shapes: input name -> shape, where the model leaves it open. memory_bytes: what the edge half may
     take; None for no limit. pins: glob of layer names -> side. tensor_bits: glob of tensor names -> bits. cut_bits:
     widths to try.
-    edge_bits: widths that weights and tensors may have on the edge: 8 (integer kernels) and 32 (float, as they are).
+    edge_bits: widths that weights and tensors may have on the edge: 2, 3, 4, 6, 8 (integer kernels; weights are stored
+    at so many bits, tensors in bytes) and 32 (float, as they are).
     costs: "roofline"; "measured": on the boards `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where
     there is no key on this machine, scaled to the target by its roofline; or the costs files of edge and cloud.
     winograd: whether convolutions that are faster so are computed by Winograd's algorithm, with 16/9 of their weights.
@@ -75,7 +76,7 @@ class Request:
         widths = isinstance(self.cut_bits, tuple | list) and all(_is_whole(bits, 1) for bits in self.cut_bits)
         _demand(widths, "cut_bits", self, "a tuple of bits, e.g. (2, 4, 8)")
         whole = isinstance(self.edge_bits, tuple | list) and set(self.edge_bits) <= set(STORED) and self.edge_bits
-        _demand(bool(whole), "edge_bits", self, f"a tuple of some of {', '.join(map(str, STORED))}, e.g. (8, 32)")
+        _demand(bool(whole), "edge_bits", self, f"a tuple of some of {', '.join(map(str, STORED))}, e.g. (4, 8)")
         _demand(all(_is_whole(b, 1) for b in self.tensor_bits.values()), "tensor_bits", self, "bits, e.g. {'b3_*': 4}")
         _demand(self.memory_bytes is None or _is_whole(self.memory_bytes, 1), "memory_bytes", self, "bytes, or None")
         _demand(self.result_at in ("edge", "cloud"), "result_at", self, "'edge' or 'cloud'")

@@ -3,8 +3,8 @@
     Given:   decode; sums, tiled, of what it makes
     Result:  for tile of channels: decode: for group of codes: vectors, written out    scratch of one tile
                for row, tile of pixels: sums
-             where a tile of channels has one tile of pixels only: decode what the next steps over terms read, most often
-             in registers
+             where a tile of channels has one tile of pixels only: decode what the next steps over terms read, which
+             registers most often hold
 
 A task takes more rows than it does of weights that need no decoding, so that what is decoded serves many pixels.
 """

@@ -161,7 +161,8 @@ REQUEST = (
                  help="Widths that a crossing tensor may be sent at: 1 to 8, 16, 32 (32 is unquantised)."),
     click.option("--edge-bits", type=Widths(), default="32", show_default=True, metavar="BITS",
                  help="Widths that weights and tensors may have on the edge: 32 (float32), 8 (integer kernels), or "
-                      "8,32 for the best of both. Quantisers come from --data."),
+                      "8,32 for the best of both. Weights are stored at 2, 3, 4 or 6 bits, too: 4,8 leaves each layer "
+                      "the choice. Quantisers come from --data."),
     click.option("--bits", "tensor_bits", type=BITS, multiple=True, metavar="GLOB=BITS",
                  help="Send tensors with such a name at this width, whatever --cut-bits says. A tensor is called as "
                       "the layer that makes it (`tvm-split layers MODEL`). May be repeated."),
