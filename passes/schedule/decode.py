@@ -27,6 +27,8 @@ from tvm_split.passes.schedule.machine import Machine
 from tvm_split.passes.schedule.tasks import Work, work_time
 from tvm_split.passes.schedule.work import span
 
+#: dimensions of the result of a convolution
+CONV_DIMS = 4
 #: to decode a vector of codes, in multiply-adds of a whole vector, as the times of tiles.py
 DECODING = 6.0
 #: vectors of a step that are written out
@@ -87,11 +89,11 @@ def decoding_task(
 
     More than one row is taken of whole rows only.
     """
-    block, data = sch.get(roles[SUMS]), sch.get(roles[SUMS]).reads[0].source
+    block, host = sch.get(roles[SUMS]), sch.get(roles["host"])
+    data = block.reads[0].source
     elements = work.terms * work.tile.channels
     work = replace(work, decode=DECODING * elements / machine.vector_bytes)
-    spatial = len(block.writes[0].source.shape)
-    rows = 1 if spatial < 5 else int(sch.get(roles["host"]).iter_vars[1].dom.extent)
+    rows = int(host.iter_vars[1].dom.extent) if len(host.iter_vars) == CONV_DIMS else 1  # else rows are merged
     first = work.ahead + work.pixel_tiles * work.each
     ahead, each = span(sch, roles[SUMS], data, 1, copies=PAD in roles, axis=-3) if rows > 1 else (0, 1)
     further = first * each / (ahead + each)
