@@ -255,6 +255,22 @@ def test_depthwise_on_a_board(name):
     assert re.search(r"\tsmlal2?\t", assembly(func, board(name)))
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_instructions_of_several_pixels(size):
+    """usmmla's sums lie together in memory, whose dimensions are not the result's."""
+    target = tvm.target.Target(
+        {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "neoverse-v1", "mattr": ["+neon", "+i8mm"]}
+    )
+    if size == 1:
+        kernel, shape = matmul_int8(weights(4, 64, 96), target, 56), (56, 64)
+    else:
+        kernel = conv2d_int8(weights(4, 3, 3, 64, 96), target, 14, [1, 1], [1] * 4, [1, 1], 1, 3)
+        shape = (1, 14, 14, 64)
+    func = function(shape, kernel.constants, kernel.compute)
+    assert str(schedule("layer", func, target, RULES).attrs[RULE]) == "Packed"
+    assert re.search(r"\tusmmla\t", assembly(func, target))
+
+
 def test_float_kernels_may_decode():
     """The stage gives codes of any type: a scale makes weights of them."""
     codes = weights(3, 2, 5, 8)
