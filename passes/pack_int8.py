@@ -17,6 +17,7 @@ from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
 from tvm_split.passes.kernels.conv2d_dot import conv2d_dot, joins, pack_conv2d_dot
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
 from tvm_split.passes.kernels.matmul_dot import matmul_dot, pack_matmul_dot
+from tvm_split.passes.kernels.stored import stored
 from tvm_split.passes.kernels.window import axes_of
 from tvm_split.passes.schedule.dot import Dot
 from tvm_split.passes.schedule.dot_kinds import dot_of
@@ -51,39 +52,38 @@ def conv2d_int8(
         dot = dot.single
     dot, tile = _tiled(target, dot, row, channels // groups, lambda terms: windows * -(-run // terms), exact=groups > 1)
     if dot is None:
+        kept = stored(pack_conv2d(weight, tile.channels), 1, machine.vector_bytes)
         return Kernel(
             "conv2d",
-            lambda x, w: conv2d_packed(x, w, channels, tile, strides, padding, dilation, groups, pad_value),
-            (pack_conv2d(weight, tile.channels),),
+            lambda x, w: conv2d_packed(
+                x, kept.weights(w), channels, tile, strides, padding, dilation, groups, pad_value
+            ),
+            (kept.array,),
         )  # fmt: skip
-    kind = dot
+    kind, kept = dot, stored(pack_conv2d_dot(weight, tile.channels, dot, join), 2, machine.vector_bytes)
 
     def compute(x: te.Tensor, w: te.Tensor, missing: te.Tensor | None = None) -> te.Tensor:
         space = [int(extent) for extent in x.shape[1:3]]
         window = axes_of(space, (height, width), strides, padding, dilation)
-        return conv2d_dot(x, w, missing, channels, tile, kind, window, groups, pad_value)
+        return conv2d_dot(x, kept.weights(w), missing, channels, tile, kind, window, groups, pad_value)
 
-    packed = (pack_conv2d_dot(weight, tile.channels, kind, join), *_missing(weight, kind))
-    return Kernel("conv2d", compute, packed)
+    return Kernel("conv2d", compute, (kept.array, *_missing(weight, kind)))
 
 
 def matmul_int8(weight: np.ndarray, target: tvm.target.Target, rows: int) -> Kernel:
     """Of weights [K][N], for `rows` rows of data."""
     dot, (terms, channels) = _dot(target, weight.shape[-1]), weight.shape
     dot, tile = _tiled(target, dot, rows, channels, lambda each: -(-terms // each), copies=True)
+    vector_bytes, once = machine_of(target).vector_bytes, rows <= tile.pixels
     if dot is None:
-        return Kernel(
-            "matmul",
-            lambda x, w: matmul_packed(x, w, channels, tile),
-            (pack_matmul(weight, tile.channels),),
-        )
-    kind = dot
+        kept = stored(pack_matmul(weight, tile.channels), 1, vector_bytes, once=once)
+        return Kernel("matmul", lambda x, w: matmul_packed(x, kept.weights(w), channels, tile), (kept.array,))
+    kind, kept = dot, stored(pack_matmul_dot(weight, tile.channels, dot), 2, vector_bytes, once=once)
 
     def compute(x: te.Tensor, w: te.Tensor, missing: te.Tensor | None = None) -> te.Tensor:
-        return matmul_dot(x, w, missing, channels, tile, kind)
+        return matmul_dot(x, kept.weights(w), missing, channels, tile, kind)
 
-    packed = (pack_matmul_dot(weight, tile.channels, kind), *_missing(weight, kind))
-    return Kernel("matmul", compute, packed)
+    return Kernel("matmul", compute, (kept.array, *_missing(weight, kind)))
 
 
 def _dot(target: tvm.target.Target, channels: int, stride_w: int = 1) -> Dot | None:

@@ -14,7 +14,7 @@ from tvm_split.metrics import AGREEMENT, NAMES, is_metric
 from tvm_split.plan.problem import Side
 
 #: widths that an edge half stores weights at, and the one that stands for floats
-STORED = (8, 16, 32)
+STORED = (2, 3, 4, 6, 8, 16, 32)
 FLOAT = (32,)
 #: how weights are rounded to codes (calibration/rounded.py)
 ROUNDINGS = ("in-order", "nearest")
@@ -43,8 +43,8 @@ class Request:
     take; None for no limit. pins: glob of layer names -> side. tensor_bits: glob of names -> bits: of tensors that
     are sent, and with edge_bits other than 32 of layers' weights and of tensors that the edge holds. cut_bits: widths
     to try.
-    edge_bits: widths that weights and tensors may have on the edge: 8 (integer kernels), 16 (float16, computed
-    with as float32) and 32 (float, as they are).
+    edge_bits: widths that weights and tensors may have on the edge: 2, 3, 4, 6, 8 (integer kernels; weights are stored
+    at so many bits, tensors in bytes), 16 (float16, computed with as float32) and 32 (float, as they are).
     distortion: what the error of quantising is: "mse", of the weights and tensors themselves (Auto-Split's), or
     "output", of the network's outputs when one of them is quantised alone, which takes runs over the samples.
     strategy: a planner. objective: what the chosen answer has least of; other than latency with the planner exact only,
@@ -112,7 +112,7 @@ class Request:
         widths = isinstance(self.cut_bits, tuple | list) and all(_is_whole(bits, 1) for bits in self.cut_bits)
         _demand(widths, "cut_bits", self, "a tuple of bits, e.g. (2, 4, 8)")
         whole = isinstance(self.edge_bits, tuple | list) and set(self.edge_bits) <= set(STORED) and self.edge_bits
-        _demand(bool(whole), "edge_bits", self, f"a tuple of some of {', '.join(map(str, STORED))}, e.g. (8, 32)")
+        _demand(bool(whole), "edge_bits", self, f"a tuple of some of {', '.join(map(str, STORED))}, e.g. (4, 8)")
         _demand(all(_is_whole(b, 1) for b in self.tensor_bits.values()), "tensor_bits", self, "bits, e.g. {'b3_*': 4}")
         _demand(self.memory_bytes is None or _is_whole(self.memory_bytes, 1), "memory_bytes", self, "bytes, or None")
         _demand(self.distortion in ("mse", "output"), "distortion", self, "'mse' or 'output'")

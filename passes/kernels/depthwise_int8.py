@@ -6,6 +6,8 @@
     sums     [N][OH / R][R][OW / Q][Q][C] int32
     result   [N][OH][OW][C] int32
 
+Weights of fewer than 8 bits (stored.py) come as [rows][C] uint8; `decode` [KH][KW][C] and `weave` make words of them.
+
 Each element of the data is in one word. A window begins anywhere in a word: R x Q results in a block begin in the same
 words, at other places, so each has weights of its own, moved, with zeros around them. The padding is in the words, so
 that no product has a condition. The schedule (schedule/depthwise_int8.py) keeps the words in the first cache and the
@@ -24,11 +26,13 @@ from tvm import te, tirx
 
 from tvm_split.passes.kernels.depthwise import depthwise_conv2d
 from tvm_split.passes.kernels.depthwise_wide import depthwise_wide
+from tvm_split.passes.kernels.stored import decoded_taps, pack_codes, width_of
 from tvm_split.passes.kernels.window import KERNEL, axes_of, dilated, int64, within
-from tvm_split.passes.kernels.word_dot import VPDPBUSD, VPMADDWD, dot, pack_words, word, word_dot_of
+from tvm_split.passes.kernels.word_dot import VALUES, VPDPBUSD, VPMADDWD, dot, pack_words, word, word_dot_of
 
 #: values of KERNEL
 WORDS, WORD_SUMS, WORD_ROWS = "depthwise_words", "depthwise_word_sums", "depthwise_word_rows"
+WEAVE = "depthwise_weave"
 #: height and width of what is in a word
 BLOCKS = {VPDPBUSD: (2, 2), VPMADDWD: (2, 1)}
 #: dot products that are written out for one sum; larger windows are left to other kernels
@@ -87,16 +91,47 @@ def depthwise_int8(
 
     `padding` is top, left, bottom, right, of `pad_value`, the code of zero.
     """
-    name, whole = word_dot_of(target), dilated(weight, dilation)
+    name, whole, bits = word_dot_of(target), dilated(weight, dilation), width_of(weight)
     cut = cut_of(name, whole.shape[:2], strides) if name else None
+    taps = weight.shape[:2]
 
     def kernel(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+        if bits < 8:
+            w = decoded_taps(w, taps, bits, "int16" if cut is None else "int8")
         if cut is None:
             plain = depthwise_conv2d if weight.shape[2] % MIN_LANES else depthwise_wide
             return plain(x, w, strides, padding, dilation, pad_value)
+        if bits < 8:
+            w = woven(w, cut, dilation)
         return depthwise_words(x, w, cut, padding, pad_value)
 
+    if bits < 8:
+        return pack_codes(weight.reshape(-1, weight.shape[2]), bits), kernel
     return weight.astype("int16") if cut is None else pack_depthwise(whole, cut), kernel
+
+
+def woven(codes: te.Tensor, cut: Cut, dilation: Sequence[int]) -> te.Tensor:
+    """What `pack_depthwise` makes, of codes [KH][KW][C] int8 within the kernel."""
+    *taps, channels = (int(extent) for extent in codes.shape)
+    each = 32 // VALUES[cut.dot]
+
+    def code(at: tuple[tirx.Expr, tirx.Expr], c: tirx.Var) -> tirx.Expr:
+        inside: list[tirx.Expr] = []
+        for place, step, size in zip(at, dilation, taps, strict=True):
+            inside += [place >= 0, place < (size - 1) * step + 1]
+            inside += [te.indexmod(place, step) == 0] if step > 1 else []
+        row, column = (te.indexdiv(place, step) for place, step in zip(at, dilation, strict=True))
+        return tirx.if_then_else(tirx.all(*inside), codes[row, column, c], tirx.const(0, "int8"))
+
+    def word_of(r: tirx.Var, q: tirx.Var, i: tirx.Var, j: tirx.Var, c: tirx.Var) -> tirx.Expr:
+        total: tirx.Expr = tirx.const(0, "uint32")
+        for part, (a, b) in enumerate(np.ndindex(*cut.block)):
+            at = i * cut.block[0] + a - r * cut.strides[0], j * cut.block[1] + b - q * cut.strides[1]
+            bits = code(at, c).astype("uint32") & tirx.const(2**each - 1, "uint32")
+            total = total | (bits << tirx.const(each * part, "uint32"))
+        return tirx.reinterpret("int32", total)
+
+    return te.compute(int64(*cut.results, *cut.words, channels), word_of, name="weave", attrs={KERNEL: WEAVE})
 
 
 def depthwise_words(

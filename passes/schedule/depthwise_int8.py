@@ -1,7 +1,9 @@
 """Depthwise convolutions in words of several values (kernels/depthwise_int8.py).
 
-    Given:   words[wh, ww, c];  sums[t, r, u, q, c] of dot products of words and weights;  what follows, on [h, w, c]
+    Given:   words[wh, ww, c];  sums[t, r, u, q, c] of dot products of words and weights;  what follows, on [h, w, c];
+             perhaps weights that are made in stages (decode, weave)
     Result:  parallel over (image, rows, vector of channels):
+               vectors of weights, where they are made
                for wh, ww: a vector of words, in the first cache
                for t, r: for tile of pixels: vectors of sums in registers; bias, scale, rounding and so on of each
 
@@ -14,8 +16,10 @@ from __future__ import annotations
 import tvm
 from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from tvm_split.passes.kernels.depthwise_int8 import WORD_SUMS, WORDS
+from tvm_split.passes.kernels.depthwise_int8 import WEAVE, WORD_SUMS, WORDS
+from tvm_split.passes.kernels.stored import DECODE
 from tvm_split.passes.schedule.blocks import (
     PARALLEL_STEPS,
     PARTITION,
@@ -43,12 +47,14 @@ class DepthwiseInt8(ScheduleRule):
         if WORD_SUMS not in kernels:
             return None
         sch = opened(func)
-        blocks = inline_spatial(sch, kept=(WORDS, WORD_SUMS))
-        if blocks is None or len(blocks) != 3 or not all(block.is_spatial for block in blocks):
+        blocks = inline_spatial(sch, kept=(WORDS, WORD_SUMS, DECODE, WEAVE))
+        if blocks is None or not all(block.is_spatial for block in blocks):
+            return None
+        weights = [block.rv for block in blocks if kernel_of(sch, block.rv) in (DECODE, WEAVE)]
+        blocks = [block for block in blocks if block.rv not in weights]
+        if [kernel_of(sch, block.rv) for block in blocks[:-1]] != [WORDS, WORD_SUMS] or len(blocks[-1].extents) != 4:
             return None
         words, sums, last = blocks
-        if kernel_of(sch, words.rv) != WORDS or kernel_of(sch, sums.rv) != WORD_SUMS or len(last.extents) != 4:
-            return None
         _, height, rows, _, columns, _ = sums.extents
         images, _, width, channels = last.extents
         lanes = dividing_lanes(machine, "int32", channels)
@@ -73,7 +79,15 @@ class DepthwiseInt8(ScheduleRule):
         if taken == height:
             sch.annotate(word_row, PARTITION, 1)
         sch.vectorize(channel)
+        weights_at(sch, weights, task)
         return sch
+
+
+def weights_at(sch: s_tir.Schedule, stages: list[SBlockRV], task: LoopRV) -> None:
+    """Make the weights of a task's channels there, by stages that each read the one before: vectors, written out."""
+    for stage in reversed(stages):
+        sch.compute_at(stage, task, preserve_unit_loops=True)
+        written_out(sch, list(sch.get_loops(stage))[-len(sch.get(stage).iter_vars) :])
 
 
 def rows_of_task(height: int, word_rows: int, row_bytes: int, tasks: int, machine: Machine) -> int:

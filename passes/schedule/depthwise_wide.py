@@ -16,6 +16,7 @@ from tvm import s_tir, tirx
 from tvm.s_tir.dlight.base import ScheduleRule
 
 from tvm_split.passes.kernels.depthwise_wide import WIDE, WIDE_SUMS
+from tvm_split.passes.kernels.stored import DECODE
 from tvm_split.passes.schedule.blocks import (
     PARALLEL_STEPS,
     PARTITION,
@@ -25,7 +26,7 @@ from tvm_split.passes.schedule.blocks import (
     opened,
 )
 from tvm_split.passes.schedule.depthwise import UNROLL, written_out
-from tvm_split.passes.schedule.depthwise_int8 import rows_of_task
+from tvm_split.passes.schedule.depthwise_int8 import rows_of_task, weights_at
 from tvm_split.passes.schedule.machine import Machine, machine_of
 
 WIDE_BYTES = 2
@@ -45,8 +46,12 @@ class DepthwiseWide(ScheduleRule):
         if WIDE_SUMS not in [kernel_of(sch, rv) for rv in sch.get_child_blocks(sch.get_sblock("root"))]:
             return None
         sch = opened(func)
-        blocks = inline_spatial(sch, kept=(WIDE,))
-        if blocks is None or len(blocks) not in (2, 3):
+        blocks = inline_spatial(sch, kept=(WIDE, DECODE))
+        if blocks is None:
+            return None
+        weights = [block.rv for block in blocks if kernel_of(sch, block.rv) == DECODE]
+        blocks = [block for block in blocks if block.rv not in weights]
+        if len(blocks) not in (2, 3):
             return None
         wide, sums, *after = blocks
         if kernel_of(sch, wide.rv) != WIDE or kernel_of(sch, sums.rv) != WIDE_SUMS:
@@ -89,6 +94,7 @@ class DepthwiseWide(ScheduleRule):
         if taken == height:
             sch.annotate(wide_row, PARTITION, 1)
         sch.vectorize(channel)
+        weights_at(sch, weights, task)
         return sch
 
 

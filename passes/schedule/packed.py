@@ -24,8 +24,10 @@ from tvm.s_tir import dlight
 
 from tvm_split.passes.kernels.conv2d import LANES, PIXELS, SUMS, UNPACK
 from tvm_split.passes.kernels.conv2d_dot import DOT
+from tvm_split.passes.kernels.stored import DECODE
 from tvm_split.passes.kernels.window import PAD
 from tvm_split.passes.schedule.blocks import extent_of
+from tvm_split.passes.schedule.decode import decode_at, decoded_in_steps, decoding_task
 from tvm_split.passes.schedule.dot import Dot
 from tvm_split.passes.schedule.dot_kinds import DOTS
 from tvm_split.passes.schedule.hosts import (
@@ -98,8 +100,10 @@ def _scheduled(func: tirx.PrimFunc, machine: Machine) -> s_tir.Schedule | None:
     loops = _tiled(sch, kernel, machine)
     if loops is None:
         return None
-    task, lane, channel = loops
+    task, lane, channel, place = loops
     end, channels = sch.get(channel).loop_var, int(sch.get(kernel.roles["host"]).iter_vars[-1].dom.extent)
+    if DECODE in kernel.roles:
+        decode_at(sch, kernel.roles[DECODE], place)
     is_written = write_back(sch, channel, channels, kernel.tile.lanes)
     if PAD in kernel.roles:
         packed_pad(sch, kernel.roles[PAD], task, machine)
@@ -114,7 +118,7 @@ def _scheduled(func: tirx.PrimFunc, machine: Machine) -> s_tir.Schedule | None:
 def inlined(func: tirx.PrimFunc) -> s_tir.Schedule | None:
     """The function with all that follows the sums in one block, in two when it ends in another shape."""
     sch = s_tir.Schedule(func)
-    roles = hosted(sch, SUMS, UNPACK, (PAD,))
+    roles = hosted(sch, SUMS, UNPACK, (PAD, DECODE))
     if roles is None:
         return None
     host, shape = roles["host"], [int(extent) for extent in sch.get(roles[SUMS]).writes[0].source.shape]
@@ -148,23 +152,30 @@ def _gather_calls(sch: s_tir.Schedule, kernel: Kernel) -> None:
         sch.transform_layout(sums, ("write", 0), tirx.IndexMap.from_func(gathered, ndim=dimensions))
 
 
-def _tiled(sch: s_tir.Schedule, kernel: Kernel, machine: Machine) -> tuple[Loop, Loop, Loop] | None:
-    """Tile the host and make the sums in it. The parallel loop; for the dot product, that of one vector's sums; and the
-    host's loop over a tile's channels.
+def _tiled(sch: s_tir.Schedule, kernel: Kernel, machine: Machine) -> tuple[Loop, Loop, Loop, Loop] | None:
+    """Tile the host and make the sums in it. The parallel loop; for the dot product, that of one vector's sums; the
+    host's loop over a tile's channels; and the loop in which stored codes are decoded.
 
     None when the sums are not a tile there.
     """
-    tile, sums = kernel.tile, kernel.roles[SUMS]
+    tile, sums, stored = kernel.tile, kernel.roles[SUMS], kernel.roles.get(DECODE)
     reductions = sum(var.iter_type == tirx.IterVar.CommReduce for var in sch.get(sums).iter_vars)
     spatial = len(sch.get(sums).iter_vars) - reductions
     *outer, pixel, channel = sch.get_loops(kernel.roles["host"])
     pixel_tile, pixel = sch.split(pixel, [kernel.positions // tile.pixels, tile.pixels])
     channel_tile, channel = sch.split(channel, [None, tile.channels])
     others = prod(extent_of(sch, loop) for loop in outer)
-    run, group = task_of(machine, work_of(sch, sums, tile, others, copies=PAD in kernel.roles))
+    work, lines, inside = work_of(sch, sums, tile, others, copies=PAD in kernel.roles), 1, []
+    if stored is None:
+        run, group = task_of(machine, work)
+    else:
+        lines, run, group = decoding_task(sch, machine, kernel.roles, work)
+    if lines > 1:
+        outer[-1], line = sch.split(outer[-1], [None, lines])
+        inside = [line]
     runs, pixel_tile = sch.split(pixel_tile, [None, run])
     groups, channel_tile = sch.split(channel_tile, [None, group])
-    sch.reorder(*outer[:1], groups, *outer[1:], runs, channel_tile, pixel_tile, pixel, channel)
+    sch.reorder(*outer[:1], groups, *outer[1:], runs, channel_tile, *inside, pixel_tile, pixel, channel)
     task = sch.fuse(*outer[:1], groups, *outer[1:], runs)
     sch.parallel(task)
     sch.compute_at(sums, pixel_tile, preserve_unit_loops=True)
@@ -175,14 +186,19 @@ def _tiled(sch: s_tir.Schedule, kernel: Kernel, machine: Machine) -> tuple[Loop,
     lanes = kernel.lanes if made == tile.channels else 1  # of a single output channel, only that one is made
     *terms, call = inner[spatial:] if kernel.dot else (*inner[spatial:], None)
     sch.reorder(*terms, *inner[:spatial], *([call] if call else []))
-    if len(terms) > 1 and _in_a_row(sch, sums, extent_of(sch, terms[-1]), kernel.dot):
+    place, steps = channel_tile, extent_of(sch, terms[-1])
+    taken = decoded_in_steps(sch, stored, steps) if stored and run * lines == 1 else None
+    if taken is not None:
+        terms[-1:] = sch.split(terms[-1], [None, taken])
+        place = terms[-2]
+    elif len(terms) > 1 and _in_a_row(sch, sums, steps, kernel.dot):
         sch.fuse(*terms[-2:])
     first = _unrolled(sch, inner[spatial - 2], inner[spatial - 1], kernel.pixels, lanes)[0]
     if not kernel.dot:
         sch.vectorize(first)
-    init = sch.get_loops(sch.decompose_reduction(sums, inner[spatial]))
+    init = sch.get_loops(sch.decompose_reduction(sums, terms[0]))
     sch.vectorize(sch.fuse(*_unrolled(sch, init[-2], init[-1], kernel.pixels, lanes)))
-    return task, first, channel
+    return task, first, channel, place
 
 
 def _in_a_row(sch: s_tir.Schedule, sums: Block, steps: int, dot: Dot | None) -> bool:

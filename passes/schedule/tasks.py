@@ -29,7 +29,8 @@ LIKELY = 6
 class Work:
     """All that a kernel does: tiles of pixels and of channels, `others` times (images, and rows that stand apart).
 
-    n tiles of pixels read ahead + n * each elements of the data, which are copied first if `copies`.
+    n tiles of pixels read ahead + n * each elements of the data, which are copied first if `copies`. decode: time to
+    decode a tile of channels' weights.
     """
 
     tile: Tile
@@ -41,6 +42,7 @@ class Work:
     each: int
     copies: bool
     dtype: str
+    decode: float = 0.0
 
 
 def task_of(machine: Machine, work: Work) -> tuple[int, int]:
@@ -64,7 +66,7 @@ def work_time(machine: Machine, work: Work, run: int, group: int) -> float:
     copied = COPY * read / machine.lanes(work.dtype) if work.copies else 0.0
     tiles = run * group * tile_time(machine, work.tile, work.terms, work.dtype, work.pixel_tiles * work.others)
     tasks = runs * (work.channel_tiles // group)
-    task: float = TASK + copied + tiles + FAR * lines
+    task: float = TASK + copied + tiles + group * work.decode + FAR * lines
     return (-(-tasks // machine.cores) + UNEQUAL) * task
 
 

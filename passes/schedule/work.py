@@ -25,17 +25,19 @@ def work_of(sch: s_tir.Schedule, sums: Block, tile: Tile, others: int, *, copies
     return Work(tile, positions // tile.pixels, tiles, others, terms, ahead, each, copies, dtype)
 
 
-def span(sch: s_tir.Schedule, sums: Block, source: tirx.Buffer, pixels: int, *, copies: bool) -> tuple[int, int]:
+def span(
+    sch: s_tir.Schedule, sums: Block, source: tirx.Buffer, pixels: int, *, copies: bool, axis: int = -2
+) -> tuple[int, int]:
     """(a, b): for n times `pixels`, the last but one kept iterator, `sums` reads a + n * b elements of `source`.
 
-    Of one image, one tile of channels and all terms. Where an index is no sum of multiples of iterators, each pixel
-    reads its own terms: so it is in a product over merged rows.
+    Of one image, one tile of channels and all terms; `axis` may be another iterator than that. Where an index is no sum
+    of multiples of iterators, each pixel reads its own terms: so it is in a product over merged rows.
     """
     block = sch.get(sums)
     (region,) = (read for read in block.reads if read.source.same_as(source))
     variables = [iterator.var for iterator in block.iter_vars]
     kept = [iterator.iter_type == tirx.IterVar.DataPar for iterator in block.iter_vars]
-    pixel = sum(kept) - 2
+    pixel = sum(kept) + axis
     terms = [1 if keep else int(var.dom.extent) for keep, var in zip(kept, block.iter_vars, strict=True)]
     steps = []
     for index in region.region:
@@ -46,11 +48,11 @@ def span(sch: s_tir.Schedule, sums: Block, source: tirx.Buffer, pixels: int, *, 
 
     def elements(count: int) -> int:
         taken = [count * pixels if i == pixel else extent for i, extent in enumerate(terms)]
-        return prod(reach(axis, taken) for axis in steps)
+        return prod(reach(index, taken) for index in steps)
 
-    def reach(axis: list[int], taken: list[int]) -> int:
+    def reach(index: list[int], taken: list[int]) -> int:
         """Elements from the first to the last one; if they are not copied, as many as there are when that is fewer."""
-        counts = [(step, n) for step, n in zip(axis, taken, strict=True) if step]
+        counts = [(step, n) for step, n in zip(index, taken, strict=True) if step]
         whole = 1 + sum(step * (n - 1) for step, n in counts)
         return whole if copies else min(whole, prod(n for _, n in counts))
 

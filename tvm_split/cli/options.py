@@ -70,8 +70,8 @@ REQUEST = (
                  help="Widths that a crossing tensor may be sent at: 1 to 8, 16, 32 (32 is unquantised)."),
     click.option("--edge-bits", type=Widths(), default="32", show_default=True, metavar="BITS",
                  help="Widths that weights and tensors may have on the edge: 32 (float32), 16 (float16, computed "
-                      "with as float32), 8 (integer kernels), or 8,32 for the best of both. Quantisers come from "
-                      "--data."),
+                      "with as float32), 8 (integer kernels), and 2, 3, 4 or 6, at which weights are stored for these, "
+                      "too; with several, e.g. 4,8, each layer has the best. Quantisers come from --data."),
     click.option("--distortion", type=click.Choice(["mse", "output"]), default="mse", show_default=True,
                  help="With --edge-bits, what planners take for the error of a width: that of the weights and tensors "
                       "themselves, or that of the network's outputs when one of them is quantised alone, which is "
