@@ -22,13 +22,14 @@ from pathlib import Path
 import numpy as np
 import tvm
 
-from tvm_split import calibrate, pipeline
+from tvm_split import pipeline
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.ranges import range_by
 from tvm_split.compile_half import baseline, compile_half
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.pack_cut import read_layout
 from tvm_split.profile.rpc import connect, remote_vm
+from tvm_split.random_samples import random_batches
 from tvm_split.runtime.executor import Half
 from tvm_split.runtime.payload import unpack
 from tvm_split.targets import load_target
@@ -67,7 +68,7 @@ def cases(mod: tvm.IRModule, batch: Mapping[str, np.ndarray], cuts: int, widths:
 
 def compare(name: str, preprocess: str | None, cuts: int, widths: Sequence[int], board: Board) -> list[Row]:
     mod, graph = prepare(Request(model=f"zoo:{name}", preprocess=preprocess))
-    batch = calibrate.random_batches(graph, 1, seed=0)[0]
+    batch = random_batches(graph, 1, seed=0)[0]
     rows: list[Row] = []
     for case in cases(mod, batch, cuts, widths):
         with tempfile.TemporaryDirectory() as folder:

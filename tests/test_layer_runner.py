@@ -12,7 +12,6 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from tvm_split import frontend, lower, pipeline, zoo
-from tvm_split.calibrate import random_batches
 from tvm_split.errors import BuildError, GraphError
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.assign_cut import AssignCut
@@ -20,6 +19,7 @@ from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layer_weights import layer_weights
 from tvm_split.passes.partition import side_outputs
 from tvm_split.passes.round_weights import Rounded, RoundWeights
+from tvm_split.random_samples import random_batches
 from tvm_split.targets import load_target
 from tvm_split.tvm_target import resolve
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_split.calibrate import random_batches
 from tvm_split.data import Batch, Samples, load_labelled
 from tvm_split.graph import Graph
+from tvm_split.random_samples import random_batches
 from tvm_split.request import Request
 
 #: random samples of either kind, where there are no others

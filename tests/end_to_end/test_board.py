@@ -9,10 +9,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from tvm_split import calibrate
 from tvm_split.compile_half import baseline, compile_half
 from tvm_split.passes.pack_cut import read_layout
 from tvm_split.profile.rpc import connect, remote_vm
+from tvm_split.random_samples import random_batches
 from tvm_split.runtime.executor import Half
 from tvm_split.runtime.payload import unpack
 from tvm_split.targets import load_target
@@ -26,7 +26,7 @@ PREPROCESS = {"efficientnet-lite0": "efficientnet-lite0", "plate-detector": "pla
 @pytest.mark.parametrize("name", NETWORKS)
 def test_board_payload_is_within_one_step_of_the_hosts(board, network, name, bits, tmp_path):
     net = network(name, PREPROCESS[name])
-    image = calibrate.random_batches(net.graph, 1, seed=0)[0][net.graph.inputs[0]]
+    image = random_batches(net.graph, 1, seed=0)[0][net.graph.inputs[0]]
     edge = net.narrow_cut(0.1, 0.3)
     half, _ = net.halves(edge, net.quantizers(edge, bits, [image]))
     compile_half(half, load_target("raspberry-pi-4"), tmp_path / "board.so")

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tvm_split import calibrate, data, frontend, pipeline, zoo
+from tvm_split import data, frontend, pipeline, zoo
 from tvm_split.errors import ModelError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Graph
 from tvm_split.passes.bindings import operator
+from tvm_split.random_samples import random_batches
 from tvm_split.workflow import model_name
 
 if TYPE_CHECKING:
@@ -116,5 +117,5 @@ def is_quantised(imported: tvm.IRModule) -> bool:
 
 def _samples(request: BenchRequest, graph: Graph) -> list[data.Batch]:
     if request.data is None:
-        return calibrate.random_batches(graph, SAMPLES, SEED)
+        return random_batches(graph, SAMPLES, SEED)
     return data.load_batches(request.data, graph)[:SAMPLES]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tvm_split.calibrate import random_batches
 from tvm_split.errors import DataError
 from tvm_split.graph import Graph, Tensor
+from tvm_split.random_samples import random_batches
 
 
 def test_random_batches():

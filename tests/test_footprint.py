@@ -1,0 +1,63 @@
+"""What compiled edge halves take, as read back, beside what the plan counted: weights, and all in all."""
+
+from dataclasses import replace
+
+import pytest
+import tvm
+
+from tvm_split import extract, frontend, lower, pipeline
+from tvm_split.calibration.gather import gather
+from tvm_split.calibration.network import Calibrated
+from tvm_split.costs import Costs
+from tvm_split.edge_half import with_precision
+from tvm_split.footprint import footprint
+from tvm_split.integer_layers import integer_layers
+from tvm_split.layer_runner import LayerRunner
+from tvm_split.plan.evaluate import input_bytes
+from tvm_split.plan.mixed import Bits, evaluate_mixed
+from tvm_split.plan.problem import Link, Problem
+from tvm_split.random_samples import random_batches
+from tvm_split.scratch import with_scratch
+from tvm_split.targets import load_target
+from tvm_split.tvm_target import resolve
+
+#: share by which plan and compiled half may differ
+CLOSE = 0.05
+
+
+@pytest.fixture(scope="module", params=["host", "raspberry-pi-4"])
+def planned(request):
+    """The plate detector for a target: its module, the problem with a precision, what calibrates it, and the target."""
+    target = resolve(load_target(request.param))
+    mod = pipeline.layers()(frontend.load("zoo:plate-detector"))
+    graph = with_scratch(mod, extract.graph(mod), target)
+    names = [t.name for t in graph.tensors if t.dtype == "float32" and graph.readers[t.name]]
+    runner = LayerRunner(mod)
+    calibrated = Calibrated.of(mod, graph, gather(runner, names, random_batches(graph, 1, 0)))
+    costs = Costs("any", "test", {layer.name: 1e-3 for layer in graph.layers})
+    precision = calibrated.precision((2, 4, 8, 16, 32), (8,), costs, {})
+    every = integer_layers(mod, graph, dict.fromkeys(calibrated.weights, 8), calibrated.everywhere(8), target)
+    precision = replace(precision, integer_layers=every)
+    problem = Problem(graph, costs, costs, Link("link", 1e6, 1e6), cut_bits=(8,), precision=precision)
+    return mod, problem, calibrated, target
+
+
+@pytest.mark.parametrize(("bits", "held"), [(8, 8), (4, 8), (2, 8), (16, 16), (32, 32)])
+@pytest.mark.parametrize("share", [0.6, 1.0])
+def test_a_plan_is_what_the_compiled_half_takes(planned, bits, held, share):
+    mod, problem, calibrated, target = planned
+    graph = problem.graph
+    cut = [layer.name for layer in graph.layers[: int(share * len(graph.layers))]]
+    tensors = [tensor.name for tensor in graph.tensors]
+    wanted = Bits(dict.fromkeys(cut, bits), dict.fromkeys(tensors, held), dict.fromkeys(tensors, 8))
+    candidate = evaluate_mixed(problem, cut, wanted)
+    choices = calibrated.held(candidate, "min-max")
+    sent = calibrated.sent(candidate, choices, "min-max")
+    marked = pipeline.at_cut(cut, {name: each.quantizer for name, each in sent.items()})(mod)
+    quantizers = {name: each.quantizer for name, each in choices.items()}
+    half = with_precision(pipeline.halves(marked)[0], candidate, quantizers)
+    with target:
+        made = footprint(tvm.transform.Sequential(lower.passes(target))(half), target)
+    weights = [problem.precision.weight_bytes(graph.layer[n], candidate.weight_bits.get(n, 32)) for n in cut]
+    assert made.weights_bytes == pytest.approx(sum(weights), rel=CLOSE)
+    assert made.total_bytes + input_bytes(graph) == pytest.approx(candidate.edge_memory_bytes, rel=CLOSE)
