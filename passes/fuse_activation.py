@@ -150,6 +150,11 @@ class FuseActivation:
         for start in own:  # before what is elementwise, which would begin with the quantize after it
             if operator(bindings[start].value) not in {*ANCHORS, *ELEMENTWISE, *CONVERSIONS}:
                 add(start, _with_quantize(start, network))
+        for start in own:  # a cast from another dtype, likewise: what it makes would be a float tensor of its own
+            if start not in grouped and operator(bindings[start].value) == "relax.astype":
+                indices = _with_quantize(start, network)
+                if len(indices) > 1 and not grouped.intersection(indices):
+                    add(start, indices)
         for start in own:
             if start not in grouped and _starts(bindings[start].value):
                 add(start, _grow(start, network, grouped))

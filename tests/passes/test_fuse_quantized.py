@@ -168,3 +168,13 @@ def test_layers_compute_what_the_lowered_network_does(run, run_layers, build, bo
     x = RANDOM.standard_normal(SHAPE).astype("float32") * 5
     (found,) = run_layers(FuseActivation()(lowered), x)
     np.testing.assert_array_equal(found, run(lowered, x))
+
+
+def test_a_cast_becomes_one_layer_with_the_quantize_that_alone_reads_it(apply_once, build):
+    def body(emit, x):
+        q = Qdq(emit)
+        real = q(emit(relax.op.astype(x, "float32"), "cast"), 1.0, 0)
+        return q.conv(q(emit(relax.op.multiply(real, const(0.5, "float32")), "half"), 0.5, 0, "h"), scale=0.5)
+
+    mod = apply_once(FuseActivation(), apply_once(LowerQdq(), build(body, (SHAPE, "uint8"))))
+    assert set(between(mod)) == {"uint8"}, "no float tensor between layers"
