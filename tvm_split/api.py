@@ -60,7 +60,7 @@ def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IR
             f"partition() takes an IRModule and what plan() returned, not {type(mod).__name__} and "
             f"{type(plan).__name__}"
         )
-    layered = pipeline.layers(plan.request.winograd)(mod)
+    layered = workflow.layered(mod, plan.request)
     if _form(layered) != _form(plan.module) or weights_digest(layered) != weights_digest(plan.module):
         raise GraphError(
             f"the plan was made for '{plan.graph.name}' with {len(plan.graph.layers)} layers; this module has other "

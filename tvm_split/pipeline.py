@@ -10,6 +10,7 @@ from tvm import relax
 from tvm_split import lower
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.choose_winograd import ChooseWinograd
+from tvm_split.passes.equalize_layers import EqualizeLayers
 from tvm_split.passes.fold_batch_norm import FoldBatchNorm
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layering import WINOGRAD, layer_calls
@@ -23,13 +24,15 @@ from tvm_split.plan.problem import Side
 from tvm_split.quantizer import Quantizer
 
 
-def layers(winograd: bool = True) -> tvm.transform.Sequential:
-    """A frontend's module -> a module of layers. `winograd`: see choose-winograd; layers that are there keep theirs."""
+def layers(winograd: bool = True, equalize: bool = False) -> tvm.transform.Sequential:
+    """A frontend's module -> a module of layers. `winograd`: see choose-winograd; layers that are there keep theirs.
+    `equalize`: whether equalize-layers balances their weights."""
     return tvm.transform.Sequential(
         [
             Simplify(),
             FoldBatchNorm(),  # after simplify, which takes away what stands between a convolution and its norm
             relax.transform.DeadCodeElimination(["main"]),
+            *([EqualizeLayers()] if equalize else []),  # after the fold: a bias between two layers is one add then
             LowerQdq(),  # after the fold, which leaves quantised weights alone; before layers are made of its operators
             FuseActivation(),  # after the fold: a bias that the fold made belongs into the layer
             ChooseWinograd(winograd),  # after the layers are made, which it marks

@@ -57,5 +57,10 @@ def quantize_dequantize(x: np.ndarray, quantizer: Quantizer) -> np.ndarray:
     x, dtype = x.astype(np.float32, copy=False), x.dtype
     scale, zero = np.float32(quantizer.scale), np.float32(quantizer.zero_point)
     with np.errstate(over="ignore"):  # a kernel clips an infinity as well
-        levels = np.clip(np.rint(x / scale) + zero, np.float32(0), np.float32(2**quantizer.bits - 1))
-        return ((levels - zero) * scale).astype(dtype, copy=False)
+        levels = np.asarray(x / scale)
+        np.rint(levels, out=levels)
+        levels += zero
+        np.clip(levels, np.float32(0), np.float32(2**quantizer.bits - 1), out=levels)
+        levels -= zero
+        levels *= scale
+        return levels.astype(dtype, copy=False)

@@ -38,6 +38,7 @@ class Request:
     there is no key on this machine, scaled to the target by its roofline; or the costs files of edge and cloud.
     rounding: how weights become codes: "in-order", each layer making up for those before it, where any has fewer than 8
     bits; or "nearest", which takes no time.
+    equalize: whether weights of neighbouring layers are balanced where that makes fewer bits lose less.
     winograd: whether convolutions that are faster so are computed by Winograd's algorithm, with 16/9 of their weights.
     database: a folder that `tvm-split tune` made, whose schedules are used where they measured faster.
     """
@@ -67,6 +68,7 @@ class Request:
     database: Path | None = None
     winograd: bool = True
     rounding: str = "in-order"
+    equalize: bool = False
 
     def __post_init__(self) -> None:
         for name, example in DICTS.items():
@@ -91,6 +93,7 @@ class Request:
         share = isinstance(self.min_agreement, int | float) and 0 <= self.min_agreement <= 1
         _demand(share, "min_agreement", self, "a share from 0 to 1")
         _demand(isinstance(self.max_error, int | float) and self.max_error >= 0, "max_error", self, "0 or more")
+        _demand(isinstance(self.equalize, bool), "equalize", self, "True or False")
         _demand(self.rounding in ROUNDINGS, "rounding", self, " or ".join(map(repr, ROUNDINGS)))
         _demand(_is_whole(self.samples, 1), "samples", self, "a whole number above 0")
         _demand(_is_whole(self.seed, 0), "seed", self, "a whole number from 0")

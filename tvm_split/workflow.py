@@ -14,6 +14,7 @@ from tvm_split import accuracy, calibrate, data, frontend, pipeline
 from tvm_split.accuracy import Accuracy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
+from tvm_split.calibration.equalized import better_of
 from tvm_split.calibration.finalists import Finalists
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.network import Calibrated, is_quantisable
@@ -39,6 +40,7 @@ from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan import PLANNERS, WITH_BITS
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.memory import fits
+from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import Candidate, Problem, Side
 from tvm_split.profile.source import Boards, costs_of, integer_costs
 from tvm_split.quantised import Quantised
@@ -107,8 +109,16 @@ def prepare(request: Request) -> tuple[tvm.IRModule, Graph]:
     mod = frontend.load(request.model, shapes=request.shapes)
     if request.preprocess:
         mod = Preprocess(PreprocessSpec.named(request.preprocess))(mod)
-    mod = pipeline.layers(request.winograd)(mod)
+    mod = layered(mod, request)
     return mod, extract_graph(mod, model_name(request.model))
+
+
+def layered(mod: tvm.IRModule, request: Request) -> tvm.IRModule:
+    """The layers of a network, as the request wants them: balanced (`equalize`) where that makes few bits lose less."""
+    plain = pipeline.layers(request.winograd)(mod)
+    if not request.equalize:
+        return plain
+    return better_of(plain, pipeline.layers(request.winograd, True)(mod), min(*request.edge_bits, INTEGER_BITS))
 
 
 def model_name(model: Any) -> str:

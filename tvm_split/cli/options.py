@@ -165,6 +165,9 @@ REQUEST = (
     click.option("--rounding", type=click.Choice(["in-order", "nearest"]), default="in-order", show_default=True,
                  help="How weights become codes: in-order rounds layer after layer, each making up on --data for those "
                       "before it, where any has fewer than 8 bits; nearest takes no time."),
+    click.option("--equalize", is_flag=True,
+                 help="Balance the weights of neighbouring layers, channel by channel, if they lose less at the least "
+                      "of --edge-bits then (--explain says how much). Results in floats stay the same bits."),
     click.option("--bits", "tensor_bits", type=BITS, multiple=True, metavar="GLOB=BITS",
                  help="Send tensors with such a name at this width, whatever --cut-bits says. A tensor is called as "
                       "the layer that makes it (`tvm-split layers MODEL`). May be repeated."),
