@@ -34,11 +34,11 @@ def as_runs(array: np.ndarray, tensor: Tensor, path: Path | str) -> np.ndarray:
             f"{path}: the array for input '{tensor.name}', of shape {given}, is {array.dtype}; expected "
             f"{tensor.dtype}, and not every {array.dtype} is one. Convert it: array.astype('{tensor.dtype}')"
         )
-    finite = np.isfinite(array).reshape(len(array), -1) if array.dtype.kind == "f" else np.ones((1, 1), bool)
-    if not finite.all():
+    bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else np.empty((0, 1), int)
+    if len(bad):
         raise DataError(
-            f"{path}: the array for input '{tensor.name}' has {finite.size - int(finite.sum())} values of {array.size} "
-            f"that are NaN or infinite, the first in sample {int(np.argmin(finite.all(axis=1)))}; expected finite ones"
+            f"{path}: the array for input '{tensor.name}' has {len(bad)} values of {array.size} that are NaN or "
+            f"infinite, the first in sample {bad[0, 0]}; expected finite ones"
         )
     return array.astype(wanted, copy=False)
 

@@ -131,10 +131,8 @@ def test_data_that_are_not_finite(bad, bits):
         workflow.plan(request(network(), data, edge_bits=(bits,), strategy="exact"))
 
 
-@pytest.mark.parametrize("bits", [8, 32])
-def test_a_network_that_overflows_on_a_sample(bits):
+def test_a_network_that_overflows_on_a_sample():
     data = samples(3)
     data[1] *= 1e8
-    changes = {} if bits == 8 else {"pins": {}, "cut_bits": (8,), "link": "3mbit", "strategy": "auto-split"}
     with pytest.raises(ModelError, match=r"tensor '\w+' has values .* on batch 1; expected finite"):
-        workflow.plan(request(network(gain=1e31), data, edge_bits=(bits,), **changes))
+        workflow.plan(request(network(gain=1e31), data))

@@ -39,8 +39,8 @@ DAMPING = 0.05
 
 #: windows of a layer that count in one run, at random: neighbours in a large map tell little more
 WINDOWS = 512
-#: so many windows for each weight of an output, over all runs, tell all that more would
-ENOUGH = 100
+#: over all runs, so many windows for each weight of an output tell all that more would; so many are for the means
+ENOUGH, FOR_MEANS = 100, 8192
 #: inputs whose products are one matrix product take no more
 PRODUCT_BYTES = 1 << 25
 #: what the products of a layer's inputs may take
@@ -148,7 +148,7 @@ def _gathered(
 ) -> Pair:
     """Moments over all runs, some inputs at a time."""
     total: Pair | None = None
-    most = min(WINDOWS, math.ceil(ENOUGH * reading.width / len(exact)))
+    most = min(WINDOWS, math.ceil(max(ENOUGH * reading.width, FOR_MEANS) / len(exact)))
     waiting: list[tuple[np.ndarray, ...]] = []
 
     def join() -> None:
