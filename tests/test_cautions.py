@@ -6,12 +6,15 @@ from itertools import pairwise
 import pytest
 
 from tvm_split.accuracy import Accuracy
+from tvm_split.calibration.ranges import Choice
 from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
 from tvm_split.choice import Scored
 from tvm_split.costs import Costs
 from tvm_split.drop import Drop, drop_of, samples_needed
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.problem import Candidate, Crossing, Link, Problem, Timing
+from tvm_split.quantised import Quantised
+from tvm_split.quantizer import Quantizer
 
 
 def item(drop: Drop | None, label: str = "split", error: float = 0.5) -> Scored:
@@ -69,8 +72,11 @@ def test_a_drop_that_is_allowed_of_no_scores_is_told(problem: Problem) -> None:
 
 
 def test_a_tensor_that_never_varied_is_named() -> None:
-    (said,) = constants(split("a", "b", "c"), {"a": (2.0, 2.0), "b": (0.0, 1.0)})
-    assert said.startswith("'a' was 2 on every sample, so its range is a guess; give more samples, or --bits 'a=32'")
+    still = Choice(Quantizer.of_range(8, 2.0, 2.0), 2.0, 2.0, "min-max", 0.0)
+    moving = Choice(Quantizer.of_range(8, 0.0, 1.0), 0.0, 1.0, "min-max", 1e-6)
+    said, other = constants(Quantised(held={"c": still}, sent={"a": still, "b": moving}))
+    assert said.startswith("'c' was 2 on every sample, so its range is a guess; give more samples, or --bits 'c=32'")
+    assert other.startswith("'a' was 2")
 
 
 NAMES = ("x", "a", "b", "c", "d", "e")

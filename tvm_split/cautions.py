@@ -21,11 +21,11 @@ NAMED = 3
 
 
 def constants(quantised: Quantised) -> list[str]:
-    """What to say of crossing tensors that never varied on the samples."""
+    """What to say of quantised tensors that never varied on the samples."""
     return [
         f"'{name}' was {choice.low:g} on every sample, so its range is a guess; give more samples, or "
         f"--bits '{name}=32'."
-        for name, choice in quantised.sent.items()
+        for name, choice in {**quantised.held, **quantised.sent}.items()
         if choice.low == choice.high
     ]
 

@@ -5,7 +5,6 @@ import pytest
 import tvm
 from tvm import relax
 
-from tvm_split import request as requests
 from tvm_split import workflow
 from tvm_split.edge_half import EdgeHalf
 from tvm_split.errors import DataError, ModelError
@@ -50,11 +49,6 @@ def samples(count: int) -> np.ndarray:
     return (random.normal(size=(count, *SHAPE[1:])).cumsum(axis=3) + random.normal(size=(count, 4, 1, 1))).astype("f")
 
 
-@pytest.fixture
-def every_width(monkeypatch):
-    monkeypatch.setattr(requests, "STORED", (2, 3, 4, 6, 8, 32))
-
-
 def request(mod: tvm.IRModule, data: np.ndarray, **changes: object) -> Request:
     """Everything on the edge, with any error."""
     given = {"edge_bits": (8,), "strategy": "exact", "pins": {"*": "edge"}, "max_error": 1e9, "min_agreement": 0.0}
@@ -62,7 +56,7 @@ def request(mod: tvm.IRModule, data: np.ndarray, **changes: object) -> Request:
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_the_bundle_has_the_weights_that_were_checked(every_width, tmp_path, bits):
+def test_the_bundle_has_the_weights_that_were_checked(tmp_path, bits):
     data = samples(16)
     made = workflow.compile(request(network(), data, edge_bits=(bits,)), tmp_path / "bundle")
     plan, chosen = made.plan, made.plan.chosen.candidate
@@ -85,7 +79,7 @@ def test_the_bundle_has_the_weights_that_were_checked(every_width, tmp_path, bit
     assert same == [bits == 8] * len(same)  # at 8 bits the biases alone change
 
 
-def test_in_order_loses_less(every_width):
+def test_in_order_loses_less():
     found = [
         workflow.plan(request(network(), samples(16), edge_bits=(3,), rounding=rounding)).chosen.accuracy
         for rounding in ("in-order", "nearest")
@@ -103,23 +97,24 @@ def test_crossing_tensors_of_a_float_plan():
 
 
 @pytest.mark.parametrize("bits", [4, 8, 32])
-def test_dead_channels(every_width, bits):
+def test_dead_channels(bits):
     changes = {} if bits < 32 else {"pins": {}, "strategy": "auto-split"}
     plan = workflow.plan(request(network(dead=True), samples(6), edge_bits=(bits,), **changes))
-    assert all(np.isfinite(each.accuracy.relative_error) for each in plan.candidates if each.accuracy)
+    measured = [each.accuracy for each in plan.candidates if each.accuracy]
+    assert (bits == 32 or measured) and all(np.isfinite(accuracy.relative_error) for accuracy in measured)
 
 
 @pytest.mark.parametrize("value", [0.0, 2.5])
-def test_data_that_never_vary(every_width, value):
+def test_data_that_never_vary(value):
     plan = workflow.plan(request(network(), np.full((3, *SHAPE[1:]), value, "f"), edge_bits=(4,)))
     assert plan.chosen.accuracy is not None and plan.chosen.accuracy.relative_error < 0.5
     assert plan.quantised[plan.chosen.candidate].held["x"].low == value
 
 
-def test_one_sample(every_width):
+def test_one_sample():
     plan = workflow.plan(request(network(), samples(1), edge_bits=(4,), samples=1))
     assert np.isfinite(plan.chosen.accuracy.relative_error)
-    assert any("1 sample" in warning and "Give" in warning for warning in plan.warnings)
+    assert any("The only sample calibrated and checked" in warning for warning in plan.warnings)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -133,6 +128,6 @@ def test_data_that_are_not_finite(bad, bits):
 
 def test_a_network_that_overflows_on_a_sample():
     data = samples(3)
-    data[1] *= 1e8
-    with pytest.raises(ModelError, match=r"tensor '\w+' has values .* on batch 1; expected finite"):
+    data *= 1e8
+    with pytest.raises(ModelError, match=r"tensor '\w+' has values .* on batch 0; expected finite"):
         workflow.plan(request(network(gain=1e31), data))

@@ -64,7 +64,7 @@ def weight_distortion(array: np.ndarray, axis: int, bits: int, method: str = "ms
     fine = _largest_scales(rows, 16)
     reference = _codes(rows, fine, 16) * fine[:, np.newaxis]
     coarse = _rows(dequantize_weights(codes, scales, axis), axis)
-    return float(np.square(reference - coarse).mean(dtype=np.float64))
+    return float(np.square(reference - coarse, dtype=np.float64).mean())
 
 
 def _rows(array: np.ndarray, axis: int) -> np.ndarray:
