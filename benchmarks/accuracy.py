@@ -9,7 +9,7 @@ DIR is any `--data` with labels, or a folder of pictures whose names begin with 
 picture calibrates (--every), or those of --calibrate do; top-1 is that of all, and of those that did not calibrate
 ("held back"). The schemes are those of benchmarks/schemes.py; --pictures N takes N of the pictures, evenly.
 
-Widths below 8 are codes stored in int8. NNCF is no part of the installation: pip install nncf.
+NNCF is no part of the installation: pip install nncf.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def planned(request):
     return mod, problem, calibrated, target
 
 
-@pytest.mark.parametrize(("bits", "held"), [(8, 8), (4, 8), (2, 8), (16, 16), (32, 32)])
+@pytest.mark.parametrize(("bits", "held"), [(8, 8), (4, 8), (2, 8), (4, 32), (16, 16), (32, 32)])
 @pytest.mark.parametrize("share", [0.6, 1.0])
 def test_a_plan_is_what_the_compiled_half_takes(planned, bits, held, share):
     mod, problem, calibrated, target = planned
@@ -58,6 +58,9 @@ def test_a_plan_is_what_the_compiled_half_takes(planned, bits, held, share):
     half = with_precision(pipeline.halves(marked)[0], candidate, quantizers)
     with target:
         made = footprint(tvm.transform.Sequential(lower.passes(target))(half), target)
-    weights = [problem.precision.weight_bytes(graph.layer[n], candidate.weight_bits.get(n, 32)) for n in cut]
+    weights = [
+        problem.precision.weight_bytes(graph.layer[n], candidate.weight_bits.get(n, 32), on_integers=held == 8)
+        for n in cut
+    ]
     assert made.weights_bytes == pytest.approx(sum(weights), rel=CLOSE)
     assert made.total_bytes + input_bytes(graph) == pytest.approx(candidate.edge_memory_bytes, rel=CLOSE)

@@ -40,6 +40,7 @@ class Inside:
     progress: Callable[[str], None]
     judge: Judge | None
     rounding: str
+    _finalists: Finalists | None = None
 
     @property
     def batches(self) -> list[Mapping[str, Any]]:
@@ -84,7 +85,10 @@ class Inside:
         if not quantisable and not any(candidate.is_coded or has_bits(candidate) for candidate in candidates):
             return {candidate: Quantised() for candidate in candidates}, [None] * len(candidates)
         calibrated = self.known(calibrated or Calibrated.of(self.mod, self.graph, {}), quantisable)
-        finalists = Finalists(self.mod, self.runner, self.batches, calibrated, self.rounding)
+        finalists = self._finalists
+        if finalists is None or calibrated.statistics.keys() - finalists.calibrated.statistics.keys():
+            finalists = Finalists(self.mod, self.runner, self.batches, calibrated, self.rounding)
+            self._finalists = finalists
         quantised: dict[Candidate, Quantised] = {}
         halves: list[EdgeHalf | None] = []
         for candidate in candidates:

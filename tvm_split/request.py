@@ -136,7 +136,7 @@ class Request:
         _demand(known, "metric", self, f"{', '.join(NAMES)} or module:function, or None")
         _demand(least is None or _is_number(least, 1), "min_agreement", self, "a share from 0 to 1, or None")
         _demand(drop is None or _is_number(drop), "max_drop", self, "0 or more (0.01 is one point), or None")
-        _demand(_is_number(self.max_error), "max_error", self, "0 or more")
+        _demand(_is_number(self.max_error), "max_error", self, "0 or more, and finite")
         if least is not None and (drop is not None or metric not in (None, AGREEMENT)):
             other = f"max_drop={drop} (--max-drop)" if drop is not None else f"metric={metric} (--metric)"
             raise PlanError(
@@ -160,7 +160,8 @@ def _is_whole(value: Any, least: int) -> bool:
 
 
 def _is_number(value: Any, most: float = math.inf) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
+    whole_or_float = isinstance(value, int | float) and not isinstance(value, bool)
+    return whole_or_float and 0 <= value <= most and math.isfinite(value)
 
 
 def _demand(right: bool, name: str, request: Request, expected: str) -> None:

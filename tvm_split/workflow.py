@@ -35,7 +35,7 @@ from tvm_split.graph import Graph
 from tvm_split.held_back import Divided, samples_of
 from tvm_split.inside import Inside
 from tvm_split.integer_layers import integer_layers
-from tvm_split.metrics import Judge, metric_of
+from tvm_split.metrics import NAMES, Judge, metric_of
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
@@ -164,6 +164,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     inside = Inside(mod, graph, samples, progress, judge, request.rounding)
     calibrated = inside.calibrated() if has_bits_to_choose or request.baselines else None
     integer = None if calibrated is None else integer_costs(edge_costs, graph, edge)
+    as_integers = {} if calibrated is None else _integer_layers(mod, graph, edge, calibrated)
     precision = None
     outputs: OutputTable | None = None
     if calibrated is not None and has_bits_to_choose:
@@ -174,7 +175,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
             outputs, notes = inside.outputs(calibrated, *below)
             warnings += notes
         precision = calibrated.precision(request.edge_bits, request.cut_bits, integer, fixed, outputs)
-        precision = replace(precision, integer_layers=_integer_layers(mod, graph, edge, calibrated))
+        precision = replace(precision, integer_layers=as_integers)
     elif request.distortion == "output":
         warnings += ["--distortion output changes nothing: the edge has 32 bits only. Give --edge-bits, e.g. 8,32."]
     problem = Problem(
@@ -187,15 +188,15 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     splits = strategy.splits_of(request, problem, planner)
     if not splits:
         warnings += no_split_warnings(problem)
-    contest = Contest(
-        problem, lambda found: inside.look(found, request.result_at, calibrated), partial(_predicted_drop, outputs)
-    )
+    predict = partial(_predicted_drop, outputs, judge)
+    contest = Contest(problem, lambda found: inside.look(found, request.result_at, calibrated), predict)
     contest.add([*splits, *baselines(problem, samples.checking)])
     if precision is not None:
         contest.search_budget(planner, request.tolerance, progress)
     if calibrated is not None and request.baselines:
         widths = [bits for bits in UNIFORM if edge.bits is None or bits in edge.bits]
-        contest.add_baselines(calibrated.precision(widths or UNIFORM, request.cut_bits, integer, {}))
+        uniform = calibrated.precision(widths or UNIFORM, request.cut_bits, integer, {})
+        contest.add_baselines(replace(uniform, integer_layers=as_integers))
     scored, quantised = contest.scored, contest.quantised
     chosen = choose(scored, request.tolerance, strategy.cost_of(request, problem, edge))
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
@@ -223,9 +224,11 @@ def _integer_layers(
     return integer_layers(mod, graph, dict.fromkeys(calibrated.weights, INTEGER_BITS), every, target)
 
 
-def _predicted_drop(outputs: OutputTable | None, candidate: Candidate) -> float | None:
-    """What the candidate's bits lose of the agreement, if each did by itself; None where that was not measured."""
-    agreement = None if outputs is None else predicted_agreement(outputs, candidate)
+def _predicted_drop(outputs: OutputTable | None, judge: Judge | None, candidate: Candidate) -> float | None:
+    """What the candidate's bits lose of the agreement, if each did by itself; None where that was not measured, and for
+    a metric of the user's, which it does not tell of."""
+    is_ours = judge is not None and judge.metric.name in NAMES
+    agreement = predicted_agreement(outputs, candidate) if outputs is not None and is_ours else None
     return None if agreement is None else 1 - agreement
 
 

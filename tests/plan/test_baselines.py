@@ -75,6 +75,10 @@ def test_qdmp_pays_for_all_and_is_quantised_afterwards(residual):
     found = qdmp(residual)
     assert found.edge_layers == ("a", "b", "s")
     assert found.predicted.total_s == pytest.approx(0.03 + 0.012 + 0.001 + 16 / 1e6)
+    large = replace(residual.graph.layers[1], weight_bytes=4 * 5000)  # it is on integers, as its data can be
+    layers = (residual.graph.layers[0], large, *residual.graph.layers[2:])
+    precision = replace(residual.precision, weight_matrix={**residual.precision.weight_matrix, "b": (10, 500)})
+    residual = replace(residual, graph=replace(residual.graph, layers=layers), precision=precision)
     sizes = {
         bits: qdmp_quantised(replace(residual, precision=replace(residual.precision, widths=(bits,))))
         for bits in (2, 4, 8)

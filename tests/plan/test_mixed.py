@@ -112,7 +112,9 @@ def test_memory_by_hand(problem):
     assert size(tensors=held) == weights + x + (10 + 10) + 2 * (10 + 10)
     assert size(tensors=held, crossing={"a": 4, "b": 4}) == weights + x + (10 + 10) + (10 + 10) + 2 * (5 + 5)
     assert size(tensors=held | {"x": 8}) == weights + x + (10 + 10) + 2 * (10 + 10), "b after the frame's copy"
-    assert size(weights={"a": 4}, tensors=held) == (12 + 30 + 12) + x + (10 + 10) + 2 * (10 + 10)
+    narrow = held | {"x": 8}
+    assert size(weights={"a": 4}, tensors=narrow) == (12 + 30 + 12) + x + (10 + 10) + 2 * (10 + 10)
+    assert size(weights={"a": 4}, tensors=held) == (12 + 60 + 12) + x + (10 + 10) + 2 * (10 + 10), "beside float data"
 
 
 @given(seed=st.integers(0, 10**6), wanted=st.sets(st.integers(0, 8)))

@@ -13,7 +13,6 @@ output: what little data says of the difference of two networks is mostly noise.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,8 +38,6 @@ DAMPING = 0.05
 
 #: windows of a layer that count in one run, at random: neighbours in a large map tell little more
 WINDOWS = 512
-#: over all runs, so many windows for each weight of an output tell all that more would; so many are for the means
-ENOUGH, FOR_MEANS = 100, 8192
 #: inputs whose products are one matrix product take no more
 PRODUCT_BYTES = 1 << 25
 #: what the products of a layer's inputs may take
@@ -148,7 +145,6 @@ def _gathered(
 ) -> Pair:
     """Moments over all runs, some inputs at a time."""
     total: Pair | None = None
-    most = min(WINDOWS, math.ceil(max(ENOUGH * reading.width, FOR_MEANS) / len(exact)))
     waiting: list[tuple[np.ndarray, ...]] = []
 
     def join() -> None:
@@ -161,7 +157,7 @@ def _gathered(
 
     for one, other in zip(exact, rough, strict=True):
         seed = int(random.integers(2**32))  # the same places of both
-        waiting.append(tuple(reading.columns(each, most, np.random.default_rng(seed)) for each in (one, other)))
+        waiting.append(tuple(reading.columns(each, WINDOWS, np.random.default_rng(seed)) for each in (one, other)))
         if sum(held.nbytes for _, held in waiting) >= PRODUCT_BYTES:
             join()
     join()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm_split.errors import PlanError
-from tvm_split.graph import DTYPE_BITS
+from tvm_split.graph import DTYPE_BITS, Layer
 from tvm_split.plan.arena import arena_bytes, storage_bits
 from tvm_split.plan.choices import Choices, choices
 from tvm_split.plan.evaluate import Storages, ranked
@@ -127,16 +127,18 @@ class _Algorithm:
         found = price.at(bits, storages)
         return replace(found, edge_memory_bytes=self._paper_bytes(found)) if self.paper_memory else found
 
+    def _saved(self, layer: Layer, bits: int | None) -> int:
+        """What the layer's float32 weights take beyond those of so many bits; nothing where they stay."""
+        if bits is None:
+            return 0
+        elements = self._elements(layer.name)
+        return layer.winograd_bytes + 4 * elements - -(-elements * bits // 8)
+
     def _paper_bytes(self, found: Candidate) -> int:
         """Weights and the largest tensor that the edge makes, each at its bits (5a)."""
         graph = self.problem.graph
         layers = [graph.layer[name] for name in found.edge_layers]
-        weights = sum(
-            layer.weight_bytes - (4 * self._elements(layer.name) - -(-self._elements(layer.name) * bits // 8))
-            if (bits := found.weight_bits.get(layer.name)) is not None
-            else layer.weight_bytes
-            for layer in layers
-        )
+        weights = sum(layer.weight_bytes - self._saved(layer, found.weight_bits.get(layer.name)) for layer in layers)
         made = [graph.tensor[name] for layer in layers for name in layer.outputs]
         bits_of = [tensor.elements * found.tensor_bits.get(tensor.name, DTYPE_BITS[tensor.dtype]) for tensor in made]
         return weights + -(-max(bits_of, default=0) // 8)

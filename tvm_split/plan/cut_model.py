@@ -172,6 +172,11 @@ class CutModel:
             return
         gain_s = problem.edge.of(name) - precision.integer_s(name)
         less = layer.scratch_bytes - precision.scratch_bytes(layer, on_integers=True)
+        sizes = [
+            precision.weight_bytes(layer, bits, on_integers=False) - precision.weight_bytes(layer, bits)
+            for bits in self.weights.get(name, ())
+        ]
+        most, least = max(0, less, *sizes), min(0, less, *sizes)  # bytes that integers save, and that they cost
         needs = [
             [variable for bits, variable in self.held[tensor].items()
              if bits <= INTEGER_BITS and self.is_quantised(tensor, bits)]
@@ -179,13 +184,13 @@ class CutModel:
         ]  # fmt: skip
         if name in self.weights:
             needs.append([variable for bits, variable in self.weights[name].items() if bits <= INTEGER_BITS])
-        if not (gain_s or less) or not all(needs):
+        if not (gain_s or most or least) or not all(needs):
             return
         here = self.integer[name] = programme.variable()
         self.edge_s.add(here, -gain_s)
-        for narrow in [*needs, [self.on[name]]] if gain_s > 0 or less > 0 else []:
+        for narrow in [*needs, [self.on[name]]] if gain_s > 0 or most > 0 else []:
             programme.row([(here, 1.0), *((variable, -1.0) for variable in narrow)], high=0.0)
-        if gain_s < 0 or less < 0:
+        if gain_s < 0 or least < 0:
             every = [(variable, 1.0) for narrow in [*needs, [self.on[name]]] for variable in narrow]
             programme.row([*every, (here, -1.0)], high=float(len(needs)))
 
@@ -216,9 +221,6 @@ class CutModel:
             widths = {way.part.bits for way in ways if values[way.variable] > 0.5}
             fixed |= {way.variable: 0.0 for way in ways if way.part.bits not in widths}
         return fixed
-
-    def cut(self, values: Any) -> frozenset[str]:
-        return frozenset(name for name, variable in self.on.items() if values[variable] > 0.5)
 
     def bits(self, values: Any) -> Bits:
         """The widths that the values choose."""

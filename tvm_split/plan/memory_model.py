@@ -48,8 +48,20 @@ def _add_weights(model: CutModel, total: Sum) -> None:
         if widths is None or precision is None:
             total.add(model.on[layer.name], layer.weight_bytes)
             continue
+        here = model.integer.get(layer.name)
         for bits, variable in widths.items():
-            total.add(variable, precision.weight_bytes(layer, bits))
+            beside_floats = precision.weight_bytes(layer, bits, on_integers=False)
+            beyond = precision.weight_bytes(layer, bits) - beside_floats
+            if here is None or not beyond:
+                total.add(variable, beside_floats)
+                continue
+            total.add(variable, beside_floats + min(beyond, 0))
+            more = (
+                model.programme.variable()
+            )  # 1 where the layer has this width, and is on that of both which takes more
+            whole, side = (1.0, 1.0) if beyond > 0 else (0.0, -1.0)
+            model.programme.row({variable: 1.0, here: side, more: -1.0}, high=whole)
+            total.add(more, abs(beyond))
 
 
 class _Pools:

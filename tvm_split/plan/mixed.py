@@ -81,8 +81,8 @@ class CutPrice:
         payload = tuple(crossing_at(problem, t, bits.crossing.get(t.name, AS_IT_IS), held) for t in self.crossing)
         width = {layer.name: bits.weights.get(layer.name, AS_IT_IS) for layer in layers}
         narrowed = {n: b for n, b in width.items() if b < AS_IT_IS and n in precision.weight_distortion}
-        weights = sum(precision.weight_bytes(layer, width[layer.name]) for layer in layers)
         on_integers = self._on_integers(narrowed, held)
+        weights = sum(precision.weight_bytes(x, width[x.name], x.name in on_integers) for x in layers)
         scratch = max((precision.scratch_bytes(layer, layer.name in on_integers) for layer in layers), default=0)
         timing = Timing(
             edge_s=math.fsum(self._edge_seconds(on_integers)),

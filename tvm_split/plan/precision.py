@@ -1,7 +1,8 @@
 """What a planner knows of bits: which widths there are, what each costs in accuracy, and what integers are worth.
 
-weights       of a layer, at b bits: 8 bits and less packed densely, beside what the layer's kernel stores for its
-              channels (as compiled: `integer_layers`; else a float32 scale, and the offset in the bias' place);
+weights       of a layer, at b bits: 8 bits and less packed densely (a byte each, where its data are floats), beside
+              what the layer's kernel stores for its channels (as compiled: `integer_layers`; else a float32 scale,
+              and the offset in the bias' place);
               16 a float16 an element; 32 as they are. What is not the matrix (bias) stays
 held tensor   at 8 bits and less one byte an element, at 16 two, else as it is: activations are computed at 8 or 16
 distortion    D_w(b) and D_a(b) of the paper (KDD 2021, 5b), or any other measure of error that adds up over layers
@@ -133,14 +134,17 @@ class Precision:
     def _has(table: Mapping[int, float], bits: int) -> bool:
         return bits != HALF_BITS or bits in table
 
-    def weight_bytes(self, layer: Layer, bits: int) -> int:
-        """What the layer's constants take with their matrix at this width."""
+    def weight_bytes(self, layer: Layer, bits: int, on_integers: bool = True) -> int:
+        """What the layer's constants take with their matrix at this width; codes of fewer than 8 bits take a byte where
+        the layer is not computed on integers."""
+        if not on_integers and bits < INTEGER_BITS:
+            bits = INTEGER_BITS
         if layer.name not in self.weight_distortion or bits >= EDGE_WIDTHS[-1]:
             return layer.weight_bytes
         channels, each = self.weight_matrix[layer.name]
         elements = channels * each
         packed = -(-elements * bits // 8)
-        known = self.integer_layers.get(layer.name)
+        known = self.integer_layers.get(layer.name) if on_integers else None
         if known is not None and bits <= INTEGER_BITS:
             return known.other_bytes + (known.codes_bytes if bits == INTEGER_BITS else packed)
         packed += CHANNEL_BYTES * channels if bits <= INTEGER_BITS else 0
