@@ -113,7 +113,7 @@ def test_integer_layers_on_the_edge(mod, data, frame, tmp_path, edge_layers, bit
     chosen, plan = made.plan.chosen, made.plan
     assert len(chosen.candidate.edge_layers) == edge_layers and set(chosen.candidate.weight_bits.values()) == {bits}
     assert f"W{bits}A{bits}" in chosen.label and chosen.accuracy is not None and chosen.accuracy.max_abs_error > 0
-    half = EdgeHalf(plan.module, chosen.candidate, *plan.quantizers(chosen.candidate), result_at)
+    half = EdgeHalf(plan.module_of(chosen.candidate), chosen.candidate, *plan.quantizers(chosen.candidate), result_at)
     sent, at_edge = half.run({"frame": frame})
     runner = LayerRunner(plan.module)
     want = {**runner.run(sent, [name for name in runner.graph.outputs if name not in at_edge]), **at_edge}
