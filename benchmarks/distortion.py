@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.stats import kendalltau, spearmanr
 
 from tvm_split import data, frontend, pictures, pipeline, zoo
@@ -39,15 +38,17 @@ from tvm_split.bench.library_files import library_files
 from tvm_split.bench.mixed_network import MixedNetwork, Widths
 from tvm_split.calibration.distortion import Table, activation_choices, activation_distortions, weight_distortions
 from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated
+from tvm_split.calibration.network import Calibrated, calibratable
 from tvm_split.calibration.output_distortion import digest
-from tvm_split.calibration.output_error import OutputError, has_scores
+from tvm_split.calibration.output_error import OutputError
 from tvm_split.calibration.output_network import SAMPLES, output_table, records_of
 from tvm_split.calibration.output_table import OutputTable
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
+from tvm_split.metrics import class_count
 from tvm_split.passes.preprocess import Preprocess
+from tvm_split.plan.average_bits import bits_for_average
 from tvm_split.versions import versions
 
 Batch = Mapping[str, np.ndarray]
@@ -78,7 +79,7 @@ class Subject:
 
     def error(self, weights: Widths, tensors: Widths) -> tuple[OutputError, float | None]:
         """What the widths do to the samples held back, and top-1 where these have labels."""
-        scores = has_scores(self.graph)
+        scores = class_count(self.graph) is not None
         got = [self.network.outputs(batch, weights, tensors) for batch in self.back]
         first, *others = (OutputError.of(*pair, scores) for pair in zip(self.floats, got, strict=True))
         right = None if self.labels is None else np.mean([np.argmax(each[0]) for each in got] == self.labels)
@@ -98,10 +99,9 @@ def subject(name: str, images: Path, calibrating: int, back: int) -> Subject:
     first, both = samples(calibrating), samples(calibrating + back)
     seen = {digest(batch) for batch in first}
     others = [i for i, batch in enumerate(both) if digest(batch) not in seen][:back]
-    if name != "magika" and has_scores(graph):
+    if name != "magika" and class_count(graph) is not None:
         labels = classes(images, len(both))
-    names = [t.name for t in graph.tensors if t.dtype == "float32" and t.elements and graph.readers[t.name]]
-    calibrated = Calibrated.of(mod, graph, gather(runner, names, first))
+    calibrated = Calibrated.of(mod, graph, gather(runner, calibratable(graph), first))
     choices = activation_choices(calibrated.statistics, TENSOR_WIDTHS)
     known, rest = None if labels is None else labels[others], [both[i] for i in others]
     return Subject(MixedNetwork(mod, runner, calibrated.weights, choices), calibrated, first, rest, known)
@@ -127,7 +127,7 @@ def measures(found: Subject, table: OutputTable) -> dict[str, tuple[Table, Table
     )
     total = times(paper[0], of_layers), times(paper[1], of_values)
     made = {"paper": paper, "paper, total": total}
-    with_scores = has_scores(graph)
+    with_scores = class_count(graph) is not None
     for kind in ("mse", "kl") if with_scores else ("mse",):
         both = table.weight_distortions(WEIGHT_WIDTHS, kind), table.tensor_distortions(TENSOR_WIDTHS, kind)
         made[f"output {kind}"] = both
@@ -161,7 +161,7 @@ def ranking(found: Subject, tables: Mapping[str, tuple[Table, Table]], count: in
     drawn = assignments(found, count)
     truth = [found.error(*each)[0] for each in drawn]
     real = {"mse": [each.mse for each in truth]}
-    if has_scores(found.graph):
+    if class_count(found.graph) is not None:
         real = {"kl": [each.mean_kl for each in truth], "lost": [1 - (each.agreement or 0.0) for each in truth]}
     rows = []
     for name, (of_weights, of_tensors) in tables.items():
@@ -179,23 +179,11 @@ def ranking(found: Subject, tables: Mapping[str, tuple[Table, Table]], count: in
     return rows
 
 
-def allocated(found: Subject, of_weights: Table) -> dict[str, int]:
-    """Widths of least distortion with at most so many bits a weight."""
-    sizes = {name: each.array.size for name, each in found.calibrated.weights.items()}
-    options = [(name, bits) for name, row in of_weights.items() for bits in row]
-    lost = np.array([of_weights[name][bits] for name, bits in options])
-    taken_bits = np.array([float(sizes[name] * bits) for name, bits in options])
-    one_each = np.array([[name == layer for name, _ in options] for layer in of_weights], float)
-    limits = [LinearConstraint(one_each, 1, 1), LinearConstraint(taken_bits, ub=AVERAGE * sum(sizes.values()))]
-    solved = milp(lost / (lost.max() or 1), constraints=limits, bounds=Bounds(0, 1), integrality=np.ones(len(options)))
-    return {name: bits for (name, bits), chosen in zip(options, solved.x, strict=True) if chosen > 0.5}
-
-
 def allocation(found: Subject, tables: Mapping[str, tuple[Table, Table]]) -> list[dict[str, Any]]:
     """What the network does with the widths that each measure gives its weights."""
     sizes = {name: each.array.size for name, each in found.calibrated.weights.items()}
     chosen = {f"uniform {AVERAGE}": dict.fromkeys(sizes, AVERAGE)}
-    chosen |= {name: allocated(found, table) for name, (table, _) in tables.items()}
+    chosen |= {name: bits_for_average(sizes, table, AVERAGE) for name, (table, _) in tables.items()}
     rows = []
     for name, weights in chosen.items():
         error, top1 = found.error(weights, dict.fromkeys(found.network.choices, HELD))

@@ -39,7 +39,7 @@ from paper_chart import Chart
 
 from tvm_split import data, frontend, pipeline, zoo
 from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated
+from tvm_split.calibration.network import Calibrated, calibratable
 from tvm_split.extract import graph as extract_graph
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph, Layer
@@ -103,8 +103,7 @@ def prepare(name: str, images: str, pictures: int) -> Network:
     whole = extract_graph(mod, name)
     graph = without_preprocessing(whole)
     batches = data.load_labelled(images, whole, pictures).batches
-    names = [t.name for t in graph.tensors if t.dtype == "float32" and t.elements and graph.readers[t.name]]
-    calibrated = Calibrated.of(mod, graph, gather(LayerRunner(mod), names, batches))
+    calibrated = Calibrated.of(mod, graph, gather(LayerRunner(mod), calibratable(graph), batches))
     channels = {layer: each.array.shape[each.kernel_layout.index("I")] for layer, each in layer_weights(mod).items()}
     widths = (*WIDTHS, REFERENCE)
     integer = array_costs(graph, channels, EYERISS, 8, 8)

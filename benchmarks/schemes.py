@@ -22,7 +22,7 @@ import tvm
 from tvm_split import pipeline
 from tvm_split.calibration.distortion import weight_distortions
 from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated
+from tvm_split.calibration.network import Calibrated, calibratable
 from tvm_split.calibration.output_network import output_table, records_of
 from tvm_split.calibration.quantizers import held_choices
 from tvm_split.calibration.rounded import rounded_weights
@@ -84,9 +84,7 @@ class Quantiser:
 
     @cached_property
     def statistics(self) -> dict[str, Statistics]:
-        graph = self.runner.graph
-        names = [t.name for t in graph.tensors if t.dtype == "float32" and graph.readers[t.name]]
-        return gather(self.runner, names, self.batches, channel_axes(self.weights))
+        return gather(self.runner, calibratable(self.runner.graph), self.batches, channel_axes(self.weights))
 
     @cached_property
     def weights(self) -> dict[str, LayerWeights]:

@@ -24,13 +24,14 @@ from tvm_split.graph import Graph
 from tvm_split.passes.layer_weights import layer_weights
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.quantize_cut import check_names
+from tvm_split.plan.precision import HALF_BITS
 from tvm_split.quantizer import Quantizer
 
 log = logging.getLogger("tvm_split.passes")
 
 WEIGHT_BITS, HELD, HALVES = "tvm_split.weight_bits", "tvm_split.held", "tvm_split.halves"
-#: widths at which weights are stored as integers, and tensors held as such; and that of float16
-WIDTHS, HALF = range(2, 9), 16
+#: widths at which weights are stored as integers, and tensors held as such
+WIDTHS = range(2, 9)
 
 
 @tvm.transform.module_pass(opt_level=0, name="AnnotatePrecision")
@@ -101,7 +102,7 @@ def _check(
     if both:
         raise PlanError(f"tensor '{both[0]}' is to be held as integers and as float16; name it in held or in halves")
     for what, bits in [*weight_bits.items(), *((name, quantizer.bits) for name, quantizer in held.items())]:
-        if bits not in WIDTHS and (what in held or bits != HALF):
+        if bits not in WIDTHS and (what in held or bits != HALF_BITS):
             raise PlanError(f"'{what}' cannot have {bits} bits as integers; the widths are 2 to 8")
     for name in (*held, *halves):
         if network.tensor[name].dtype != "float32":

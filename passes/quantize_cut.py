@@ -25,6 +25,7 @@ import tvm
 from tvm import relax
 
 from tvm_split import extract
+from tvm_split.calibration.half_error import LARGEST_HALF
 from tvm_split.errors import PlanError
 from tvm_split.passes.layering import identifier, unique
 from tvm_split.passes.partition import side_outputs
@@ -34,8 +35,6 @@ from tvm_split.quantizer import Quantizer
 log = logging.getLogger("tvm_split.passes")
 
 QUANTIZED = "tvm_split.quantized"
-#: the largest number that a float16 holds
-MAX16 = float(np.finfo("float16").max)
 
 
 @tvm.transform.module_pass(opt_level=0, name="QuantizeCut")
@@ -110,5 +109,5 @@ def dequantize(q: relax.Expr, quantizer: Quantizer, dtype: str = "float32") -> r
     centred = relax.op.subtract(relax.op.astype(q, "float32"), relax.const(float(quantizer.zero_point), "float32"))
     real = relax.op.multiply(centred, relax.const(np.float32(quantizer.scale), "float32"))
     if dtype == "float16":  # a level may lie half a step past the range, and so past what float16 holds
-        real = relax.op.clip(real, -MAX16, MAX16)
+        real = relax.op.clip(real, -LARGEST_HALF, LARGEST_HALF)
     return real if dtype == "float32" else relax.op.astype(real, dtype)

@@ -24,15 +24,17 @@ import tvm
 from tvm import relax
 
 from tvm_split import extract
+from tvm_split.calibration.half_error import LARGEST_HALF
 from tvm_split.calibration.weights import quantize_weights
-from tvm_split.passes.annotate_precision import HALF, HALVES, HELD, WEIGHT_BITS, halves_by, held_by
+from tvm_split.passes.annotate_precision import HALVES, HELD, WEIGHT_BITS, halves_by, held_by
 from tvm_split.passes.bindings import constant, log, operator
 from tvm_split.passes.fold_batch_norm import layer_of
 from tvm_split.passes.fuse_activation import ANCHORS
 from tvm_split.passes.layering import LAYER, layer_calls, main_bindings, replace_main, substitute
 from tvm_split.passes.quantize_cut import QUANTIZED
 from tvm_split.passes.same_codes import only_moves
-from tvm_split.passes.stored_weights import LARGEST_HALF, StoredWeights
+from tvm_split.passes.stored_weights import StoredWeights
+from tvm_split.plan.precision import HALF_BITS
 from tvm_split.quantizer import Quantizer
 
 #: largest bias, in steps of its sums: half of what int32 holds, so that the products have the other half
@@ -155,7 +157,7 @@ class _Rewrite:
         if found is None or found.weight.dtype != np.float32:
             log.info("QuantizeLayers: the weights of '%s' stay: they are no float32 constant", layer)
             return call, None
-        if bits == HALF:
+        if bits == HALF_BITS:
             return self.halved(call, found.weight, layer), None
         axis = found.kernel_layout.index("O")
         codes, scale = quantize_weights(found.weight, axis, bits)

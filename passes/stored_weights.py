@@ -15,12 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tvm import relax
 
+from tvm_split.calibration.half_error import LARGEST_HALF
 from tvm_split.errors import PlanError
 from tvm_split.passes.bindings import constant, operator
 from tvm_split.passes.qdq_values import fixed_of
-
-#: the largest number that float16 holds
-LARGEST_HALF = float(np.finfo("float16").max)
 
 
 @dataclass(frozen=True, eq=False)

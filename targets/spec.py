@@ -8,11 +8,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from tvm_split.errors import TargetError
+from tvm_split.plan.precision import EDGE_WIDTHS
 
 KINDS = ("edge", "cloud", "both")
 ARCHS = ("aarch64", "x86_64", "simulated")
-#: bits that weights and tensors may have on an edge; 32 is floating point
-WIDTHS = (2, 3, 4, 6, 8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class TargetSpec:
     memory_bytes: what the board has, None only for a simulated device whose memory nobody published.
     vector_bits: width of a SIMD register.  l1_bytes: L1 data cache of a core.  l2_bytes: L2 that one core reaches.
     tvm_target: a TVM tag, or a table with `kind`; `mcpu = "native"` means the machine that compiles.
-    bits: widths that layers may have on it, of WIDTHS; None for all: kernels exist for every processor.
+    bits: widths that layers may have on it, of EDGE_WIDTHS; None for all: kernels exist for every processor.
     sources: field name -> where its number comes from.
     """
 
@@ -144,8 +143,9 @@ def parse_target(table: Mapping[str, Any], where: str) -> TargetSpec:
 
 def _bits(value: Any, where: str) -> tuple[int, ...]:
     whole = isinstance(value, list) and all(isinstance(bits, int) and not isinstance(bits, bool) for bits in value)
-    if not whole or not value or not set(value) <= set(WIDTHS):
-        raise TargetError(f"{where}: bits is {value!r:.40}; expected a list of some of {', '.join(map(str, WIDTHS))}")
+    if not whole or not value or not set(value) <= set(EDGE_WIDTHS):
+        known = ", ".join(map(str, EDGE_WIDTHS))
+        raise TargetError(f"{where}: bits is {value!r:.40}; expected a list of some of {known}")
     return tuple(sorted(set(value)))
 
 

@@ -37,7 +37,7 @@ def accuracy(top1: float | None, relative: float = 0.5) -> Accuracy:
 
 
 def test_the_shortlist_holds_every_width_and_the_winners_at_other_rates(problem):
-    found = shortlist(problem, plan_exhaustive)
+    found = shortlist(problem, plan_exhaustive(problem), plan_exhaustive)
     assert {candidate.kind for candidate in found} == {"split"}
     assert {part.bits for candidate in found for part in candidate.crossing} == {4, 8}
     for rate in (1e4, 1e5, 1e6, 1e7):
@@ -53,7 +53,7 @@ def test_the_shortlist_holds_every_width_and_the_winners_at_other_rates(problem)
 def test_a_width_that_does_not_fit_is_no_error(problem):
     needs = {c.crossing[0].bits: c.edge_memory_bytes for c in plan_exhaustive(problem) if len(c.edge_layers) == 1}
     tight = replace(problem, memory_bytes=needs[4])
-    found = shortlist(tight, plan_exhaustive)
+    found = shortlist(tight, plan_exhaustive(tight), plan_exhaustive)
     assert found and all(candidate.edge_memory_bytes <= needs[4] for candidate in found)
 
 
@@ -66,7 +66,8 @@ def test_an_integer_that_crosses_beside_a_float_does_not_hide_the_answer():
                     pins={"a": "edge"})  # fmt: skip
     needs = {part.bits: found.edge_memory_bytes for found in plan_exhaustive(whole) for part in found.crossing
              if part.tensor == "t"}  # fmt: skip
-    (found,) = shortlist(replace(whole, memory_bytes=needs[4]), plan_exhaustive)
+    tight = replace(whole, memory_bytes=needs[4])
+    (found,) = shortlist(tight, plan_exhaustive(tight), plan_exhaustive)
     assert {part.bits for part in found.crossing} == {4, 8}
 
 

@@ -7,7 +7,7 @@ import tvm
 
 from tvm_split import extract, frontend, lower, pipeline
 from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated
+from tvm_split.calibration.network import Calibrated, calibratable
 from tvm_split.costs import Costs
 from tvm_split.edge_half import with_precision
 from tvm_split.footprint import footprint
@@ -31,9 +31,8 @@ def planned(request):
     target = resolve(load_target(request.param))
     mod = pipeline.layers()(frontend.load("zoo:plate-detector"))
     graph = with_scratch(mod, extract.graph(mod), target)
-    names = [t.name for t in graph.tensors if t.dtype == "float32" and graph.readers[t.name]]
     runner = LayerRunner(mod)
-    calibrated = Calibrated.of(mod, graph, gather(runner, names, random_batches(graph, 1, 0)))
+    calibrated = Calibrated.of(mod, graph, gather(runner, calibratable(graph), random_batches(graph, 1, 0)))
     costs = Costs("any", "test", {layer.name: 1e-3 for layer in graph.layers})
     precision = calibrated.precision((2, 4, 8, 16, 32), (8,), costs, {})
     every = integer_layers(mod, graph, dict.fromkeys(calibrated.weights, 8), calibrated.everywhere(8), target)

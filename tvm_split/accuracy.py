@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from tvm_split import jpeg
+from tvm_split.calibration.output_error import check_reference
 from tvm_split.data import check_batch
 from tvm_split.drop import Drop, drop_of, no_drop
 from tvm_split.edge_half import EdgeHalf
-from tvm_split.errors import DataError, ModelError
+from tvm_split.errors import DataError
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
-from tvm_split.metrics import Judge
+from tvm_split.metrics import Judge, class_count
 from tvm_split.plan.problem import Candidate
 from tvm_split.quantizer import Quantizer, quantize_dequantize
 
@@ -86,7 +87,8 @@ def measure(
     for i, sample in enumerate(samples if tallies else []):
         say(f"accuracy: sample {i + 1} of {len(samples)}, {len(tallies)} candidates")
         made = runner.run(sample, wanted)
-        reference = _finite([made[name] for name in graph.outputs], graph, i)
+        reference = [made[name] for name in graph.outputs]
+        check_reference(reference, graph, i)
         if judge is not None:
             references.append(judge.score(i, reference, reference))
         for trial, tally in tallies.items():
@@ -103,24 +105,6 @@ def measure(
         return replace(tally.accuracy(), drop=drop)
 
     return [of(tallies[trial]) if trial in tallies else exact for trial in trials]
-
-
-def class_count(graph: Graph) -> int | None:
-    """C when the first output is one row of scores: (..., C), C >= 2 and 1 elsewhere, of floats or 8-bit integers."""
-    first = graph.tensor[graph.outputs[0]]
-    is_score = first.is_float or first.dtype in ("int8", "uint8")
-    is_row = is_score and bool(first.shape) and first.shape[-1] >= 2 and first.elements == first.shape[-1]
-    return first.shape[-1] if is_row else None
-
-
-def _finite(outputs: list[np.ndarray], graph: Graph, sample: int) -> list[np.ndarray]:
-    for name, array in zip(graph.outputs, outputs, strict=True):
-        if not np.isfinite(array.astype(np.float64)).all():
-            raise ModelError(
-                f"output '{name}' of the float network is not finite on sample {sample}, so nothing can be compared "
-                "with it; check that sample, the preprocessing and the weights"
-            )
-    return outputs
 
 
 @dataclass(frozen=True)

@@ -40,17 +40,14 @@ class Scored:
     predicted_drop: float | None = None
 
 
-def shortlist(problem: Problem, planner: Planner, sweeper: Planner | None = None) -> list[Candidate]:
+def shortlist(problem: Problem, found: Sequence[Candidate], sweeper: Planner) -> list[Candidate]:
     """The splits whose accuracy is worth measuring: of each width, the soonest few and the winners at other rates.
 
-    sweeper: is asked at other rates, where the planner takes long; its answers compete here as well. All are timed at
-    the problem's own link. PlanError when the planner finds nothing.
+    found: a planner's answers at the problem's own link, at which all are timed; sweeper: the planner that is asked at
+    other rates.
     """
-    found = planner(problem)
-    if sweeper is not None:
-        found = (*found, *_answers(sweeper, problem))
     if problem.precision is not None:
-        return _with_bits(problem, sweeper or planner, found)
+        return _with_bits(problem, sweeper, found)
     chosen: list[Candidate] = []
     for widths in {_widths(candidate) for candidate in found if candidate.kind == "split"}:
         chosen += [candidate for candidate in found if candidate.kind == "split" and _widths(candidate) == widths][
@@ -58,7 +55,7 @@ def shortlist(problem: Problem, planner: Planner, sweeper: Planner | None = None
         ]
     for bits in problem.cut_bits:
         try:
-            spans = turning_points(replace(problem, cut_bits=(bits,)), sweeper or planner, SWEEP)
+            spans = turning_points(replace(problem, cut_bits=(bits,)), sweeper, SWEEP)
         except PlanError:  # this width alone fits nothing; another did
             continue
         chosen += [span.candidate for span in spans]
@@ -73,14 +70,6 @@ def _with_bits(problem: Problem, planner: Planner, found: Sequence[Candidate]) -
     except PlanError:  # the sweeper has no answer; the planner had
         pass
     return list(ranked(c for c in chosen if c.kind == "split" or c.weight_bits or c.tensor_bits))
-
-
-def _answers(planner: Planner, problem: Problem) -> tuple[Candidate, ...]:
-    """The planner's, () when it has none."""
-    try:
-        return planner(problem)
-    except PlanError:
-        return ()
 
 
 def _widths(candidate: Candidate) -> frozenset[int]:

@@ -11,6 +11,7 @@ from tvm_split.errors import PlanError
 from tvm_split.plan import baselines as rivals
 from tvm_split.plan.bandwidths import Planner
 from tvm_split.plan.budget import Answer, finest, search
+from tvm_split.plan.evaluate import identity
 from tvm_split.plan.memory import fits
 from tvm_split.plan.mixed import precision_of
 from tvm_split.plan.precision import Precision
@@ -75,11 +76,5 @@ class Contest:
         self.add([*found.values()], [*found])
 
     def _known(self, candidate: Candidate) -> Scored | None:
-        same = (each for each in self.scored if not each.baseline and _identity(each.candidate) == _identity(candidate))
+        same = (each for each in self.scored if not each.baseline and identity(each.candidate) == identity(candidate))
         return next(same, None)
-
-
-def _identity(candidate: Candidate) -> tuple[object, ...]:
-    return (
-        candidate.edge_layers, candidate.crossing, dict(candidate.weight_bits), dict(candidate.tensor_bits)
-    )  # fmt: skip

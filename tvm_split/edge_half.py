@@ -10,12 +10,13 @@ import tvm
 
 from tvm_split import extract, pipeline
 from tvm_split.layer_runner import LayerRunner
-from tvm_split.passes.annotate_precision import HALF, AnnotatePrecision
+from tvm_split.passes.annotate_precision import AnnotatePrecision
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.partition import Partition, side_outputs
 from tvm_split.passes.quantize_cut import QUANTIZED, QuantizeCut
 from tvm_split.passes.round_weights import RoundWeights
+from tvm_split.plan.precision import HALF_BITS
 from tvm_split.plan.problem import Candidate, Side
 from tvm_split.quantised import Quantised
 from tvm_split.quantizer import Quantizer
@@ -47,7 +48,7 @@ def with_precision(half: tvm.IRModule, candidate: Candidate, held: Mapping[str, 
 
 def halves_of(candidate: Candidate) -> list[str]:
     """Tensors that the candidate's edge half holds as float16."""
-    return [name for name, bits in candidate.tensor_bits.items() if bits == HALF]
+    return [name for name, bits in candidate.tensor_bits.items() if bits == HALF_BITS]
 
 
 class EdgeHalf:

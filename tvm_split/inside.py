@@ -13,7 +13,7 @@ from tvm_split import accuracy
 from tvm_split.accuracy import Accuracy
 from tvm_split.calibration.finalists import Finalists
 from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated, is_quantisable
+from tvm_split.calibration.network import Calibrated, calibratable, is_quantisable
 from tvm_split.calibration.output_network import output_table, records_of
 from tvm_split.calibration.output_table import OutputTable
 from tvm_split.choice import label_of
@@ -53,9 +53,7 @@ class Inside:
 
     def calibrated(self) -> Calibrated:
         """Statistics of every tensor that an edge may quantise."""
-        graph = self.graph
-        names = [t.name for t in graph.tensors if t.dtype == "float32" and t.elements and graph.readers[t.name]]
-        return self.known(Calibrated.of(self.mod, graph, {}), names)
+        return self.known(Calibrated.of(self.mod, self.graph, {}), calibratable(self.graph))
 
     def known(self, calibrated: Calibrated, names: list[str]) -> Calibrated:
         """With statistics of these tensors as well."""

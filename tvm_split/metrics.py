@@ -11,6 +11,7 @@ import numpy as np
 
 from tvm_split import user_function
 from tvm_split.errors import DataError, PlanError
+from tvm_split.graph import Graph
 
 #: output's name -> array, in the network's order
 Outputs = Mapping[str, np.ndarray]
@@ -60,6 +61,14 @@ def metric_of(wanted: str | None, labels: np.ndarray | None, classes: int | None
     if labels.max(initial=0) >= classes:
         raise DataError(f"a label is {labels.max()}, but the network has {classes} classes, 0 to {classes - 1}")
     return Metric(wanted, _among(TOP[wanted]))
+
+
+def class_count(graph: Graph) -> int | None:
+    """C when the first output is one row of scores: (..., C), C >= 2 and 1 elsewhere, of floats or 8-bit integers."""
+    first = graph.tensor[graph.outputs[0]]
+    is_score = first.is_float or first.dtype in ("int8", "uint8")
+    is_row = is_score and bool(first.shape) and first.shape[-1] >= 2 and first.elements == first.shape[-1]
+    return first.shape[-1] if is_row else None
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from tvm_split.choice import Tolerance
 from tvm_split.errors import PlanError
 from tvm_split.metrics import AGREEMENT, NAMES, is_metric
+from tvm_split.plan.precision import EDGE_WIDTHS
 from tvm_split.plan.problem import Side
 
 #: widths that an edge half stores weights at, and the one that stands for floats
-STORED = (2, 3, 4, 6, 8, 16, 32)
+STORED = EDGE_WIDTHS
 FLOAT = (32,)
 #: how weights are rounded to codes (calibration/rounded.py)
 ROUNDINGS = ("in-order", "nearest")

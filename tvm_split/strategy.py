@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from tvm_split.choice import Scored, label_of, shortlist
@@ -64,9 +64,20 @@ def planner_of(request: Request, edge: TargetSpec) -> Planner:
     return PLANNERS[request.strategy]
 
 
-def splits_of(request: Request, problem: Problem, planner: Planner) -> list[Candidate]:
-    """The splits worth a close look; the exact planner is asked at the problem's own link only."""
-    return shortlist(problem, planner, PLANNERS[SWEEPER] if request.strategy == EXACT else None)
+def splits_of(request: Request, problem: Problem, found: Sequence[Candidate]) -> list[Candidate]:
+    """The splits worth a close look, of what the planner found. Instead of the exact one, SWEEPER is asked at other
+    link rates; its answers at the problem's own compete as well."""
+    if request.strategy != EXACT:
+        return shortlist(problem, found, PLANNERS[request.strategy])
+    return shortlist(problem, (*found, *_answers(PLANNERS[SWEEPER], problem)), PLANNERS[SWEEPER])
+
+
+def _answers(planner: Planner, problem: Problem) -> tuple[Candidate, ...]:
+    """The planner's, () when it has none."""
+    try:
+        return planner(problem)
+    except PlanError:
+        return ()
 
 
 def cost_of(request: Request, problem: Problem, edge: TargetSpec) -> Callable[[Candidate], float]:
@@ -81,6 +92,6 @@ def front_of(request: Request, problem: Problem) -> tuple[Scored, ...]:
     return tuple(Scored(found, label_of(found)) for found in pareto_front(problem, request.pareto))
 
 
-def solutions_of(request: Request, problem: Problem, planner: Planner) -> tuple[Scored, ...]:
-    """All that the planner answers, best first, if the request wants it; () otherwise."""
-    return tuple(Scored(found, label_of(found)) for found in planner(problem)) if request.every_solution else ()
+def solutions_of(request: Request, found: Sequence[Candidate]) -> tuple[Scored, ...]:
+    """All that the planner found, best first, if the request wants it; () otherwise."""
+    return tuple(Scored(each, label_of(each)) for each in found) if request.every_solution else ()

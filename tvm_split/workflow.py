@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_split import frontend, pipeline, strategy
-from tvm_split.accuracy import class_count
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
 from tvm_split.calibration.equalized import better_of
@@ -35,7 +34,7 @@ from tvm_split.graph import Graph
 from tvm_split.held_back import Divided, samples_of
 from tvm_split.inside import Inside
 from tvm_split.integer_layers import integer_layers
-from tvm_split.metrics import NAMES, Judge, metric_of
+from tvm_split.metrics import NAMES, Judge, class_count, metric_of
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
@@ -185,7 +184,8 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     )  # fmt: skip
     progress(f"planning {len(graph.layers)} layers with {request.strategy}")
     planner = strategy.planner_of(request, edge)
-    splits = strategy.splits_of(request, problem, planner)
+    planned = planner(problem)
+    splits = strategy.splits_of(request, problem, planned)
     if not splits:
         warnings += no_split_warnings(problem)
     predict = partial(_predicted_drop, outputs, judge)
@@ -209,7 +209,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     return PlanResult(
         request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, quantised,
         calibrating, len(samples.checking),
-        front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, problem, planner),
+        front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, planned),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import tvm
 
 from tvm_split.calibration.layer_inputs import as_held
 from tvm_split.calibration.ranges import Choice
-from tvm_split.calibration.weights import dequantize_weights, quantize_weights
+from tvm_split.calibration.weights import nearest_weights
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.layer_weights import LayerWeights
 from tvm_split.passes.round_weights import Rounded, RoundWeights
@@ -53,7 +53,7 @@ class MixedNetwork:
         """With one layer's weights at so many bits; made once."""
         if (name, bits) not in self._changed:
             array, axis = self.weights[name].array, self.weights[name].weight_axis
-            rounded = Rounded(dequantize_weights(*quantize_weights(array, axis, bits), axis))
+            rounded = Rounded(nearest_weights(array, axis, bits))
             changed = tvm.transform.Sequential([RoundWeights({name: rounded})])(self.mod)
             self._changed[name, bits] = self.runner.with_layers(changed, [name])
         return self._changed[name, bits]

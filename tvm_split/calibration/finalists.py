@@ -17,7 +17,7 @@ from tvm_split.calibration.layer_inputs import as_held
 from tvm_split.calibration.network import Calibrated
 from tvm_split.calibration.ranges import METHODS, Choice
 from tvm_split.calibration.rounded import IN_ORDER, NEAREST, rounded_weights
-from tvm_split.calibration.weights import dequantize_weights, quantize_weights
+from tvm_split.calibration.weights import nearest_weights
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.layer_weights import LayerWeights
 from tvm_split.passes.round_weights import Rounded
@@ -147,5 +147,5 @@ def _facts(weights: LayerWeights, bits: int, rounded: Rounded | None) -> WeightF
     """What quantize-layers makes of the layer's weights, rounded in order or as they were."""
     axis = weights.weight_axis
     array = weights.array if rounded is None else rounded.weights
-    off = dequantize_weights(*quantize_weights(array, axis, bits), axis) - weights.array
+    off = nearest_weights(array, axis, bits) - weights.array
     return WeightFacts(bits, NEAREST if rounded is None else IN_ORDER, float(np.square(off, dtype=np.float64).mean()))

@@ -10,14 +10,15 @@ import numpy as np
 
 from tvm_split.calibration.statistics import Statistics
 
-LARGEST = float(np.finfo(np.float16).max)
+#: the largest number that float16 holds
+LARGEST_HALF = float(np.finfo(np.float16).max)
 #: of float16: bits of the fraction, and the least exponent of a normal number
 FRACTION, LEAST = 10, -14
 
 
 def half_distortion(weights: np.ndarray) -> float | None:
     """Mean of (w - float16(w))^2 over finite weights."""
-    if np.abs(weights).max(initial=0) > LARGEST:
+    if np.abs(weights).max(initial=0) > LARGEST_HALF:
         return None
     off = weights.astype(np.float64) - weights.astype(np.float16).astype(np.float64)
     return float(np.square(off).mean()) if off.size else 0.0
@@ -28,7 +29,7 @@ def half_error(statistics: Statistics) -> float | None:
 
     Exact zeros are not off, and what float16 rounds to 0 is off by no more than itself.
     """
-    if max(abs(statistics.low), abs(statistics.high)) > LARGEST:
+    if max(abs(statistics.low), abs(statistics.high)) > LARGEST_HALF:
         return None
     middles = np.abs(statistics.edges[:-1] + statistics.edges[1:]) / 2
     exponents = np.maximum(np.frexp(middles)[1] - 1, LEAST)

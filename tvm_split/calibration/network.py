@@ -111,6 +111,11 @@ def is_quantisable(tensor: Tensor, graph: Graph) -> bool:
     return tensor.is_float and tensor.elements > 0 and tensor.name not in graph.inputs
 
 
+def calibratable(graph: Graph) -> list[str]:
+    """The tensors that an edge may hold as integers: of float32, with elements, and read by a layer."""
+    return [t.name for t in graph.tensors if t.dtype == "float32" and t.elements and graph.readers[t.name]]
+
+
 def widths_below(widths: Sequence[int], cut_bits: Sequence[int]) -> tuple[list[int], list[int]]:
     """The widths below 32 that weights and that tensors may have, for which distortions are wanted."""
     below = sorted({bits for bits in widths if bits < EDGE_WIDTHS[-1]})

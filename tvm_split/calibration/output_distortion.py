@@ -14,15 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvm_split.calibration.layer_inputs import as_held
-from tvm_split.calibration.output_error import OutputError, has_scores
+from tvm_split.calibration.output_error import OutputError, check_reference
 from tvm_split.calibration.output_records import Records
 from tvm_split.calibration.output_table import OutputTable
 from tvm_split.calibration.ranges import Choice
-from tvm_split.calibration.weights import dequantize_weights, quantize_weights
+from tvm_split.calibration.weights import nearest_weights
 from tvm_split.data import check_batch
-from tvm_split.errors import DataError, ModelError
+from tvm_split.errors import DataError
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
+from tvm_split.metrics import class_count
 from tvm_split.plan.precision import HALF_BITS
 
 #: bytes of changed weights that are kept while a sample's float tensors serve them all
@@ -100,7 +101,7 @@ def output_distortions(
             for entry in missing:
                 if entry.weights is not None and (entry.name, entry.bits) not in runners:
                     array, axis = entry.weights
-                    rounded = dequantize_weights(*quantize_weights(array, axis, entry.bits), axis)
+                    rounded = nearest_weights(array, axis, entry.bits)
                     runners[entry.name, entry.bits] = changed(entry.name, rounded)
                 records.put(entry.key(sample), trial.error(entry, runners.get((entry.name, entry.bits))))
             done += len(missing)
@@ -139,13 +140,8 @@ class _Trial:
     def of(cls, runner: LayerRunner, batch: Arrays, number: int) -> _Trial:
         graph = runner.graph
         floats = runner.run(batch, [tensor.name for tensor in graph.tensors])
-        for name in graph.outputs:
-            if not np.isfinite(floats[name].astype(np.float64)).all():
-                raise ModelError(
-                    f"output '{name}' of the float network is not finite on sample {number}, so nothing can be "
-                    "compared with it; check that sample, the preprocessing and the weights"
-                )
-        return cls(runner, floats, has_scores(graph))
+        check_reference([floats[name] for name in graph.outputs], graph, number)
+        return cls(runner, floats, class_count(graph) is not None)
 
     def error(self, entry: _Entry, changed: LayerRunner | None) -> OutputError:
         graph = self.runner.graph

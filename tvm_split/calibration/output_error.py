@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tvm_split.errors import ModelError
 from tvm_split.graph import Graph
 
 #: scores that are not negative and whose sum is this near to 1 are probabilities already
@@ -40,7 +41,7 @@ class OutputError:
     def of(cls, want: Sequence[np.ndarray], got: Sequence[np.ndarray], scores: bool) -> OutputError:
         """Of one sample: the float network's outputs, which are finite, and others of the same shapes.
 
-        scores: whether the first output is one row of scores (`has_scores`).
+        scores: whether the first output is one row of scores (`metrics.class_count`).
         """
         pairs = [
             (a.astype(np.float64).reshape(-1), b.astype(np.float64).reshape(-1)) for a, b in zip(want, got, strict=True)
@@ -77,11 +78,14 @@ class OutputError:
         return None if self.agreeing is None else self.agreeing / self.samples
 
 
-def has_scores(graph: Graph) -> bool:
-    """Whether the first output is one row of scores: (..., C), C >= 2 and 1 elsewhere, of floats or 8-bit integers."""
-    first = graph.tensor[graph.outputs[0]]
-    is_score = first.is_float or first.dtype in ("int8", "uint8")
-    return is_score and bool(first.shape) and first.shape[-1] >= 2 and first.elements == first.shape[-1]
+def check_reference(outputs: Sequence[np.ndarray], graph: Graph, sample: int) -> None:
+    """ModelError unless the float network's outputs, in the graph's order, are finite: others are held against them."""
+    for name, array in zip(graph.outputs, outputs, strict=True):
+        if not np.isfinite(array.astype(np.float64)).all():
+            raise ModelError(
+                f"output '{name}' of the float network is not finite on sample {sample}, so nothing can be compared "
+                "with it; check that sample, the preprocessing and the weights"
+            )
 
 
 def divergence(want: np.ndarray, got: np.ndarray) -> float:

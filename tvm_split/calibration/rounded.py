@@ -18,7 +18,7 @@ import tvm
 from tvm_split.calibration.bias import bias_correction
 from tvm_split.calibration.sequential import Changed, round_in_order
 from tvm_split.calibration.statistics import Statistics
-from tvm_split.calibration.weights import dequantize_weights, quantize_weights
+from tvm_split.calibration.weights import nearest_weights
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.layer_alone import layer_alone
 from tvm_split.passes.layer_in_numpy import in_numpy
@@ -79,7 +79,6 @@ def _has_means(reading: Reading, statistics: Mapping[str, Statistics]) -> bool:
 
 
 def _lost_mean(reading: Reading, bits: int, statistics: Statistics) -> np.ndarray:
-    weights, layout = reading.layer.weight, reading.layer.kernel_layout
-    axis = layout.index("O")
-    nearest = dequantize_weights(*quantize_weights(weights, axis, bits), axis)
-    return bias_correction(weights, nearest, statistics.channel_means, layout, reading.layer.groups)
+    layer = reading.layer
+    nearest = nearest_weights(layer.weight, layer.kernel_layout.index("O"), bits)
+    return bias_correction(layer.weight, nearest, statistics.channel_means, layer.kernel_layout, layer.groups)

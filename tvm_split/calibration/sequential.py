@@ -20,7 +20,7 @@ import numpy as np
 
 from tvm_split.calibration.layer_inputs import Moments, as_held, centred, outer
 from tvm_split.calibration.second_order import damped, second_order
-from tvm_split.calibration.weights import dequantize_weights, quantize_weights
+from tvm_split.calibration.weights import nearest_weights
 from tvm_split.data import check_batch
 from tvm_split.errors import DataError
 from tvm_split.graph import Layer
@@ -82,9 +82,9 @@ def round_in_order(
     """For `RoundWeights`: the weights of each layer in its bits, and the shift of its bias.
 
     runner, readings: of the float network. changed: one of its layers with other weights, as a function. held: tensor
-    -> its quantiser. A layer with so many weights an output that their products are beyond `BUDGET_BYTES` gets the
-    nearest codes. The tensors that are still to be read stay in memory for all batches, once for each of the networks.
-    DataError: no batches, or one that does not fit the inputs.
+    -> its quantiser. A layer with so many weights an output that their products are beyond `BUDGET_BYTES` is not in
+    the answer: it keeps the nearest codes. The tensors that are still to be read stay in memory for all batches, once
+    for each of the networks. DataError: no batches, or one that does not fit the inputs.
     """
     if not batches:
         raise DataError("there are no batches to calibrate on; at least 1 is needed, and 16 or more are better")
@@ -95,19 +95,20 @@ def round_in_order(
     rough: _Values = {name: [as_held(array, held.get(name)) for array in exact[name]] for name in graph.inputs}
     last = {name: layer.name for layer in graph.layers for name in layer.inputs}
     for layer in graph.layers:
-        if wanted <= rounded.keys():
+        if not wanted:
             break
         names = tuple(dict.fromkeys(layer.inputs))
         of = _of_runner(runner, layer)
         made, run = _run(of, exact, names), of
         if layer.name in wanted:
+            wanted.remove(layer.name)
             reading, bits = readings[layer.name], weight_bits[layer.name]
             if product_bytes(reading) <= BUDGET_BYTES:
                 pair = _gathered(reading, exact[reading.data], rough[reading.data], np.random.default_rng(seed))
-                rounded[layer.name] = rounded_pair(reading, pair, bits)
+                weights = rounded[layer.name] = rounded_pair(reading, pair, bits)
             else:
-                rounded[layer.name] = _nearest(reading, bits)
-            run = changed(layer.name, rounded[layer.name])
+                weights = _nearest(reading, bits)
+            run = changed(layer.name, weights)
         found = _run(run, rough, names)
         for number, name in enumerate(layer.outputs):
             exact[name] = [one[number] for one in made]
@@ -136,8 +137,7 @@ def rounded_pair(reading: Reading, pair: Pair, bits: int) -> Rounded:
 
 def _nearest(reading: Reading, bits: int) -> Rounded:
     rows = reading.rows()
-    codes, scales = quantize_weights(rows.reshape(-1, rows.shape[2]), 0, bits)
-    return Rounded(reading.from_rows(dequantize_weights(codes, scales, 0).reshape(rows.shape)))
+    return Rounded(reading.from_rows(nearest_weights(rows.reshape(-1, rows.shape[2]), 0, bits).reshape(rows.shape)))
 
 
 def _gathered(

@@ -52,6 +52,11 @@ def dequantize_weights(codes: np.ndarray, scales: np.ndarray, axis: int) -> np.n
     return np.asarray(codes.astype(np.float32) * scales.reshape(shape), np.float32)
 
 
+def nearest_weights(array: np.ndarray, axis: int, bits: int) -> np.ndarray:
+    """What the nearest codes of the weights stand for, float32; as `quantize_weights`."""
+    return dequantize_weights(*quantize_weights(array, axis, bits), axis)
+
+
 def weight_distortion(array: np.ndarray, axis: int, bits: int, method: str = "mse") -> float:
     """Auto-Split's D_i^w: mean of (w(16) - w(bits))^2 over all weights; 0 at 16 bits and more.
 

@@ -26,13 +26,12 @@ from tvm_split.plan.light_cuts import light_cuts
 from tvm_split.plan.mixed import Bits, CutPrice, precision_of
 from tvm_split.plan.precision import Precision
 from tvm_split.plan.problem import Candidate, Problem
+from tvm_split.plan.question import ROUNDING
 from tvm_split.plan.shoham_gersho import Step, allocate, hull_steps
 
 #: cuts that are given bits, most promising first, once there is an answer; on large graphs so many that these have
 #: WORK layers together, but no fewer than FEWEST
 CUTS, WORK, FEWEST = 100, 12_000, 4
-#: a distortion above its limit by this share is rounding
-ROUNDING = 1e-9
 
 
 def solutions(

@@ -155,11 +155,12 @@ def ranked(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
     """The candidates soonest first, each once as it first came. Equal times: by layers, bytes, bits, fewest first."""
     once: dict[Any, Candidate] = {}
     for found in candidates:
-        once.setdefault(_identity(found), found)
+        once.setdefault(identity(found), found)
     return tuple(sorted(once.values(), key=_order))
 
 
-def _identity(found: Candidate) -> tuple[Any, ...]:
+def identity(found: Candidate) -> tuple[Any, ...]:
+    """What two candidates share that are one answer: cut, payload and bits."""
     bits = (tuple(sorted(found.weight_bits.items())), tuple(sorted(found.tensor_bits.items())))
     return found.edge_layers, found.crossing, *bits
 
