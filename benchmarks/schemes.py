@@ -6,7 +6,7 @@
     paper-4   the same by the mean squared error of each layer's weights, Auto-Split's D_w (KDD 2021, constraint 5b)
 
 With a + behind it, W4A8+ or mixed-4+, each layer is rounded in order, by what its output loses, as `compile` does
-(calibration/rounded.py). What the outputs lose is that of the nearest codes (calibration/output_network.py).
+(calibration/rounded.py); and what the outputs lose is measured so, on other samples (calibration/output_network.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tvm_split.calibration.gather import gather
 from tvm_split.calibration.network import Calibrated, calibratable
 from tvm_split.calibration.output_network import output_table, records_of
 from tvm_split.calibration.quantizers import held_choices
-from tvm_split.calibration.rounded import rounded_weights
+from tvm_split.calibration.rounded import IN_ORDER, NEAREST, rounded_weights
 from tvm_split.calibration.statistics import Statistics
 from tvm_split.errors import PlanError
 from tvm_split.layer_runner import LayerRunner
@@ -116,12 +116,13 @@ class Quantiser:
         if scheme.paper:
             arrays = {name: (each.array, each.weight_axis) for name, each in self.weights.items()}
             return weight_distortions(arrays, MIXED)
-        return self._outputs_lose
+        return self._outputs_lose(scheme.in_order)
 
-    @cached_property
-    def _outputs_lose(self) -> Table:
+    def _outputs_lose(self, in_order: bool) -> Table:
         """For each layer and width what the outputs lose when only its weights have it."""
         calibrated = Calibrated(self.runner.graph, {}, self.weights)
         records = records_of(self.mod, self.runner)
-        table = output_table(self.mod, self.runner, calibrated, self.batches, MIXED, (), records)
+        table = output_table(
+            self.mod, self.runner, calibrated, self.batches, MIXED, (), records, None, IN_ORDER if in_order else NEAREST
+        )
         return table.weight_distortions(MIXED)

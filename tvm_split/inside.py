@@ -70,7 +70,15 @@ class Inside:
         """What each layer's weights and each tensor do to the outputs at each width, and cautions about the cache."""
         records = records_of(self.mod, self.runner)
         table = output_table(
-            self.mod, self.runner, calibrated, self.batches, weight_widths, tensor_widths, records, self.progress
+            self.mod,
+            self.runner,
+            calibrated,
+            self.batches,
+            weight_widths,
+            tensor_widths,
+            records,
+            self.progress,
+            self.rounding,
         )
         return table, records.cautions
 

@@ -16,11 +16,13 @@ from tvm_split.calibration.output_error import OutputError
 from tvm_split.calibration.output_network import output_table as table_of
 from tvm_split.calibration.output_network import records_of
 from tvm_split.calibration.output_records import Records
-from tvm_split.calibration.weights import dequantize_weights, quantize_weights
+from tvm_split.calibration.rounded_alone import RoundedAlone
+from tvm_split.calibration.weights import nearest_weights
 from tvm_split.errors import DataError, ModelError
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.fuse_activation import FuseActivation
+from tvm_split.passes.layer_readings import readings
 from tvm_split.passes.layer_weights import layer_weights
 from tvm_split.passes.round_weights import Rounded, RoundWeights
 
@@ -33,6 +35,7 @@ class Network:
         self.runner = LayerRunner(mod)
         self.graph = self.runner.graph
         self.weights = {name: (each.array, each.weight_axis) for name, each in layer_weights(mod).items()}
+        self.sizes = {name: 4 * array.size for name, (array, _) in self.weights.items()}
 
     def samples(self, count, seed=0):
         random = np.random.default_rng(seed)
@@ -45,13 +48,14 @@ class Network:
     def choices(self, batches, widths=WIDTHS):
         return activation_choices(gather(self.runner, self.names(), batches), widths)
 
-    def changed(self, name, array):
-        return self.runner.with_layers(RoundWeights({name: Rounded(array)})(self.mod), [name])
+    def changed(self, name, bits):
+        rounded = Rounded(nearest_weights(*self.weights[name], bits))
+        return self.runner.with_layers(RoundWeights({name: rounded})(self.mod), [name])
 
     def table(self, batches, records=None, changed=None, widths=WIDTHS):
         records = Records() if records is None else records
         choices = self.choices(batches, widths)
-        return output_distortions(self.runner, changed or self.changed, self.weights, choices, batches, widths, records)
+        return output_distortions(self.runner, changed or self.changed, self.sizes, choices, batches, widths, records)
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +103,7 @@ def test_each_entry_is_that_of_the_whole_network(network):
     assert set(table.tensors) == set(network.names())
     for name, (array, axis) in network.weights.items():
         for bits in WIDTHS:
-            rounded = dequantize_weights(*quantize_weights(array, axis, bits), axis)
-            mod = RoundWeights({name: Rounded(rounded)})(network.mod)
+            mod = RoundWeights({name: Rounded(nearest_weights(array, axis, bits))})(network.mod)
             assert table.weights[name][bits] == summed(exact, [whole(network, b, mod=mod) for b in batches])
     for name in table.tensors:
         for bits in WIDTHS:
@@ -154,7 +157,7 @@ def test_what_is_known_needs_no_run(network, tmp_path, monkeypatch):
     batches, records = network.samples(2), Records()
     expected, choices = network.table(batches, records), network.choices(batches)
     monkeypatch.setattr(LayerRunner, "run", lambda *_: pytest.fail("nothing is to be run"))
-    again = output_distortions(network.runner, None, network.weights, choices, batches, WIDTHS, records)
+    again = output_distortions(network.runner, None, network.sizes, choices, batches, WIDTHS, records)
     assert again == expected
 
 
@@ -164,7 +167,7 @@ def test_more_samples_run_alone(network):
     choices = network.choices(batches)
     for count in (2, 3):
         records.puts.clear()
-        output_distortions(network.runner, network.changed, network.weights, choices, batches[:count], WIDTHS, records)
+        output_distortions(network.runner, network.changed, network.sizes, choices, batches[:count], WIDTHS, records)
     assert len({key.split()[0] for key in records.puts}) == 1
 
 
@@ -187,6 +190,26 @@ def test_the_cache_is_of_one_network(network, build, tmp_path, monkeypatch):
     changed = RoundWeights({"y": Rounded(network.weights["y"][0] * 2)})(network.mod)
     assert records_of(changed, LayerRunner(changed)).get(file.read_text().split('"')[3]) is None
     assert records_of(network.mod, network.runner).get(file.read_text().split('"')[3]) is not None
+
+
+def test_weights_rounded_in_order_are_measured_on_other_samples(network, tmp_path, monkeypatch):
+    """Each layer alone, its bias with it, by every second sample; at 8 bits, and where a layer is unknown, nearest."""
+    monkeypatch.setenv("TVM_SPLIT_CACHE", str(tmp_path))
+    batches = network.samples(8)
+    calibrated = Calibrated.of(network.mod, network.graph, gather(network.runner, network.names(), batches))
+    records = records_of(network.mod, network.runner)
+    table = table_of(
+        network.mod, network.runner, calibrated, batches, WIDTHS, (), records, rounding="in-order"
+    )  # fmt: skip
+    alone = RoundedAlone(network.runner, readings(network.mod), batches[::2])
+    exact = [whole(network, batch) for batch in batches[1::2]]
+    for name, (array, axis) in network.weights.items():
+        for bits in WIDTHS:
+            rounded = alone(name, bits) if bits < 8 else Rounded(nearest_weights(array, axis, bits))
+            mod = RoundWeights({name: rounded})(network.mod)
+            assert table.weights[name][bits] == summed(exact, [whole(network, b, mod=mod) for b in batches[1::2]])
+    nearest = table_of(network.mod, network.runner, calibrated, batches[1::2], [3], (), records)
+    assert all(nearest.weights[name][3] != table.weights[name][3] for name in network.weights), "the cache tells apart"
 
 
 def test_bad_samples_are_told(network):

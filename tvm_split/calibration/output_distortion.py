@@ -18,7 +18,6 @@ from tvm_split.calibration.output_error import OutputError, check_reference
 from tvm_split.calibration.output_records import Records
 from tvm_split.calibration.output_table import OutputTable
 from tvm_split.calibration.ranges import Choice
-from tvm_split.calibration.weights import nearest_weights
 from tvm_split.data import check_batch
 from tvm_split.errors import DataError
 from tvm_split.graph import Graph
@@ -30,43 +29,41 @@ from tvm_split.plan.precision import HALF_BITS
 BUDGET_BYTES = 1 << 28
 
 Arrays = Mapping[str, np.ndarray]
-#: a layer's name and other weights of it -> the network with these
-Changed = Callable[[str, np.ndarray], LayerRunner]
+#: a layer's name and bits -> the network with its weights at so many
+Changed = Callable[[str, int], LayerRunner]
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One layer's weights (array, axis of output channels), or one tensor, at so many bits."""
+    """One layer's weights, or one tensor, at so many bits. by: how it is rounded."""
 
     name: str
     bits: int
-    weights: tuple[np.ndarray, int] | None = None
+    by: str
+    size_bytes: int = 0
     choice: Choice | None = None
 
-    @property
-    def size_bytes(self) -> int:
-        return 0 if self.weights is None else 4 * self.weights[0].size
-
     def key(self, sample: str) -> str:
-        by = "weights" if self.choice is None else f"{self.choice.quantizer.scale!r}+{self.choice.quantizer.zero_point}"
-        return f"{sample} {self.bits} {by} {self.name}"
+        return f"{sample} {self.bits} {self.by} {self.name}"
 
 
 def output_distortions(
     runner: LayerRunner,
     changed: Changed,
-    weights: Mapping[str, tuple[np.ndarray, int]],
+    weights: Mapping[str, int],
     choices: Mapping[str, Mapping[int, Choice]],
     batches: Sequence[Arrays],
     widths: Iterable[int],
     records: Records,
     progress: Callable[[str], None] | None = None,
+    rounding: str = "weights",
 ) -> OutputTable:
     """The table of every layer of `weights` at each of `widths`, and every tensor of `choices` at each of its widths.
 
-    weights: layer -> float weights and their axis of output channels, quantised as halves do. choices: tensor -> bits
-    -> quantiser. Widths from 16 on are left out: they are the reference. What `records` knows of a sample is not run.
-    One sample's float tensors are in memory at a time, and at most BUDGET_BYTES of changed weights, or one layer's.
+    weights: layer -> bytes of its weights in `changed`. choices: tensor -> bits -> quantiser. rounding: what `records`
+    call the way in which `changed` rounds. Widths from 16 on are left out: they are the reference. What `records` knows
+    of a sample is not run. One sample's float tensors are in memory at a time, and at most BUDGET_BYTES of changed
+    weights, or one layer's.
 
     DataError: no batches, or one that does not fit. ModelError: a float output that is not finite.
     """
@@ -75,9 +72,9 @@ def output_distortions(
     say = progress or (lambda _message: None)
     samples = {digest(each): each for each in (check_batch(b, runner.graph, i) for i, b in enumerate(batches))}
     below = [bits for bits in widths if bits < HALF_BITS]
-    of_weights = [_Entry(name, bits, weights=each) for name, each in weights.items() for bits in below]
+    of_weights = [_Entry(name, bits, rounding, size) for name, size in weights.items() for bits in below]
     of_tensors = [
-        _Entry(name, bits, choice=choice)
+        _Entry(name, bits, f"{choice.quantizer.scale!r}+{choice.quantizer.zero_point}", choice=choice)
         for name, found in choices.items()
         for bits, choice in found.items()
         if bits < HALF_BITS
@@ -99,10 +96,8 @@ def output_distortions(
             say(f"distortion of outputs: {done} of {total} known, sample {number + 1} of {len(samples)}")
             trial = _Trial.of(runner, batch, number)
             for entry in missing:
-                if entry.weights is not None and (entry.name, entry.bits) not in runners:
-                    array, axis = entry.weights
-                    rounded = nearest_weights(array, axis, entry.bits)
-                    runners[entry.name, entry.bits] = changed(entry.name, rounded)
+                if entry.choice is None and (entry.name, entry.bits) not in runners:
+                    runners[entry.name, entry.bits] = changed(entry.name, entry.bits)
                 records.put(entry.key(sample), trial.error(entry, runners.get((entry.name, entry.bits))))
             done += len(missing)
     return OutputTable(_table(of_weights, samples, records), _table(of_tensors, samples, records))

@@ -11,12 +11,17 @@ import tvm
 from tvm_split.bundle_folder import canonical_json
 from tvm_split.calibration.distortion import activation_choices
 from tvm_split.calibration.network import Calibrated
-from tvm_split.calibration.output_distortion import output_distortions
+from tvm_split.calibration.output_distortion import digest, output_distortions
 from tvm_split.calibration.output_records import Records
 from tvm_split.calibration.output_table import OutputTable
+from tvm_split.calibration.rounded import IN_ORDER, NEAREST
+from tvm_split.calibration.rounded_alone import RoundedAlone
+from tvm_split.calibration.weights import nearest_weights
 from tvm_split.compile_half import weights_digest
 from tvm_split.layer_runner import LayerRunner
+from tvm_split.passes.layer_readings import readings
 from tvm_split.passes.round_weights import Rounded, RoundWeights
+from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.versions import versions
 from tvm_split.zoo.cache import folder
 
@@ -44,14 +49,31 @@ def output_table(
     tensor_widths: Iterable[int],
     records: Records,
     progress: Callable[[str], None] | None = None,
+    rounding: str = NEAREST,
 ) -> OutputTable:
-    """Of every layer and tensor that is calibrated, over at most SAMPLES of the batches; see `output_distortions`."""
+    """Of every layer and tensor that is calibrated, over at most SAMPLES of the batches; see `output_distortions`.
 
-    def changed(name: str, array: np.ndarray) -> LayerRunner:
-        return runner.with_layers(tvm.transform.Sequential([RoundWeights({name: Rounded(array)})])(mod), [name])
+    rounding: of `ROUNDINGS`. In order, weights below 8 bits are rounded on every second batch, each layer for itself,
+    and measured on the others: on the samples that its weights are fitted to, a layer of 2 bits seems to lose little.
+    One batch alone must do for both.
+    """
+    alone = RoundedAlone(runner, readings(mod), batches[::2]) if rounding == IN_ORDER else None
 
-    count = min(SAMPLES, len(batches))
-    chosen = [batches[i * len(batches) // count] for i in range(count)]
-    weights = {name: (each.array, each.weight_axis) for name, each in calibrated.weights.items()}
+    def changed(name: str, bits: int) -> LayerRunner:
+        found = alone(name, bits) if alone is not None and bits < INTEGER_BITS else None
+        weights = calibrated.weights[name]
+        found = found or Rounded(nearest_weights(weights.array, weights.weight_axis, bits))
+        return runner.with_layers(tvm.transform.Sequential([RoundWeights({name: found})])(mod), [name])
+
+    measured_on = batches if alone is None else batches[1::2] or batches
+    count = min(SAMPLES, len(measured_on))
+    chosen = [measured_on[i * len(measured_on) // count] for i in range(count)]
+    sizes = {name: 4 * each.array.size for name, each in calibrated.weights.items()}
     choices = activation_choices(calibrated.statistics, tensor_widths)
-    return output_distortions(runner, changed, weights, choices, chosen, weight_widths, records, progress)
+    by = "weights" if alone is None else f"weights {_identity(alone)}"
+    return output_distortions(runner, changed, sizes, choices, chosen, weight_widths, records, progress, by)
+
+
+def _identity(alone: RoundedAlone) -> str:
+    """Of the samples that weights are rounded by."""
+    return hashlib.sha256("".join(map(digest, alone.batches)).encode()).hexdigest()
