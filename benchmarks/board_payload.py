@@ -1,15 +1,18 @@
 """The payload that an ARM board makes, beside the host twin's: bytes equal, or how many quantisation steps apart.
 
     eval "$(python tests/board/emulated_board.py up)"
-    python benchmarks/board_payload.py [NETWORK...] [--cuts 3] [--bits 8,4] [--json FILE]
+    python benchmarks/board_payload.py [NETWORK...] [--cuts 3] [--bits 8,4] [--weights 2,3,4,6,8] [--json FILE]
 
 For every network: cuts at even distances through the layers' order, each compiled for the Raspberry Pi 4 and for this
-machine, run on the same seeded input, once a width. Times are not printed: an emulated board's are not ARM's.
+machine, run on the same seeded input, once a width. Floats as they are, or with --weights on integers: every tensor of
+the half at 8 bits, and its layers' weights at these bits by turns. Times are not printed: an emulated board's are not
+ARM's.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -22,11 +25,13 @@ from pathlib import Path
 import numpy as np
 import tvm
 
-from tvm_split import pipeline
+from tvm_split import extract, pipeline
 from tvm_split.calibration.gather import gather
+from tvm_split.calibration.network import Calibrated, calibratable
 from tvm_split.calibration.ranges import range_by
 from tvm_split.compile_half import baseline, compile_half
 from tvm_split.layer_runner import LayerRunner
+from tvm_split.passes.annotate_precision import AnnotatePrecision
 from tvm_split.passes.pack_cut import read_layout
 from tvm_split.profile.rpc import connect, remote_vm
 from tvm_split.random_samples import random_batches
@@ -53,27 +58,40 @@ class Case:
     half: tvm.IRModule
 
 
-def cases(mod: tvm.IRModule, batch: Mapping[str, np.ndarray], cuts: int, widths: Sequence[int]) -> Iterator[Case]:
-    """Every cut at every width; ranges are those of `batch`."""
+def cases(
+    mod: tvm.IRModule, batch: Mapping[str, np.ndarray], cuts: int, widths: Sequence[int], weights: Sequence[int] = ()
+) -> Iterator[Case]:
+    """Every cut at every width; ranges are those of `batch`. weights: bits of the layers' weights by turns, if any."""
     runner = LayerRunner(mod)
     graph = runner.graph
+    calibrated = Calibrated.of(mod, graph, gather(runner, calibratable(graph), [batch]) if weights else {})
+    bits_of = dict(zip(calibrated.weights, itertools.cycle(weights)))
+    held = calibrated.everywhere(8)
     for i in range(1, cuts + 1):
         edge = tuple(layer.name for layer in graph.layers[: max(1, len(graph.layers) * i // (2 * cuts))])
         crossing = tuple(t for t in graph.crossing(edge) if graph.tensor[t].is_float and t not in graph.inputs)
         found = gather(runner, crossing, [batch])
         for bits in widths:
             quantizers = {t: range_by("min-max", found[t], bits).quantizer for t in crossing}
-            yield Case(edge, crossing, bits, pipeline.halves(pipeline.at_cut(edge, quantizers)(mod))[0])
+            half, _ = pipeline.halves(pipeline.at_cut(edge, quantizers)(mod))
+            if weights:
+                inside = {name: each for name, each in held.items() if name in extract.graph(half).tensor}
+                layers = {name: bits_of[name] for name in edge if name in bits_of}
+                half = tvm.transform.Sequential([AnnotatePrecision(layers, inside), pipeline.quantized()])(half)
+            yield Case(edge, crossing, bits, half)
 
 
-def compare(name: str, preprocess: str | None, cuts: int, widths: Sequence[int], board: Board) -> list[Row]:
+def compare(
+    name: str, preprocess: str | None, cuts: int, widths: Sequence[int], board: Board, weights: Sequence[int] = ()
+) -> list[Row]:
     mod, graph = prepare(Request(model=f"zoo:{name}", preprocess=preprocess))
     batch = random_batches(graph, 1, seed=0)[0]
     rows: list[Row] = []
-    for case in cases(mod, batch, cuts, widths):
+    for case in cases(mod, batch, cuts, widths, weights):
         with tempfile.TemporaryDirectory() as folder:
             found = run_both(case.half, [batch[n] for n in graph.inputs], board, Path(folder))
         facts = {"edge_layers": len(case.edge), "crossing": len(case.crossing), "bits": case.bits}
+        facts |= {"weights": ",".join(map(str, weights)) or "float32"}
         rows.append({"network": name, **facts, **found})
         print("  ".join(f"{k} {v}" for k, v in rows[-1].items()), flush=True)
     return rows
@@ -100,11 +118,16 @@ def board_at(tracker: str, key: str) -> Board:
     return run
 
 
+def widths_of(text: str) -> list[int]:
+    return [int(bits) for bits in text.split(",")]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", help=", ".join(NETWORKS))
     parser.add_argument("--cuts", type=int, default=3)
-    parser.add_argument("--bits", default="8,4", type=lambda text: [int(bits) for bits in text.split(",")])
+    parser.add_argument("--bits", default="8,4", type=widths_of)
+    parser.add_argument("--weights", default=[], type=widths_of, help="bits of layers' weights, by turns")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     tracker, key = os.environ.get("TVM_SPLIT_TRACKER"), os.environ.get("TVM_SPLIT_EDGE_KEY", "rasp4b")
@@ -113,7 +136,9 @@ def main() -> int:
         return 2
     board = board_at(tracker, key)
     rows = [
-        row for name in args.networks or NETWORKS for row in compare(name, NETWORKS[name], args.cuts, args.bits, board)
+        row
+        for name in args.networks or NETWORKS
+        for row in compare(name, NETWORKS[name], args.cuts, args.bits, board, args.weights)
     ]
     worst = max(row["largest_step"] for row in rows)
     equal = sum(row["bytes_different"] == 0 for row in rows)

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tvm_split.errors import BuildError
@@ -41,6 +42,20 @@ def test_every_row_up_to_the_board(script, capsys):
     assert (wide["bits"], narrow["bits"]) == (8, 4) and wide["payload_bytes"] == 2 * narrow["payload_bytes"] > 0
     assert all(row["bytes_different"] == row["largest_step"] == 0 for row in rows)
     assert capsys.readouterr().out.count("\n") == len(rows)
+
+
+def test_integer_halves_with_weights_of_few_bits(script):
+    """More codes in the host's place than two: the halves compute on integers, and what crosses is not constant."""
+    halves = []
+
+    def board(library, inputs):
+        halves.append(Half(library.with_name("host.so")).run(inputs)[0])
+        return halves[-1]
+
+    (row,) = script.compare("magika", None, cuts=1, widths=[8], board=board, weights=[2, 4, 8])
+    (floats,) = script.compare("magika", None, cuts=1, widths=[8], board=board)
+    assert row["bytes_different"] == 0 and (row["weights"], floats["weights"]) == ("2,4,8", "float32")
+    assert len(np.unique(halves[0])) > 16 and not np.array_equal(*halves), "weights of 2 bits lose something"
 
 
 def test_without_a_board_it_says_how_to_get_one(script, monkeypatch, capsys):
