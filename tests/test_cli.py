@@ -148,9 +148,10 @@ def test_memory_units(asked: list[workflow.Request], text: str, size: int) -> No
         (["--costs", "guess"], "give roofline, measured, or two files as edge.json,cloud.json"),
         (["--costs", "no.json,none.json"], "costs file 'no.json': there is no such file"),
         (["--min-agreement", "2"], "2"),
-        (["--max-drop", "1"], "'1' is no share; write 1% or 0.01"),
-        (["--max-drop", "-1%"], "'-1%' is no share"),
-        (["--max-drop", "lots"], "'lots' is no share"),
+        (["--max-drop", "1"], "'1' is either 1% or all there is; write 1%, or 1.0"),
+        (["--max-drop", "200%"], "max_drop is 2.0; expected a number from 0 to 1 (0.01, or 1%, is one point)"),
+        (["--max-drop", "-1%"], "'-1%' is no loss"),
+        (["--max-drop", "lots"], "'lots' is no loss"),
         (["--metric", "top3"], "metric is 'top3'; expected top1, top5, agreement or module:function"),
         (
             ["--max-drop", "1%", "--min-agreement", "0.9"],

@@ -46,19 +46,20 @@ class Widths(click.ParamType[Any]):
         return tuple(dict.fromkeys(int(word) for word in words))
 
 
-class Share(click.ParamType[Any]):
-    """A part of one: 1% or 0.01."""
+class Loss(click.ParamType[Any]):
+    """What may be lost of a score: 1% or 0.01; more than 1 of a score of the user's own."""
 
-    name = "share"
+    name = "loss"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         if isinstance(value, float):
             return value
         match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*", value)
-        found = math.inf if match is None else float(match[1]) / (100 if match[2] else 1)
-        if match is None or found > 1 or (found == 1 and not match[2]):
-            self.fail(f"{value!r} is no share; write 1% or 0.01, which is one point of a hundred", param, ctx)
-        return found
+        if match is None:
+            self.fail(f"{value!r} is no loss; write 1% or 0.01, which is one point of a hundred", param, ctx)
+        if match[0].strip() == "1":
+            self.fail("'1' is either 1% or all there is; write 1%, or 1.0", param, ctx)
+        return float(match[1]) / (100 if match[2] else 1)
 
 
 class Pair(click.ParamType[Any]):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvm_split.cli.kinds import BITS, PIN, SHAPE, CostsSource, Share, Size, Widths
+from tvm_split.cli.kinds import BITS, PIN, SHAPE, CostsSource, Loss, Size, Widths
 
 if TYPE_CHECKING:
     from tvm_split.request import Request
@@ -100,9 +100,9 @@ REQUEST = (
     click.option("--costs", type=CostsSource(), default="roofline", show_default=True, metavar=CostsSource.name,
                  help="Where layer times come from: the targets' data sheets; boards at --tracker, or else this "
                       "machine's clock scaled to the targets; or two files, as `plan --save-costs` writes."),
-    click.option("--max-drop", type=Share(), metavar="SHARE",
+    click.option("--max-drop", type=Loss(), metavar="LOSS",
                  help="What an answer may lose of the metric on the samples held back: 1% or 0.01 of top-1 is one "
-                      "point. [default: 5%]"),
+                      "point; of a function of your own, in its unit. [default: 5%]"),
     click.option("--metric", metavar="top1|top5|agreement|MODULE:FUNCTION",
                  help="What accuracy is: the right class is the first, or among the first five; the float network's "
                       "first class; or function(outputs, label) -> score of your own, higher is better. [default: top1 "

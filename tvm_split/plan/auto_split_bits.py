@@ -75,6 +75,16 @@ class _Algorithm:
                 self.start[layer], own = hull_steps(layer, points)
                 steps += own
         self.steps = sorted(steps, key=lambda step: -step.slope)
+        self.elements = {tensor.name: tensor.elements for tensor in self.problem.graph.tensors}
+        self.widest = {name: self._widest(name, widths) for name, widths in self.options.held.items()}
+
+    def _widest(self, name: str, widths: Iterable[int]) -> dict[int, int]:
+        """For each width of a tensor the one to hold it at: the widest that takes the same storage."""
+        if self.paper_memory:
+            return {bits: bits for bits in widths}
+        tensor = self.problem.graph.tensor[name]
+        room = {bits: storage_bits(tensor, {name: bits}) for bits in widths}
+        return {bits: max(other for other in room if room[other] == room[bits]) for bits in room}
 
     def _elements(self, layer: str) -> int:
         channels, each = self.precision.weight_matrix[layer]
@@ -90,7 +100,7 @@ class _Algorithm:
         layers = [layer for layer in graph.layers if layer.name in cut]
         made = [name for layer in layers for name in layer.outputs]
         read = [name for layer in layers for name in layer.inputs]
-        largest = max((graph.tensor[name].elements for name in made), default=0)
+        largest = max((self.elements[name] for name in made), default=0)
         weights = sum(self._elements(name) for name in self.start if name in cut)
         least = sum(self._elements(name) * self.start[name] for name in self.start if name in cut)
         limit = self.problem.memory_bytes
@@ -112,12 +122,9 @@ class _Algorithm:
         """Held and crossing bits of each tensor: the widest that fits the budget, its narrowest if none does."""
         held, sent = {}, {}
         for name in names:
-            tensor, widths = self.problem.graph.tensor[name], self.options.held[name]
-            wanted = max((b for b in widths if tensor.elements * b <= budget), default=widths[0])
-            held[name] = wanted
-            if not self.paper_memory:
-                room = storage_bits(tensor, {name: wanted})
-                held[name] = max(b for b in widths if storage_bits(tensor, {name: b}) == room)
+            widths, elements = self.options.held[name], self.elements[name]
+            wanted = max((b for b in widths if elements * b <= budget), default=widths[0])
+            held[name] = self.widest[name][wanted]
             crossing = self.options.crossing[name]
             sent[name] = max((b for b in crossing if b <= wanted), default=crossing[0])
         return held, sent

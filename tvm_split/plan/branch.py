@@ -28,7 +28,7 @@ from tvm_split.plan.solver import Solved, Solver
 #: programmes after one, at a cut, that look for bits whose storages fit
 ROUNDS = 3
 #: relaxed programmes: so many, on large ones so many that they have VARIABLES together, but no fewer than FEWEST
-PARTS, VARIABLES, FEWEST = 120, 100_000, 4
+PARTS, VARIABLES, FEWEST = 100, 85_000, 4
 #: a layer is on one side when it is so near to it
 WHOLE = 1e-6
 #: share of the cost within which an answer is the best
