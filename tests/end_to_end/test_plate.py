@@ -35,6 +35,11 @@ def unsplit(session):
 
 
 @pytest.fixture(scope="module")
+def reader(plates):
+    return plates.Reader()
+
+
+@pytest.fixture(scope="module")
 def calibration(plates):
     return [plates.frame(text, width, centre, seed=9) for text, width, centre in CALIBRATION]
 
@@ -56,22 +61,22 @@ def recogniser(network, plates, calibration, tmp_path_factory):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_split_networks_find_and_read_the_plate(text, plates, detector, recogniser, unsplit):
+def test_split_networks_find_and_read_the_plate(text, plates, reader, detector, recogniser, unsplit):
     frame = plates.frame(text)
-    whole = plates.best(unsplit.detect(frame.pixels))
-    split = plates.best(detector.run(frame.pixels[None]))
+    whole = plates.best_plate(unsplit.detect(frame.pixels))
+    split = plates.best_plate(detector.run(frame.pixels[None]))
     assert split.score > 0.9
     assert plates.overlap(split.box, frame.box) > 0.8
     assert plates.overlap(split.box, whole.box) > 0.95
     [probabilities] = recogniser.run(plates.crop(frame.pixels, split.box))
-    assert plates.reader(probabilities) == text
-    assert plates.reader(unsplit.recognise(plates.crop(frame.pixels, whole.box))) == text
+    assert reader(probabilities) == text
+    assert reader(unsplit.recognise(plates.crop(frame.pixels, whole.box))) == text
 
 
 def test_no_plate_is_found_where_there_is_none(plates, detector):
     pixels = plates.frame("").pixels.copy()
     pixels[:] = np.random.default_rng(1).integers(90, 150, pixels.shape)
-    assert plates.best(detector.run(pixels[None])).score < 0.5
+    assert plates.best_plate(detector.run(pixels[None])).score < 0.5
 
 
 def test_crossing_tensors_have_8_bits(detector, recogniser):
