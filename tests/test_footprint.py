@@ -42,17 +42,18 @@ def planned(request):
 
 
 @pytest.mark.parametrize(("bits", "held"), [(8, 8), (4, 8), (2, 8), (4, 32), (16, 16), (32, 32)])
-@pytest.mark.parametrize("share", [0.6, 1.0])
-def test_a_plan_is_what_the_compiled_half_takes(planned, bits, held, share):
+@pytest.mark.parametrize(("share", "sent"), [(0.3, 8), (0.3, 4), (0.6, 8), (1.0, 8)])
+def test_a_plan_is_what_the_compiled_half_takes(planned, bits, held, share, sent):
+    """At 0.3 of the layers three tensors cross, whose copies share storages."""
     mod, problem, calibrated, target = planned
     graph = problem.graph
     cut = [layer.name for layer in graph.layers[: int(share * len(graph.layers))]]
     tensors = [tensor.name for tensor in graph.tensors]
-    wanted = Bits(dict.fromkeys(cut, bits), dict.fromkeys(tensors, held), dict.fromkeys(tensors, 8))
+    wanted = Bits(dict.fromkeys(cut, bits), dict.fromkeys(tensors, held), dict.fromkeys(tensors, sent))
     candidate = evaluate_mixed(problem, cut, wanted)
     choices = calibrated.held(candidate, "min-max")
-    sent = calibrated.sent(candidate, choices, "min-max")
-    marked = pipeline.at_cut(cut, {name: each.quantizer for name, each in sent.items()})(mod)
+    crossing = calibrated.sent(candidate, choices, "min-max")
+    marked = pipeline.at_cut(cut, {name: each.quantizer for name, each in crossing.items()})(mod)
     quantizers = {name: each.quantizer for name, each in choices.items()}
     half = with_precision(pipeline.halves(marked)[0], candidate, quantizers)
     with target:

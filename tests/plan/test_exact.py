@@ -9,19 +9,18 @@ from dataclasses import replace
 import pytest
 
 from tvm_split.errors import PlanError
-from tvm_split.plan.arena import arena_bytes
 from tvm_split.plan.choices import choices
 from tvm_split.plan.cuts import every_cut
+from tvm_split.plan.evaluate import alive, as_planned
 from tvm_split.plan.exact import plan_exact
 from tvm_split.plan.exhaustive import plan_exhaustive
-from tvm_split.plan.live import live_bytes
 from tvm_split.plan.mixed import Bits, evaluate_mixed
 from tvm_split.plan.pareto import pareto_front
 
 SEEDS = range(300)
 
 
-def every_choice(problem, storages=live_bytes):
+def every_choice(problem, storages=alive):
     """Every legal cut at every choice of bits, priced. Crossing widths of tensors that cross, others of edge layers."""
     options, graph = choices(problem), problem.graph
     found = []
@@ -160,7 +159,7 @@ def needy(make_mixed):
 
 def test_infeasible_names_what_binds_and_what_would_do(needy):
     """Memory alone, distortion alone, and both together; the numbers that the message gives are enough."""
-    every = every_choice(needy, arena_bytes)
+    every = every_choice(needy, as_planned)
     smallest = min(candidate.edge_memory_bytes for candidate in every)
     finest = min(candidate.distortion for candidate in every)
 
@@ -195,7 +194,7 @@ def test_with_storages_the_answer_fits_and_the_gap_holds(make_mixed):
     missed = 0
     for seed in range(150):
         problem = make_mixed(seed)
-        every = every_choice(problem, arena_bytes)
+        every = every_choice(problem, as_planned)
         problem = limited(problem, seed, every)
         allowed = [candidate.predicted.total_s for candidate in every if within(problem, candidate)]
         try:

@@ -13,7 +13,7 @@ from tvm_split.errors import CostError, PlanError
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.arena import arena_bytes
 from tvm_split.plan.choices import choices, worthwhile
-from tvm_split.plan.evaluate import evaluate
+from tvm_split.plan.evaluate import alive, evaluate
 from tvm_split.plan.live import live_bytes
 from tvm_split.plan.mixed import Bits, evaluate_mixed
 from tvm_split.plan.precision import IntegerLayer, Precision
@@ -110,7 +110,9 @@ def test_memory_by_hand(problem):
     assert size() == weights + x + (40 + 40) + 2 * (40 + 40), "a and b, as they are, into one row"
     held = {"a": 8, "b": 8}
     assert size(tensors=held) == weights + x + (10 + 10) + 2 * (10 + 10)
-    assert size(tensors=held, crossing={"a": 4, "b": 4}) == weights + x + (10 + 10) + (10 + 10) + 2 * (5 + 5)
+    assert size(tensors=held, crossing={"a": 4, "b": 4}) == weights + x + (10 + 10) + 10 + 2 * (5 + 5), (
+        "b's integers take a's place"
+    )
     assert size(tensors=held | {"x": 8}) == weights + x + (10 + 10) + 2 * (10 + 10), "b after the frame's copy"
     narrow = held | {"x": 8}
     assert size(weights={"a": 4}, tensors=narrow) == (12 + 30 + 12) + x + (10 + 10) + 2 * (10 + 10)
@@ -142,7 +144,7 @@ def test_live_tensors_are_never_more_than_storages(seed, wanted, widths, make_mi
         for part in (options.weights, options.held, options.crossing)
     ]
     real = evaluate_mixed(problem, edge, Bits(*parts))
-    live = evaluate_mixed(problem, edge, Bits(*parts), live_bytes)
+    live = evaluate_mixed(problem, edge, Bits(*parts), alive)
     assert live.edge_memory_bytes <= real.edge_memory_bytes
     assert replace(live, edge_memory_bytes=0) == replace(real, edge_memory_bytes=0)
     layers = [layer for layer in graph.layers if layer.name in edge]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from tvm_split.graph import DTYPE_BITS, Graph, Layer, Tensor
@@ -82,14 +83,27 @@ def last_uses(layers: Sequence[Layer]) -> dict[str, int]:
     return {name: i for i, layer in enumerate(layers) for name in (*layer.outputs, *layer.inputs)}
 
 
-def arena_bytes(
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Storages after some layers. `arena` and `used`, the storage of each tensor that is in one, change as more run."""
+
+    arena: Arena
+    used: dict[str, tuple[str, int]]
+    results: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.arena.size_bytes + self.results
+
+
+def arena_walk(
     graph: Graph,
     layers: Iterable[Layer],
     kept: Collection[str],
     returned: Collection[str],
     held: Held = AS_THEY_ARE,
-) -> Iterator[int]:
-    """Sum of the storages after each of the layers, run in this order.
+) -> Iterator[Stored]:
+    """The storages after each of the layers, run in this order.
 
     Tensors in `kept` live to the end. Those in `returned` are the half's results, which share their bytes with nothing.
     A network input has no storage, the caller holds it; but one that is held channels last is turned into one, and one
@@ -117,4 +131,15 @@ def arena_bytes(
         for name in dict.fromkeys((*layer.inputs, *layer.outputs)):
             if last[name] == i and name in used and name not in kept:
                 arena.give(*used.pop(name))
-        yield arena.size_bytes + results
+        yield Stored(arena, used, results)
+
+
+def arena_bytes(
+    graph: Graph,
+    layers: Iterable[Layer],
+    kept: Collection[str],
+    returned: Collection[str],
+    held: Held = AS_THEY_ARE,
+) -> Iterator[int]:
+    """Sum of the storages after each of the layers; see `arena_walk`."""
+    return (stored.size_bytes for stored in arena_walk(graph, layers, kept, returned, held))

@@ -19,9 +19,9 @@ from typing import Any
 
 from tvm_split.errors import PlanError
 from tvm_split.graph import DTYPE_BITS, Layer
-from tvm_split.plan.arena import arena_bytes, storage_bits
+from tvm_split.plan.arena import storage_bits
 from tvm_split.plan.choices import Choices, choices
-from tvm_split.plan.evaluate import Storages, ranked
+from tvm_split.plan.evaluate import Storages, as_planned, ranked
 from tvm_split.plan.light_cuts import light_cuts
 from tvm_split.plan.mixed import Bits, CutPrice, precision_of
 from tvm_split.plan.precision import Precision
@@ -94,7 +94,7 @@ class _Algorithm:
         """The solutions of one cut, each once, whether they keep the limits or not."""
         price = CutPrice(self.problem, cut)
         if not cut:
-            yield self._price(price, Bits(), arena_bytes)
+            yield self._price(price, Bits(), as_planned)
             return
         graph, widths = self.problem.graph, self.precision.widths
         layers = [layer for layer in graph.layers if layer.name in cut]
@@ -108,7 +108,7 @@ class _Algorithm:
         tensor_bits = [self._tensor_bits(dict.fromkeys((*made, *read)), largest * bits) for bits in widths]
         weight_bits = [allocate(self.start, self.steps, cut, weights * level - least) for level in widths]
         for activations, (held, sent) in zip(widths, tensor_bits, strict=True):
-            storages = _once(arena_bytes)
+            storages = _once(as_planned)
             for level, chosen in zip(widths, weight_bits, strict=True):
                 budget_bytes = (weights * level + largest * activations) / 8
                 if self.paper_memory and limit is not None and budget_bytes > limit:
@@ -160,10 +160,10 @@ def _once(storages: Storages) -> Storages:
     """The same for one cut and its tensors' bits: weights change nothing of it."""
     found: list[int] = []
 
-    def same(*given: Any) -> Iterator[int]:
+    def same(*given: Any) -> int:
         if not found:
-            found.extend(storages(*given))
-        return iter(found)
+            found.append(storages(*given))
+        return found[0]
 
     return same
 

@@ -6,8 +6,7 @@ memory"); its parts, none of which takes another's place:
     weights    of the edge layers, as stored
     inputs     of the network, which the caller holds
     storages   of the tensors that the edge layers make, crossing ones to the end (`arena.py`)
-    copies     of each tensor that is sent narrower than it is: quantise makes a uint8 or uint16 of each element, and
-               pack reads all of them at once. What the half holds channels last is turned first, which is a copy more
+    copies     of the tensors that are sent narrower than they are, or in another layout, in storages (`sending.py`)
     payload    what pack makes. One uint8 tensor alone is its own payload: TVM turns pack into a view
     scratch    of the layer that takes most (`scratch.py`). Pack takes, when several tensors cross, each one's bytes
                before it puts them into one row
@@ -16,15 +15,57 @@ memory"); its parts, none of which takes another's place:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from tvm_split.graph import Graph, Layer, Tensor
-from tvm_split.plan.arena import AS_THEY_ARE, Held, arena_bytes, is_turned, storage_bits
+from tvm_split.plan.arena import AS_THEY_ARE, Arena, Held, Stored, arena_walk
+from tvm_split.plan.live import live_bytes
 from tvm_split.plan.problem import Candidate, Crossing, Kind, Problem, Timing
+from tvm_split.plan.sending import Copy, copies_of, payload_of, place
 
-#: bytes of the storages after each layer, as `arena_bytes` counts them
-Storages = Callable[[Graph, Iterable[Layer], Collection[str], Collection[str], Held], Iterator[int]]
+#: bytes of the storages that the layers and the copies behind them take; kept, returned, held as `arena_walk` has them
+Storages = Callable[[Problem, Sequence[Layer], Collection[str], Held, Sequence[Copy]], int]
+
+
+def as_planned(
+    problem: Problem, layers: Sequence[Layer], kept: Collection[str], held: Held, copies: Sequence[Copy]
+) -> int:
+    """As TVM plans them, copies after the layers."""
+    stored = Stored(Arena(), {}, 0)
+    for after in arena_walk(problem.graph, layers, kept, results_at_edge(problem), held):
+        stored = after
+    place(stored.arena, stored.used, copies)
+    return stored.size_bytes
+
+
+def of_layers(
+    problem: Problem, layers: Sequence[Layer], kept: Collection[str], held: Held, _copies: Sequence[Copy]
+) -> int:
+    """The same without the copies: as much is taken whatever crosses, and at what width."""
+    return as_planned(problem, layers, kept, held, ())
+
+
+def alive(problem: Problem, layers: Sequence[Layer], kept: Collection[str], held: Held, copies: Sequence[Copy]) -> int:
+    """Live tensors (`live.py`), and the integers of tensors that are sent narrower, where no layer leaves them room.
+
+    Never more than `as_planned`, and a sum of what is chosen.
+    """
+    sizes = live_bytes(problem.graph, layers, kept, results_at_edge(problem), held)
+    return max(sizes, default=0) + apart(copies, shared_dtypes(problem))
+
+
+def apart(copies: Iterable[Copy], shared: Collection[str]) -> int:
+    """Bytes of the integers that have no storage in common with a layer's tensor; all are there at once."""
+    return sum(copy.size_bytes for copy in copies if copy.quantised and copy.dtype not in shared)
+
+
+def shared_dtypes(problem: Problem) -> frozenset[str]:
+    """Of the storages that tensors of layers may have."""
+    graph, precision = problem.graph, problem.precision
+    found = {graph.tensor[name].dtype for layer in graph.layers for name in layer.outputs}
+    widths = () if precision is None else (*precision.widths, *precision.fixed.values())
+    return frozenset(found | {"uint8" if bits <= 8 else "float16" for bits in widths if bits <= 16})
 
 
 def crossings(problem: Problem, edge: frozenset[str], bits: int) -> tuple[Crossing, ...]:
@@ -52,7 +93,7 @@ def kind_of_count(problem: Problem, edge_layers: int) -> Kind:
 
 
 def memory_bytes(
-    problem: Problem, edge: frozenset[str], payload: Iterable[Crossing], storages: Storages = arena_bytes
+    problem: Problem, edge: frozenset[str], payload: Sequence[Crossing], storages: Storages = as_planned
 ) -> int:
     """Edge memory of a cut, in the parts that are named above. O(layers + tensors)."""
     weights = sum(layer.weight_bytes for layer in problem.graph.layers if layer.name in edge)
@@ -62,28 +103,22 @@ def memory_bytes(
 def working_bytes(
     problem: Problem,
     edge: frozenset[str],
-    payload: Iterable[Crossing],
+    payload: Sequence[Crossing],
     held: Held = AS_THEY_ARE,
-    planned: Storages = arena_bytes,
+    planned: Storages = as_planned,
     scratch: int | None = None,
 ) -> int:
     """Edge memory of a cut beside its weights, with some tensors held at fewer bits than their own.
 
     scratch: of the layer that takes most, if not on floats.
     """
-    graph, sent = problem.graph, {part.tensor: part for part in payload}
+    graph, sent = problem.graph, {part.tensor for part in payload}
     order = [layer for layer in graph.layers if layer.name in edge]
-    kept = sent.keys() | graph.outputs
-    storages = list(planned(graph, order, kept, results_at_edge(problem), held))
+    storages = planned(problem, order, sent.union(graph.outputs), held, copies_of(graph, payload, held))
+    packed, pack_scratch = payload_of(graph, payload, held)
     if scratch is None:
         scratch = max((layer.scratch_bytes for layer in order), default=0)
-    return input_bytes(graph) + (storages or [0])[-1] + payload_memory_bytes(graph, sent, scratch, held)
-
-
-def payload_memory_bytes(graph: Graph, sent: Mapping[str, Crossing], scratch: int, held: Held = AS_THEY_ARE) -> int:
-    """Copies, payload, and scratch of the layer that takes most (`scratch`) or of pack."""
-    packed, pack_scratch = pack_bytes(graph, sent, held=held)
-    return sum(copy_bytes(graph, part, held) for part in sent.values()) + packed + max(pack_scratch, scratch)
+    return input_bytes(graph) + storages + packed + max(pack_scratch, scratch)
 
 
 def results_at_edge(problem: Problem) -> frozenset[str]:
@@ -97,29 +132,6 @@ def input_bytes(graph: Graph) -> int:
     return sum(graph.tensor[name].size_bytes for name in used)
 
 
-def copy_bytes(graph: Graph, part: Crossing, held: Held = AS_THEY_ARE) -> int:
-    """Bytes of the copies between a tensor and the payload: the integers that quantise makes, and what is sent once
-    more in the network's own layout, where the half keeps channels last."""
-    tensor = graph.tensor[part.tensor]
-    is_made = graph.producer[tensor.name] is not None
-    narrower = part.bits != storage_bits(tensor, held if is_made else AS_THEY_ARE)
-    width = (1 if part.bits <= 8 else 2) if narrower else part.bits // 8
-    return tensor.elements * width * (narrower + (is_made and is_turned(tensor)))
-
-
-def pack_bytes(
-    graph: Graph, crossing: Mapping[str, Crossing], sent: int | None = None, held: Held = AS_THEY_ARE
-) -> tuple[int, int]:
-    """Bytes of the payload beside the tensors in it, and scratch of pack. `sent` is the payload's size, if known."""
-    total = sum(part.size_bytes for part in crossing.values()) if sent is None else sent
-    if len(crossing) != 1:
-        return total, total
-    ((name, part),) = crossing.items()
-    unsigned = graph.tensor[name].dtype == "uint8" or (name in held and graph.producer[name] is not None)
-    is_bytes = part.bits == 8 and (copy_bytes(graph, part, held) > 0 or unsigned)
-    return (0 if is_bytes else total), 0
-
-
 def returned_bytes(problem: Problem, edge: frozenset[str]) -> int:
     """Bytes of the outputs that come back: those made in the cloud, when the result is wanted at the edge."""
     graph = problem.graph
@@ -129,7 +141,7 @@ def returned_bytes(problem: Problem, edge: frozenset[str]) -> int:
     return sum(graph.tensor[name].size_bytes for name, maker in made if maker is not None and maker not in edge)
 
 
-def evaluate(problem: Problem, edge: Iterable[str], bits: int, storages: Storages = arena_bytes) -> Candidate:
+def evaluate(problem: Problem, edge: Iterable[str], bits: int, storages: Storages = as_planned) -> Candidate:
     """Price the cut. GraphError when it is not downward closed. O(layers + tensors)."""
     graph = problem.graph
     chosen = graph.check_cut(edge)

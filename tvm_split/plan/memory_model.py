@@ -1,22 +1,24 @@
 """The edge's memory as rows of the programme: `live.py`'s live tensors, and all else as `evaluate_mixed` counts it.
 
-    memory    = weights + inputs + peak of each dtype + results + copies + payload - view + scratch
+    memory    = weights + inputs + peak of each dtype + results + integers + payload - view + scratch
     live[i]   = live[i-1] + what layer i makes - what layer i-1 read last, unless it crosses      peak >= live[i]
-    alone     may be 1 when one tensor crosses at most: then pack takes no scratch, and at 8 bits the payload is a view
+    integers  of tensors that are sent narrower than they are, where no layer leaves them room
+    alone     may be 1 when one tensor crosses at most: then pack takes no scratch, and its last copy is the payload
 
 A step counts whether or not its layer is on the edge: nothing more is alive then than after the edge layer before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from tvm_split.graph import DTYPE_BITS, Layer
 from tvm_split.plan.arena import storage
 from tvm_split.plan.cut_model import CutModel, Sending
-from tvm_split.plan.evaluate import copy_bytes, input_bytes, pack_bytes, results_at_edge
+from tvm_split.plan.evaluate import apart, input_bytes, results_at_edge, shared_dtypes
 from tvm_split.plan.live import is_copied
 from tvm_split.plan.programme import INF, Programme, Sum
+from tvm_split.plan.sending import copies_of, copies_of_one, payload_of
 
 #: a network's weights and tensors in the programme's units
 UNITS = 1e4
@@ -157,11 +159,12 @@ def _copies(model: CutModel, layer: Layer) -> dict[str, Sum]:
 
 
 def _add_payload(model: CutModel, total: Sum, unit: float) -> None:
-    """Copies, payload and scratch, `payload_memory_bytes` of any choice."""
+    """Payload and scratch, `sending.payload_of` of any choice; and the integers that `evaluate.alive` counts."""
     graph, programme = model.problem.graph, model.programme
     ways = [way for found in model.sent.values() for way in found]
+    shared = shared_dtypes(model.problem)
     for way in ways:
-        total.add(way.variable, copy_bytes(graph, way.part, _as_held(model, way)))
+        total.add(way.variable, apart(copies_of_one(graph, way.part, _as_held(model, way)), shared))
     total.add_all(model.payload)
     scratch = programme.variable(high=INF)
     total.add(scratch, unit)
@@ -176,9 +179,16 @@ def _add_payload(model: CutModel, total: Sum, unit: float) -> None:
         packed = Sum({scratch: -1.0, alone: -sum(sizes.values())})
         packed.add_all(model.payload, 1 / unit)
         programme.at_most(packed, 0.0)
-    seen = [way for way in ways if not pack_bytes(graph, {way.part.tensor: way.part}, held=_as_held(model, way))[0]]
-    programme.row([(view, 1.0), *((way.variable, -way.part.size_bytes / unit) for way in seen)], high=0.0)
+    less = [(way.variable, -_less_alone(model, way, shared) / unit) for way in ways]
+    programme.row([(view, 1.0), *((variable, by) for variable, by in less if by)], high=0.0)
     programme.row({view: 1.0, alone: -max(sizes.values(), default=0.0)}, high=0.0)
+
+
+def _less_alone(model: CutModel, way: Sending, shared: Collection[str]) -> int:
+    """Bytes that the tensor takes less when it crosses alone."""
+    graph, held = model.problem.graph, _as_held(model, way)
+    beside = apart(copies_of_one(graph, way.part, held), shared) + way.part.size_bytes
+    return beside - apart(copies_of(graph, [way.part], held), shared) - payload_of(graph, [way.part], held)[0]
 
 
 def _add_scratch(model: CutModel, scratch: int, unit: float) -> None:

@@ -21,8 +21,8 @@ from types import MappingProxyType
 
 from tvm_split.errors import PlanError
 from tvm_split.graph import DTYPE_BITS, Layer, Tensor
-from tvm_split.plan.arena import Held, arena_bytes, storage_bits
-from tvm_split.plan.evaluate import Storages, kind_of, returned_bytes, working_bytes
+from tvm_split.plan.arena import Held, storage_bits
+from tvm_split.plan.evaluate import Storages, as_planned, kind_of, returned_bytes, working_bytes
 from tvm_split.plan.precision import INTEGER_BITS, Precision
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Crossing, Problem, Timing
 
@@ -46,10 +46,10 @@ def precision_of(problem: Problem) -> Precision:
     return problem.precision
 
 
-def evaluate_mixed(problem: Problem, edge: Iterable[str], bits: Bits, storages: Storages = arena_bytes) -> Candidate:
+def evaluate_mixed(problem: Problem, edge: Iterable[str], bits: Bits, storages: Storages = as_planned) -> Candidate:
     """Price the cut. GraphError when it is not downward closed, PlanError when a distortion is not known.
 
-    storages: what the tensors that the edge makes take; as TVM plans them, or `live_bytes`. O(layers + tensors).
+    storages: what the tensors that the edge makes take; `as_planned` by TVM, or what is `alive`. O(layers + tensors).
     """
     return CutPrice(problem, edge).at(bits, storages)
 
@@ -75,7 +75,7 @@ class CutPrice:
             if name in self.precision.tensor_distortion and name not in graph.outputs
         }
 
-    def at(self, bits: Bits, storages: Storages = arena_bytes) -> Candidate:
+    def at(self, bits: Bits, storages: Storages = as_planned) -> Candidate:
         problem, precision, layers = self.problem, self.precision, self.layers
         held = {n: bits.tensors[n] for n, own in self.own_bits.items() if bits.tensors.get(n, AS_IT_IS) < own}
         payload = tuple(crossing_at(problem, t, bits.crossing.get(t.name, AS_IT_IS), held) for t in self.crossing)

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tvm_split.errors import PlanError
-from tvm_split.plan.arena import arena_bytes
 from tvm_split.plan.choices import Choices, choices, float_choices, worthwhile
 from tvm_split.plan.cut_model import CutModel
-from tvm_split.plan.evaluate import evaluate
-from tvm_split.plan.live import live_bytes
+from tvm_split.plan.evaluate import Storages, alive, as_planned, evaluate
 from tvm_split.plan.mixed import Bits, evaluate_mixed
 from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.plan.programme import Sum
@@ -41,8 +39,8 @@ class Question:
     edge_w: float | None = None
     time_limit_s: float = TIME_LIMIT_S
 
-    def price(self, edge: frozenset[str], bits: Bits, live: bool | None = None) -> Candidate:
-        storages = live_bytes if (self.live if live is None else live) else arena_bytes
+    def price(self, edge: frozenset[str], bits: Bits, storages: Storages | None = None) -> Candidate:
+        storages = storages or (alive if self.live else as_planned)
         if self.width is not None:
             return evaluate(self.problem, edge, self.width, storages)
         return evaluate_mixed(self.problem, edge, bits, storages)
@@ -61,8 +59,8 @@ class Question:
 
     def beyond_alive(self, found: Candidate, bits: Bits) -> int:
         """Bytes that the candidate's storages, as TVM plans them, take beyond what is alive."""
-        alive = self.price(frozenset(found.edge_layers), bits, live=True)
-        return found.edge_memory_bytes - alive.edge_memory_bytes
+        least = self.price(frozenset(found.edge_layers), bits, alive)
+        return found.edge_memory_bytes - least.edge_memory_bytes
 
     def cost(self, found: Candidate) -> float:
         """What is minimised: seconds, bytes, joules, or distortion."""

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from tvm_split.plan.cut_model import CutModel
-from tvm_split.plan.evaluate import results_at_edge
+from tvm_split.plan.evaluate import of_layers, results_at_edge
 from tvm_split.plan.least_storages import least_storages
 from tvm_split.plan.memory_model import add_memory
 from tvm_split.plan.mixed import Bits
@@ -127,7 +127,7 @@ class Solver:
 
     def _beyond(self, cut: Collection[str], held: Mapping[str, int]) -> int:
         bits = Bits(tensors=held)
-        return self.question.beyond_alive(self.question.price(frozenset(cut), bits), bits)
+        return self.question.beyond_alive(self.question.price(frozenset(cut), bits, of_layers), bits)
 
     @cached_property
     def _narrow_is_best(self) -> bool:

@@ -5,8 +5,8 @@
     memory:      what crosses keeps its storage to the end, and storages are planned in the layers' order, so those of
                  prefix n are those of the whole network's run after n layers (`arena.py`)
 
-One walk is O(layers + reads), and a logarithm a tensor for the largest that is quantised; its sums are exact
-(fractions), so that they round as `evaluate`'s do.
+One walk is O(layers + reads), and at each prefix O(crossing tensors + free storages); its sums are exact (fractions),
+so that they round as `evaluate`'s do.
 """
 
 from __future__ import annotations
@@ -15,19 +15,13 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from tvm_split.graph import Tensor
-from tvm_split.plan.arena import arena_bytes
-from tvm_split.plan.evaluate import (
-    copy_bytes,
-    crossing_of,
-    input_bytes,
-    kind_of_count,
-    pack_bytes,
-    results_at_edge,
-)
+from tvm_split.plan.arena import Arena, Stored, arena_walk
+from tvm_split.plan.evaluate import crossing_of, input_bytes, kind_of_count, results_at_edge
 from tvm_split.plan.problem import Candidate, Crossing, Problem, Timing
+from tvm_split.plan.sending import copies_of, payload_of, place
 
 #: prefixes of one width that become Candidates: each names all its layers, so all of them would take O(layers^2) memory
 KEEP = 100
@@ -53,21 +47,22 @@ def sweep(problem: Problem, bits: int) -> tuple[Prefix, ...]:
     cloud_s = _running_sums(problem.cloud.of(layer.name) for layer in reversed(layers))[::-1]
     weights = list(accumulate((layer.weight_bytes for layer in layers), initial=0))
     largest = list(accumulate((_largest_output(problem, layer.outputs) for layer in layers), max, initial=0))
-    storages = [0, *arena_bytes(graph, layers, graph.outputs, results_at_edge(problem))]
+    storages = chain([Stored(Arena(), {}, 0)], arena_walk(graph, layers, graph.outputs, results_at_edge(problem)))
+    place_of = {tensor.name: i for i, tensor in enumerate(graph.tensors)}
     scratch = list(accumulate((layer.scratch_bytes for layer in layers), max, initial=0))
     inputs, back = input_bytes(graph), _returned(problem)
     found = []
     crossing: dict[str, Crossing] = {}
-    sent = copies = 0
-    for n, (starts, stops) in enumerate(_changes(problem)):
-        for tensor in starts:
-            part = crossing[tensor.name] = crossing_of(problem, tensor, bits)
-            sent, copies = sent + part.size_bytes, copies + copy_bytes(graph, part)
+    for n, (stored, (starts, stops)) in enumerate(zip(storages, _changes(problem), strict=True)):
+        crossing.update((tensor.name, crossing_of(problem, tensor, bits)) for tensor in starts)
         for tensor in stops:
-            part = crossing.pop(tensor.name)
-            sent, copies = sent - part.size_bytes, copies - copy_bytes(graph, part)
-        packed, pack_scratch = pack_bytes(graph, crossing, sent)
-        memory = weights[n] + inputs + storages[n] + copies + packed + max(scratch[n], pack_scratch)
+            del crossing[tensor.name]
+        parts = [crossing[name] for name in sorted(crossing, key=place_of.__getitem__)]
+        sent = sum(part.size_bytes for part in parts)
+        packed, pack_scratch = payload_of(graph, parts)
+        arena = stored.arena.copy()
+        place(arena, stored.used, copies_of(graph, parts))
+        memory = weights[n] + inputs + arena.size_bytes + stored.results + packed + max(scratch[n], pack_scratch)
         timing = Timing(
             edge_s=edge_s[n],
             uplink_s=problem.link.up_s(sent) if crossing else 0.0,
