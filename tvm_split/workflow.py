@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from tvm_split import frontend, pipeline, strategy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
 from tvm_split.calibration.equalized import better_of
-from tvm_split.calibration.network import Calibrated, widths_below
+from tvm_split.calibration.network import widths_below
 from tvm_split.calibration.output_table import OutputTable, predicted_agreement
 from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
 from tvm_split.choice import (
@@ -27,33 +26,29 @@ from tvm_split.choice import (
 )
 from tvm_split.contest import Contest
 from tvm_split.edge_half import rounded_module
+from tvm_split.edge_kernels import edge_integers, with_edge_scratch
 from tvm_split.extract import graph as extract_graph
 from tvm_split.extract import output_names
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.held_back import Divided, samples_of
 from tvm_split.inside import Inside
-from tvm_split.integer_layers import integer_layers
 from tvm_split.metrics import NAMES, Judge, class_count, metric_of
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
 from tvm_split.plan.overrides import check_widths, fixed_bits
-from tvm_split.plan.precision import INTEGER_BITS, IntegerLayer
+from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import Candidate, Problem
 from tvm_split.profile.source import Boards, costs_of, integer_costs
 from tvm_split.quantised import Quantised
 from tvm_split.quantizer import Quantizer
 from tvm_split.request import FLOAT, STORED, Request
-from tvm_split.scratch import with_scratch
-from tvm_split.targets import TargetSpec, load_link, load_target
+from tvm_split.targets import load_link, load_target
 from tvm_split.tune.apply import database_of
-from tvm_split.tvm_target import resolve
 
 if TYPE_CHECKING:
     import tvm
-
-log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 
@@ -151,7 +146,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     progress(f"reading {model_name(request.model)}")
     mod, graph = prepare(request)
     progress("measuring the scratch memory of each layer, as compiled for the edge")
-    graph, warnings = _as_compiled(mod, graph, edge)
+    graph, warnings = with_edge_scratch(mod, graph, edge)
     samples, notes = samples_of(request, graph)
     warnings += notes
     judge = _judge(request, mod, graph, samples)
@@ -163,7 +158,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     inside = Inside(mod, graph, samples, progress, judge, request.rounding)
     calibrated = inside.calibrated() if has_bits_to_choose or request.baselines else None
     integer = None if calibrated is None else integer_costs(edge_costs, graph, edge)
-    as_integers = {} if calibrated is None else _integer_layers(mod, graph, edge, calibrated)
+    as_integers = {} if calibrated is None else edge_integers(mod, graph, edge, calibrated)
     precision = None
     outputs: OutputTable | None = None
     if calibrated is not None and has_bits_to_choose:
@@ -213,17 +208,6 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     )  # fmt: skip
 
 
-def _integer_layers(
-    mod: tvm.IRModule, graph: Graph, edge: TargetSpec, calibrated: Calibrated
-) -> dict[str, IntegerLayer]:
-    """What the layers take on integers, where code for the edge can be made."""
-    target = None if edge.simulated else resolve(edge)
-    if target is None or target.kind.name != "llvm":
-        return {}
-    every = calibrated.everywhere(INTEGER_BITS)
-    return integer_layers(mod, graph, dict.fromkeys(calibrated.weights, INTEGER_BITS), every, target)
-
-
 def _predicted_drop(outputs: OutputTable | None, judge: Judge | None, candidate: Candidate) -> float | None:
     """What the candidate's bits lose of the agreement, if each did by itself; None where that was not measured, and for
     a metric of the user's, which it does not tell of."""
@@ -236,17 +220,6 @@ def _judge(request: Request, mod: tvm.IRModule, graph: Graph, samples: Divided) 
     """What scores answers; None for a network without class scores, unless the user has a metric."""
     metric = metric_of(request.wanted_metric, samples.labels, class_count(graph))
     return None if metric is None else Judge(metric, samples.labels, output_names(mod))
-
-
-def _as_compiled(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tuple[Graph, list[str]]:
-    """The graph with each layer's scratch on the edge, where code for it can be made."""
-    if edge.simulated:
-        return graph, []
-    target = resolve(edge)
-    if target.kind.name != "llvm":
-        return graph, [f"'{edge.name}' is no CPU target, so the scratch memory of its kernels is not known or counted."]
-    log.info("each layer as compiled for the edge, %s:", edge.name)
-    return with_scratch(mod, graph, target), []
 
 
 def compile(request: Request, out: Path, progress: Progress = quiet, force: bool = False) -> CompileResult:
