@@ -5,7 +5,8 @@
 detector      runs where the plan says and gives its boxes to the camera, which crops its own frame
 recogniser    takes the crop; the text is wanted in the cloud
 
-Frames are rendered (benchmarks/plates.py): 16 calibrate, others are read. Both bundles lie in the folder afterwards;
+Frames are rendered (benchmarks/plates.py): 16 calibrate, others are read. Both bundles lie in the folder afterwards,
+with detector.npz and recogniser.npz, which are `--data` for the command line;
 the halves that run here are their twins for this machine. Times are predicted, from the targets' data sheets.
 """
 
@@ -46,6 +47,7 @@ def rendered(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def planned(model: str, samples: np.ndarray, folder: Path, asked: argparse.Namespace, **options: Any) -> PlanResult:
     _, graph = prepare(Request(model, preprocess=options["preprocess"]))
+    np.savez(folder.with_suffix(".npz"), **{graph.inputs[0]: samples})
     plan = tvm_split.plan(
         model, edge=asked.edge, cloud=asked.cloud, link=asked.link, memory_bytes=asked.memory, edge_bits=(8,),
         data={graph.inputs[0]: samples}, samples=len(samples) // 2, check=len(samples) // 2, max_error=0.2, **options,
@@ -94,6 +96,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
         frames, crops = rendered(2 * CALIBRATING, seed=100)
+        folder.mkdir(parents=True, exist_ok=True)
         plans = [
             planned("zoo:plate-detector", frames, folder / "detector", asked, preprocess="plate"),
             planned("zoo:ppocr-rec", crops, folder / "recogniser", asked, preprocess="ppocr", result_at="cloud"),

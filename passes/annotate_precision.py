@@ -101,9 +101,12 @@ def _check(
     both = sorted(set(held).intersection(halves))
     if both:
         raise PlanError(f"tensor '{both[0]}' is to be held as integers and as float16; name it in held or in halves")
-    for what, bits in [*weight_bits.items(), *((name, quantizer.bits) for name, quantizer in held.items())]:
-        if bits not in WIDTHS and (what in held or bits != HALF_BITS):
-            raise PlanError(f"'{what}' cannot have {bits} bits as integers; the widths are 2 to 8")
+    for name, bits in weight_bits.items():
+        if bits not in WIDTHS and bits != HALF_BITS:
+            raise PlanError(f"the weights of '{name}' cannot have {bits} bits; the widths are 2 to 8, and {HALF_BITS}")
+    for name, quantizer in held.items():
+        if quantizer.bits not in WIDTHS:
+            raise PlanError(f"'{name}' cannot have {quantizer.bits} bits as integers; the widths are 2 to 8")
     for name in (*held, *halves):
         if network.tensor[name].dtype != "float32":
             what = "integers" if name in held else "float16"

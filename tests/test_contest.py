@@ -63,7 +63,7 @@ def test_the_soonest_plan_that_is_accurate_enough_is_found(problem: Problem, str
     look, planner, tolerance = Look(), PLANNERS[strategy], Tolerance(allowed)
     contest = Contest(problem, look)
     contest.add(baselines(problem, []))
-    contest.search_budget(planner, tolerance, lambda _: None)
+    contest.search_budget(planner, planner(problem), tolerance, lambda _: None)
     assert len(look.seen) <= MEASUREMENTS
     chosen = choose(contest.scored, tolerance)
     lost = chosen.accuracy.drop.drop if chosen.accuracy else 0.0
@@ -88,7 +88,7 @@ def test_an_answer_that_was_measured_is_not_measured_again(problem: Problem) -> 
     look, planner = Look(), PLANNERS["exact"]
     contest = Contest(problem, look)
     contest.add([planner(problem)[0]])
-    contest.search_budget(planner, Tolerance(1.0), lambda _: None)
+    contest.search_budget(planner, planner(problem), Tolerance(1.0), lambda _: None)
     assert len(look.seen) == len(contest.scored) == 1
 
 

@@ -54,9 +54,26 @@ def test_an_input_called_labels_is_no_label():
     assert load_labelled({"labels": np.ones((3, 2), np.float32)}, named).labels is None
 
 
-@pytest.mark.parametrize("bad", [np.zeros(3), np.array([1, 2]), np.array([1, -1, 2]), np.array(["a", "b", "c"])])
+def test_rows_of_different_lengths_are_no_array():
+    rows = [[1], [2, 3], [4]]
+    with pytest.raises(DataError, match="data: the labels are no array"):
+        load_labelled({"x": np.zeros((3, 2), np.float32), "labels": rows}, ROW)
+    with pytest.raises(DataError, match="data: input 'x' is no array"):
+        load_labelled({"x": rows}, ROW)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros(3),
+        np.array([1, 2]),
+        np.array([1, -1, 2]),
+        np.array(["a", "b", "c"]),
+        np.array([1, 2, 2**64 - 1], "uint64"),
+    ],
+)
 def test_labels_that_are_none(bad):
-    with pytest.raises(DataError, match=r"data: the labels are .* expected 3 whole numbers from 0"):
+    with pytest.raises(DataError, match=r"data: the labels are .*expected 3 whole numbers from 0"):
         load_labelled({"x": np.zeros((3, 2), np.float32), "labels": bad}, ROW)
 
 

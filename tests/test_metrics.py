@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_split.errors import DataError, PlanError
-from tvm_split.metrics import Judge, metric_of
+from tvm_split.metrics import Judge, metric_of, same_class
 
 LABELS = np.array([0, 2])
 
@@ -76,6 +76,17 @@ def nan(outputs, label):
 
 def breaks(outputs, label):
     raise KeyError("boxes")
+
+class Tensor:
+    def __float__(self):
+        raise RuntimeError("cannot convert to scalar")
+
+def tensor(outputs, label):
+    return Tensor()
+
+def in_place(outputs, label):
+    outputs["y"] -= outputs["y"].max()
+    return 0.0
 """
 
 
@@ -95,8 +106,23 @@ def test_a_user_s_own(own):
 @pytest.mark.parametrize(
     ("function", "says"),
     [("text", "returns str; expected one number"), ("nan", "returns nan"), ("breaks", "own_metrics:breaks: KeyError"),
+     ("tensor", "the metric returns Tensor; expected one number .cannot convert to scalar"),
      ("absent", "has no function 'absent'")],
 )  # fmt: skip
 def test_a_bad_one(own, function, says):
     with pytest.raises(DataError, match=says):
         score(metric_of(f"{own}:{function}", None, None), [1, 2])
+
+
+def test_a_function_that_works_in_place_changes_nothing(own):
+    row = np.array([1.0, 2.0])
+    assert score(metric_of(f"{own}:in_place", None, None), row) == 0
+    judge = Judge(metric_of(f"{own}:in_place", None, None), None, ["y"])
+    judge.score(0, [row], [row])
+    np.testing.assert_array_equal(row, [1.0, 2.0])
+
+
+def test_scores_that_are_not_numbers_agree_with_nothing():
+    assert same_class(np.array([1.0, 0.0]), np.array([3.0, 2.0]))
+    assert not same_class(np.array([1.0, 0.0]), np.array([np.nan, np.nan]))
+    assert not same_class(np.array([1.0, 0.0]), np.array([0.0, 1.0]))

@@ -21,7 +21,7 @@ from tvm_split.edge_half import EdgeHalf
 from tvm_split.errors import DataError
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
-from tvm_split.metrics import Judge, class_count
+from tvm_split.metrics import Judge, class_count, same_class
 from tvm_split.plan.problem import Candidate
 from tvm_split.quantizer import Quantizer, quantize_dequantize
 
@@ -158,7 +158,7 @@ class _Tally:
     def add(self, reference: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         self._samples += 1
         if self._has_classes:
-            self._agreeing += int(np.argmax(reference[0]) == np.argmax(outputs[0]))
+            self._agreeing += same_class(reference[0], outputs[0])
         for want, got in zip(reference, outputs, strict=True):
             want, got = want.astype(np.float64), got.astype(np.float64)
             error = np.nan_to_num(np.abs(got - want), nan=math.inf, posinf=math.inf)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
 
 from tvm_split import pipeline, workflow
@@ -19,7 +21,7 @@ from tvm_split.errors import GraphError, PlanError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.frontend import load
 from tvm_split.request import Request
-from tvm_split.runtime.local import run_bundle as run
+from tvm_split.runtime.local import RunResult, run_bundle
 from tvm_split.workflow import PlanResult
 
 __all__ = ["build", "load", "partition", "plan", "run"]
@@ -82,3 +84,8 @@ def _form(mod: tvm.IRModule) -> tuple[Any, ...]:
 def build(plan: PlanResult, out: str | Path, *, force: bool = False) -> Bundle:
     """Compile the plan's halves for its targets into the folder `out`. BundleError, BuildError: see `assemble`."""
     return compile_plan(plan, Path(out), force=force)
+
+
+def run(bundle: Bundle | str | Path, inputs: Mapping[str, np.ndarray], **options: Any) -> RunResult:
+    """Run a bundle, or the one in a folder, on this machine; options as `runtime.local.run_bundle` has them."""
+    return run_bundle(bundle if isinstance(bundle, Bundle) else Bundle.open(bundle), inputs, **options)

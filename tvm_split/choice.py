@@ -150,16 +150,25 @@ def in_order(scored: Iterable[Scored]) -> tuple[Scored, ...]:
     return tuple(sorted(scored, key=lambda item: (item.candidate.predicted.total_s, item.label)))
 
 
-def choose(scored: Sequence[Scored], tolerance: Tolerance, cost: Callable[[Candidate], float] | None = None) -> Scored:
-    """The soonest that is good enough; or the one that costs least. PlanError when none is."""
+def choose(
+    scored: Sequence[Scored],
+    tolerance: Tolerance,
+    cost: Callable[[Candidate], float] | None = None,
+    lossless_bytes: Callable[[], int | None] = lambda: None,
+) -> Scored:
+    """The soonest that is good enough; or the one that costs least. PlanError when none is.
+
+    lossless_bytes: edge memory that an answer takes which quantises nothing, for the error.
+    """
     allowed = [item for item in scored if tolerance.allows(item)]
     if not allowed:
-        raise PlanError(_too_inaccurate([item.accuracy for item in scored if item.accuracy and item.fits], tolerance))
+        own = [item.accuracy for item in scored if item.accuracy and item.fits and not item.baseline]
+        raise PlanError(_too_inaccurate(own, tolerance, lossless_bytes()))
     found = in_order(allowed)
     return found[0] if cost is None else min(found, key=lambda item: cost(item.candidate))
 
 
-def _too_inaccurate(found: Sequence[Accuracy], tolerance: Tolerance) -> str:
+def _too_inaccurate(found: Sequence[Accuracy], tolerance: Tolerance, lossless_bytes: int | None) -> str:
     drops = [accuracy.drop for accuracy in found if accuracy.drop is not None]
     if drops:
         least_drop = min(drop.drop for drop in drops)
@@ -169,7 +178,8 @@ def _too_inaccurate(found: Sequence[Accuracy], tolerance: Tolerance) -> str:
         least = min((accuracy.relative_error for accuracy in found), default=float("inf"))
         lost = f"keeps the outputs within a relative error of {tolerance.max_error:g} (best: {least:.3g})"
         less = "a larger error (--max-error)"
+    enough = "" if lossless_bytes is None else f" ({lossless_bytes} bytes do for one that quantises nothing)"
     return (
         f"no candidate {lost}, and pins or memory leave no answer that quantises nothing; allow more bits "
-        f"(--cut-bits, --edge-bits), more memory or {less}"
+        f"(--cut-bits, --edge-bits), more memory (--memory){enough} or {less}"
     )

@@ -48,14 +48,19 @@ class Contest:
             scored = Scored(candidate, label, accuracy, fits=fit, baseline=bool(names), predicted_drop=lost)
             self.scored.append(scored)
 
-    def search_budget(self, planner: Planner, tolerance: Tolerance, progress: Callable[[str], None]) -> None:
-        """Add plans within smaller and smaller distortions until the soonest that is accurate enough is among them."""
+    def search_budget(
+        self, planner: Planner, planned: Sequence[Candidate], tolerance: Tolerance, progress: Callable[[str], None]
+    ) -> None:
+        """Add plans within smaller and smaller distortions until the soonest that is accurate enough is among them.
+
+        planned: what the planner answers without a limit.
+        """
         precision = precision_of(self.problem)
 
         def answer(limit: float | None) -> Answer | None:
             try:
-                within = replace(precision, max_distortion=limit)
-                found = planner(replace(self.problem, precision=within))[0]
+                within = replace(self.problem, precision=replace(precision, max_distortion=limit))
+                found = (planned if limit is None else planner(within))[0]
             except PlanError:  # nothing keeps the memory and this limit
                 return None
             if not found.distortion:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,11 @@ def load_labelled(source: str | Path | Mapping[str, np.ndarray], graph: Graph, l
         missing = [name for name in graph.inputs if name not in source]
         if missing:
             raise DataError(f"the data has no array for input {_listed(missing)}; it has {_listed(source)}")
-        arrays = {name: np.asarray(source[name]) for name in (*graph.inputs, LABELS) if name in source}
+        given = {name: source[name] for name in (*graph.inputs, LABELS) if name in source}
+        arrays = {
+            name: _as_array(each, f"data: the {name} are" if name == LABELS else f"data: input '{name}' is")
+            for name, each in given.items()
+        }
         return _samples_of(arrays, graph, "data", limit)
     if user_function.is_function(str(source)):
         return _from_function(str(source), graph, limit)
@@ -158,6 +163,13 @@ def _evenly(total: int, limit: int | None) -> np.ndarray:
     return np.arange(count) * total // max(count, 1)
 
 
+def _as_array(value: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise DataError(f"{what} no array ({error}); give an array of numbers") from None
+
+
 def _from_function(source: str, graph: Graph, limit: int | None) -> Samples:
     batches: list[Batch] = []
     labels: list[np.ndarray] = []
@@ -169,7 +181,7 @@ def _from_function(source: str, graph: Graph, limit: int | None) -> Samples:
         missing = [name for name in graph.inputs if name not in arrays]
         if missing:
             raise DataError(f"{source}: batch {number} has no array for input {_listed(missing)}")
-        inputs = {name: np.asarray(arrays[name]) for name in graph.inputs}
+        inputs = {name: _as_array(arrays[name], f"{source}: batch {number} is") for name in graph.inputs}
         found = _samples_of(inputs, graph, f"{source}: batch {number}").batches
         if number and (given is None) != (not labels):
             raise DataError(f"{source}: batch {number} and those before it: some have labels and some have none")

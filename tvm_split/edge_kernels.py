@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tvm_split.calibration.network import Calibrated
@@ -31,11 +33,19 @@ def with_edge_scratch(mod: tvm.IRModule, graph: Graph, edge: TargetSpec) -> tupl
 
 
 def edge_integers(
-    mod: tvm.IRModule, graph: Graph, edge: TargetSpec, calibrated: Calibrated
+    mod: tvm.IRModule, graph: Graph, edge: TargetSpec, calibrated: Calibrated, widths: Iterable[int]
 ) -> dict[str, IntegerLayer]:  # fmt: skip
-    """What the layers take on integers, where code for the edge can be made."""
+    """What the layers take on integers, where code for the edge can be made.
+
+    widths: that weights may have. Below 8 bits kernels decode them into scratch.
+    """
     target = None if edge.simulated else resolve(edge)
     if target is None or target.kind.name != "llvm":
         return {}
     every = calibrated.everywhere(INTEGER_BITS)
-    return integer_layers(mod, graph, dict.fromkeys(calibrated.weights, INTEGER_BITS), every, target)
+    found = integer_layers(mod, graph, dict.fromkeys(calibrated.weights, INTEGER_BITS), every, target)
+    few = min(widths, default=INTEGER_BITS)
+    if few >= INTEGER_BITS:
+        return found
+    packed = integer_layers(mod, graph, dict.fromkeys(calibrated.weights, few), every, target)
+    return {name: replace(each, packed_scratch_bytes=packed[name].scratch_bytes) for name, each in found.items()}

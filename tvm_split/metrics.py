@@ -96,7 +96,12 @@ def _first(outputs: Outputs) -> np.ndarray:
 
 
 def _agrees(outputs: Outputs, reference: Outputs, _label: int | None) -> float:
-    return float(np.argmax(_first(outputs)) == np.argmax(_first(reference)))
+    return float(same_class(_first(reference), _first(outputs)))
+
+
+def same_class(want: np.ndarray, got: np.ndarray) -> bool:
+    """Whether the largest of both rows of scores is the same one; scores that are not numbers agree with nothing."""
+    return not np.isnan(got).any() and int(np.argmax(want)) == int(np.argmax(got))
 
 
 def _among(best: int) -> Callable[[Outputs, Outputs, int | None], float]:
@@ -114,11 +119,14 @@ def _own(source: str) -> Callable[[Outputs, Outputs, int | None], float]:
     function = user_function.loaded(source)
 
     def score(outputs: Outputs, _reference: Outputs, label: int | None) -> float:
-        found: Any = function(outputs, label)
+        # copies: a function that works in place must not change what others are measured by
+        found: Any = function({name: array.copy() for name, array in outputs.items()}, label)
         try:
             value = float(found)
-        except (TypeError, ValueError):
-            raise DataError(f"{source}: the metric returns {type(found).__name__}; expected one number") from None
+        except Exception as error:  # the user's object decides what its conversion raises
+            raise DataError(
+                f"{source}: the metric returns {type(found).__name__}; expected one number ({error})"
+            ) from None
         if not math.isfinite(value):
             raise DataError(f"{source}: the metric returns {value}; expected a finite number")
         return value

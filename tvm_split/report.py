@@ -119,7 +119,7 @@ def reason(result: PlanResult) -> str:
     rivals = [
         s
         for s in result.candidates
-        if (s.candidate.kind != "split" if split else s is not chosen) and result.request.tolerance.allows(s)
+        if (s.candidate.kind != "split" if split else s.label != chosen.label) and result.request.tolerance.allows(s)
     ]
     verdict = (
         f"Chosen: {chosen.label}: {total}" if split else f"Chosen: do not split. {_capital(chosen.label)}: {total}"
@@ -158,6 +158,8 @@ def _because(chosen: Candidate, rival: Candidate) -> str:
         "downlink": lost.downlink_s - won.downlink_s,
     }
     stage = max(gains, key=lambda name: gains[name])
+    if gains[stage] <= 0:
+        return "nothing takes longer"
     if stage == "uplink":
         sent = size(chosen.payload_bytes) if chosen.payload_bytes else "nothing"
         return f"it sends {sent} instead of {size(rival.payload_bytes)}"

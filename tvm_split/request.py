@@ -138,7 +138,9 @@ class Request:
         _demand(least is None or _is_number(least, 1), "min_agreement", self, "a share from 0 to 1, or None")
         most = 1.0 if metric in (None, *NAMES) else math.inf
         in_range = drop is None or (_is_number(drop) and drop <= most)
-        _demand(in_range, "max_drop", self, f"a number from 0 to {most:g} (0.01, or 1%, is one point), or None")
+        own = "0 or more and finite, in the unit of the metric, or None"
+        points = "a number from 0 to 1 (0.01, or 1%, is one point), or None"
+        _demand(in_range, "max_drop", self, points if most == 1 else own)
         _demand(_is_number(self.max_error), "max_error", self, "0 or more, and finite")
         if least is not None and (drop is not None or metric not in (None, AGREEMENT)):
             other = f"max_drop={drop} (--max-drop)" if drop is not None else f"metric={metric} (--metric)"

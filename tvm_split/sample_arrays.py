@@ -43,12 +43,20 @@ def as_runs(array: np.ndarray, tensor: Tensor, path: Path | str) -> np.ndarray:
     return array.astype(wanted, copy=False)
 
 
+#: the largest label: more classes no network has
+MOST_CLASSES = 2**31 - 1
+
+
 def as_labels(array: Any, count: int, path: Path | str) -> np.ndarray:
     """The classes of `count` samples, int64 (count,). DataError: no whole numbers from 0, or not as many."""
-    labels = np.asarray(array)
-    if labels.dtype.kind not in "iu" or labels.reshape(-1).shape != (count,) or labels.min(initial=0) < 0:
+    try:
+        labels = np.asarray(array)
+    except ValueError as error:
+        raise DataError(f"{path}: the labels are no array ({error}); expected {count} whole numbers from 0") from None
+    whole = labels.dtype.kind in "iu" and labels.reshape(-1).shape == (count,)
+    if not whole or labels.min(initial=0) < 0 or labels.max(initial=0) > MOST_CLASSES:
         raise DataError(
-            f"{path}: the labels are {labels.dtype} {labels.shape}; expected {count} whole numbers from 0, the "
-            "class of each sample"
+            f"{path}: the labels are {labels.dtype} {labels.shape}; expected {count} whole numbers from 0 to "
+            f"{MOST_CLASSES}, the class of each sample"
         )
     return labels.reshape(-1).astype(np.int64)

@@ -27,6 +27,7 @@ from tvm_split.choice import (
 from tvm_split.contest import Contest
 from tvm_split.edge_half import rounded_module
 from tvm_split.edge_kernels import edge_integers, with_edge_scratch
+from tvm_split.errors import PlanError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.extract import output_names
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
@@ -37,9 +38,10 @@ from tvm_split.metrics import NAMES, Judge, class_count, metric_of
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
+from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.overrides import check_widths, fixed_bits
 from tvm_split.plan.precision import INTEGER_BITS
-from tvm_split.plan.problem import Candidate, Problem
+from tvm_split.plan.problem import AS_IT_IS, Candidate, Problem
 from tvm_split.profile.source import Boards, costs_of, integer_costs
 from tvm_split.quantised import Quantised
 from tvm_split.quantizer import Quantizer
@@ -158,7 +160,11 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     inside = Inside(mod, graph, samples, progress, judge, request.rounding)
     calibrated = inside.calibrated() if has_bits_to_choose or request.baselines else None
     integer = None if calibrated is None else integer_costs(edge_costs, graph, edge)
-    as_integers = {} if calibrated is None else edge_integers(mod, graph, edge, calibrated)
+    as_integers = (
+        {}
+        if calibrated is None
+        else edge_integers(mod, graph, edge, calibrated, (*request.edge_bits, *request.tensor_bits.values()))
+    )
     precision = None
     outputs: OutputTable | None = None
     if calibrated is not None and has_bits_to_choose:
@@ -187,13 +193,14 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     contest = Contest(problem, lambda found: inside.look(found, request.result_at, calibrated), predict)
     contest.add([*splits, *baselines(problem, samples.checking)])
     if precision is not None:
-        contest.search_budget(planner, request.tolerance, progress)
+        contest.search_budget(planner, planned, request.tolerance, progress)
     if calibrated is not None and request.baselines:
         widths = [bits for bits in UNIFORM if edge.bits is None or bits in edge.bits]
         uniform = calibrated.precision(widths or UNIFORM, request.cut_bits, integer, {})
         contest.add_baselines(replace(uniform, integer_layers=as_integers))
     scored, quantised = contest.scored, contest.quantised
-    chosen = choose(scored, request.tolerance, strategy.cost_of(request, problem, edge))
+    lossless = partial(_lossless_bytes, problem)
+    chosen = choose(scored, request.tolerance, strategy.cost_of(request, problem, edge), lossless)
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
     spans = envelope(problem, allowed, *SWEEP)
     own = [item for item in in_order(scored) if not item.baseline]
@@ -206,6 +213,16 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         calibrating, len(samples.checking),
         front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, planned),
     )  # fmt: skip
+
+
+def _lossless_bytes(problem: Problem) -> int | None:
+    """Edge memory that an answer takes which quantises nothing; None without a limit, or where pins forbid all."""
+    if problem.memory_bytes is None:
+        return None
+    try:
+        return smallest_split_bytes(replace(problem, precision=None, cut_bits=(AS_IT_IS,), tensor_bits={}))
+    except PlanError:
+        return None
 
 
 def _predicted_drop(outputs: OutputTable | None, judge: Judge | None, candidate: Candidate) -> float | None:

@@ -110,3 +110,10 @@ def test_what_is_missing(network):
         layer_alone(network, "z")
     with pytest.raises(DataError, match="no batches"):
         in_order(network, [], {})
+
+
+def test_a_layer_whose_products_overflow_keeps_the_nearest_codes(network):
+    """And so do those that it feeds; the others are rounded."""
+    batches = [{"x0": one["x0"] * np.float32(3e25)} for one in samples(4)]
+    found = in_order(network, batches, {})
+    assert "a" not in found and all(np.isfinite(each.weights).all() for each in found.values())

@@ -45,16 +45,19 @@ def test_every_row_up_to_the_board(script, capsys):
 
 
 def test_integer_halves_with_weights_of_few_bits(script):
-    """More codes in the host's place than two: the halves compute on integers, and what crosses is not constant."""
+    """Halves that compute on integers: other codes than the float half's, and many of them."""
     halves = []
 
     def board(library, inputs):
         halves.append(Half(library.with_name("host.so")).run(inputs)[0])
-        return halves[-1]
+        wrong = halves[-1].copy()
+        wrong[3] ^= 1
+        return wrong
 
     (row,) = script.compare("magika", None, cuts=1, widths=[8], board=board, weights=[2, 4, 8])
     (floats,) = script.compare("magika", None, cuts=1, widths=[8], board=board)
-    assert row["bytes_different"] == 0 and (row["weights"], floats["weights"]) == ("2,4,8", "float32")
+    assert row["bytes_different"] == row["largest_step"] == 1, "the board's one wrong bit"
+    assert (row["weights"], floats["weights"]) == ("2,4,8", "float32")
     assert len(np.unique(halves[0])) > 16 and not np.array_equal(*halves), "weights of 2 bits lose something"
 
 

@@ -18,6 +18,7 @@ from tvm.script import relax as R
 from tvm_split import extract, lower, pipeline
 from tvm_split.calibration.weights import dequantize_weights, quantize_weights
 from tvm_split.errors import PlanError
+from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.annotate_precision import AnnotatePrecision
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layering import COMPOSITE, WINOGRAD, is_constant, layer_calls
@@ -262,6 +263,33 @@ def test_refused(build):
         AnnotatePrecision({}, {}, ["h"])(mod)
     with pytest.raises(PlanError, match="'x0' is to be held as integers and as float16"):
         AnnotatePrecision({}, {"x0": Quantizer(8, 0.1, 0)}, ["x0"])(mod)
+
+
+def test_a_layer_of_float16_weights_may_make_integers(build):
+    """A layer and the tensor that it makes have one name; their bits are checked apart."""
+    first, second = (relax.const(np.random.default_rng(i).normal(size=(4, 4)).astype("float32")) for i in range(2))
+
+    def body(emit, x):
+        a = emit(relax.op.nn.relu(emit(relax.op.matmul(x, first), "a")), "ar")
+        return emit(relax.op.matmul(a, second), "b")
+
+    mod = FuseActivation()(build(body, (1, 4)))
+    layer, last = (layer.name for layer in extract.graph(mod).layers)
+    held = {layer: Quantizer(8, 0.05, 0)}
+    made = pipeline.quantized()(AnnotatePrecision({layer: 16, last: 8}, held)(mod))
+    halves = [stored_weights(item.value) for _, callee in layer_calls(made) for item in callee.body.blocks[0].bindings]
+    assert [each.codes.dtype for each in halves if each is not None] == ["float16"]
+    x = np.random.default_rng(2).normal(size=(1, 4)).astype("float32")
+    rounded = first.value.numpy().astype("float16").astype("float32")
+    codes = np.clip(np.round(np.maximum(x @ rounded, 0) / 0.05), 0, 255)
+    runner = LayerRunner(made)
+    found = runner.run({"x0": x}, runner.graph.outputs)[runner.graph.outputs[0]]
+    np.testing.assert_allclose(found, codes * 0.05 @ second.value.numpy(), rtol=0.05, atol=0.05)
+    for bits in (10, 32):
+        with pytest.raises(PlanError, match=f"the weights of '{layer}' cannot have {bits} bits"):
+            AnnotatePrecision({layer: bits}, {})(mod)
+    with pytest.raises(PlanError, match=f"'{layer}' cannot have 16 bits as integers"):
+        AnnotatePrecision({}, {layer: Quantizer(16, 0.05, 0)})(mod)
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))

@@ -61,6 +61,13 @@ def test_cloud_only_sends_a_raw_frame(residual):
     assert found.predicted.downlink_s == pytest.approx(16 / 1e6)
 
 
+def test_cloud_only_sends_integers_as_they_are(residual):
+    tensors = tuple(replace(t, dtype="int32") if t.name == "x" else t for t in residual.graph.tensors)
+    precision = replace(residual.precision, tensor_distortion={})
+    problem = replace(residual, graph=replace(residual.graph, tensors=tensors), precision=precision)
+    assert [(part.bits, part.size_bytes) for part in cloud_only(problem).crossing] == [(32, 4000)]
+
+
 def test_neurosurgeon_chooses_by_its_own_tensor_and_pays_for_all(residual):
     """After b it counts 40 bytes and pays for 3640."""
     found = neurosurgeon(residual)

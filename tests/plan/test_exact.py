@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.plan.choices import choices
 from tvm_split.plan.cuts import every_cut
@@ -191,21 +192,64 @@ def test_energy_needs_all_three_powers(needy):
 
 def test_with_storages_the_answer_fits_and_the_gap_holds(make_mixed):
     """TVM's storages are no sum: the answer is priced with them, and is within its gap of the best."""
-    missed = 0
+    missed = refused = 0
     for seed in range(150):
-        problem = make_mixed(seed)
+        problem = decoding(make_mixed(seed)) if seed % 2 else make_mixed(seed)
         every = every_choice(problem, as_planned)
         problem = limited(problem, seed, every)
         allowed = [candidate.predicted.total_s for candidate in every if within(problem, candidate)]
         try:
             best = plan_exact(problem)[0]
-        except PlanError:
-            missed += bool(allowed)
+        except PlanError as error:
+            assert "no answer was found" in str(error) if allowed else "no answer" in str(error)
+            refused += bool(allowed)
             continue
         assert within(problem, best)
         assert best.predicted.total_s * (1 - best.gap) <= min(allowed) * (1 + 1e-7) + 1e-12, f"seed {seed}"
         missed += best.predicted.total_s > min(allowed) * (1 + 1e-7)
-    assert missed <= 3
+    assert missed <= 3 and refused <= 1
+
+
+def decoding(problem):
+    """Kernels of packed weights take 300 bytes more of scratch."""
+    known = problem.precision.integer_layers
+    more = {name: replace(each, packed_scratch_bytes=each.scratch_bytes + 300) for name, each in known.items()}
+    return replace(problem, precision=replace(problem.precision, integer_layers=more))
+
+
+@pytest.mark.parametrize("seed", [767, 2047, 5592, 6334])
+def test_a_wider_tensor_in_other_storages_is_no_gap_of_zero(make_mixed, seed):
+    """Eight layers without a limit on distortion, integers no slower: yet the narrowest is not always what fits."""
+    problem = make_mixed(seed, 8)
+    draw = random.Random(seed)
+    share = draw.choice((1, 0.5))
+    integer = Costs("edge", "test", {layer.name: problem.edge.of(layer.name) * share for layer in problem.graph.layers})
+    precision = replace(problem.precision, integer=integer, integer_layers={}, max_distortion=None)
+    problem = replace(problem, precision=precision)
+    if draw.random() < 0.5:
+        cloud = {layer.name: problem.edge.of(layer.name) * 3 for layer in problem.graph.layers}
+        problem = replace(problem, cloud=Costs("cloud", "test", cloud))
+    found = list(some_choices(problem, draw))
+    sizes = sorted({candidate.edge_memory_bytes for candidate in found})
+    problem = replace(problem, memory_bytes=draw.choice(sizes[: len(sizes) // 2 + 1]))
+    best = plan_exact(problem)[0]
+    least = min(c.predicted.total_s for c in found if c.edge_memory_bytes <= problem.memory_bytes)
+    assert best.predicted.total_s * (1 - best.gap) <= least * (1 + 1e-6)
+
+
+def some_choices(problem, draw, most=300):
+    """Every cut with a layer, at weights and crossing tensors of fewest bits, and up to `most` choices of held bits."""
+    options, graph = choices(problem), problem.graph
+    for cut in filter(None, every_cut(problem)):
+        layers = [layer for layer in graph.layers if layer.name in cut]
+        held = {name: options.held[name] for layer in layers for name in (*layer.inputs, *layer.outputs)}
+        weights = {layer.name: options.weights[layer.name][0] for layer in layers if options.weights[layer.name]}
+        crossing = {name: widths[0] for name, widths in options.crossing.items()}
+        every = itertools.product(*held.values())
+        if math.prod(map(len, held.values())) > most:
+            every = (tuple(draw.choice(widths) for widths in held.values()) for _ in range(most))
+        for chosen in every:
+            yield evaluate_mixed(problem, cut, Bits(weights, dict(zip(held, chosen, strict=True)), crossing))
 
 
 def test_a_time_limit_leaves_an_answer_and_its_gap(make_mixed):

@@ -154,6 +154,15 @@ def test_live_tensors_are_never_more_than_storages(seed, wanted, widths, make_mi
     assert all(a <= b for a, b in zip(sizes, storages, strict=True))
 
 
+def test_packed_weights_are_decoded_into_scratch(problem):
+    """Below 8 bits the layer's kernel takes 500 bytes instead of 70; on floats what it takes on floats."""
+    precision = replace(problem.precision, integer_layers={"a": IntegerLayer(100, 0, 70, 500)})
+    layer = problem.graph.layer["a"]
+    assert [precision.scratch_bytes(layer, True, bits) for bits in (2, 4, 8)] == [500, 500, 70]
+    assert precision.scratch_bytes(layer, False, 4) == layer.scratch_bytes
+    assert Precision.from_json(precision.to_json()) == precision
+
+
 def test_less_at_fewer_bits_is_noise(problem):
     noisy = replace(problem.precision, tensor_distortion={"a": {4: 0.1, 8: 0.3, 16: 0.2}})
     assert [noisy.of_tensor("a", bits) for bits in (4, 8, 16)] == [0.3, 0.3, 0.2]
@@ -176,7 +185,7 @@ def test_choices_are_what_precision_user_and_dtype_leave(problem):
 def test_json_round_trip(problem, make_mixed):
     for precision in (problem.precision, *(make_mixed(seed).precision for seed in range(20))):
         assert Precision.from_json(json.loads(json.dumps(precision.to_json()))) == precision
-    with pytest.raises(PlanError, match="this precision has version 9; this tvm-split reads version 2"):
+    with pytest.raises(PlanError, match="this precision has version 9; this tvm-split reads version 3"):
         Precision.from_json({"version": 9})
 
 

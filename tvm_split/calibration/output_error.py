@@ -15,6 +15,7 @@ import numpy as np
 
 from tvm_split.errors import ModelError
 from tvm_split.graph import Graph
+from tvm_split.metrics import same_class
 
 #: scores that are not negative and whose sum is this near to 1 are probabilities already
 NEAR_ONE = 1e-3
@@ -50,7 +51,7 @@ class OutputError:
         norms = tuple(float(np.square(a).sum()) for a, _ in pairs)
         kl = agreeing = None
         if scores:
-            agreeing = int(np.argmax(pairs[0][0]) == np.argmax(pairs[0][1]))
+            agreeing = int(same_class(*pairs[0]))
             kl = divergence(*pairs[0]) if want[0].dtype.kind == "f" else None
         return cls(1, squares, norms, kl, agreeing)
 

@@ -19,7 +19,7 @@ from tvm_split.passes.round_weights import Rounded
 
 
 class RoundedAlone:
-    """(layer, bits) -> its weights; None for a layer that is not in `readings`, or whose products are too large.
+    """(layer, bits) -> its weights; None for a layer not in `readings`, or whose products overflow or are too many.
 
     runner, readings: of the float network. Layers are cheapest in the network's order: one run over the samples finds
     the products of as many as `budget` bytes hold.
@@ -36,6 +36,7 @@ class RoundedAlone:
         self.batches = [check_batch(batch, runner.graph, number) for number, batch in enumerate(batches)]
         self._runner, self._seed, self._budget = runner, seed, budget
         self._readings = {name: each for name, each in readings.items() if product_bytes(each) <= budget}
+        self._place = {name: i for i, name in enumerate(readings)}
         self._moments: dict[str, Moments] = {}
 
     def __call__(self, name: str, bits: int) -> Rounded | None:
@@ -58,12 +59,13 @@ class RoundedAlone:
 
     def _gathered(self, names: Sequence[str]) -> dict[str, Moments]:
         found: dict[str, Moments] = {}
-        random = np.random.default_rng(self._seed)
         wanted = list(dict.fromkeys(self._readings[name].data for name in names))
-        for batch in self.batches:
+        for number, batch in enumerate(self.batches):
             made = {**batch, **self._runner.run(batch, [name for name in wanted if name not in batch])}
             for name in names:
                 reading = self._readings[name]
+                # of its own, so that the weights are the same whichever layers are gathered with it
+                random = np.random.default_rng((self._seed, self._place[name], number))
                 here = Moments.of(reading.columns(made[reading.data], WINDOWS, random))
                 found[name] = found[name] + here if name in found else here
         return found

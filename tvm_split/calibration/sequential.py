@@ -59,8 +59,9 @@ class Pair:
     @classmethod
     def of(cls, columns: np.ndarray, held: np.ndarray) -> Pair:
         """Both (G, count, K) float32."""
-        (means, left), (held_means, held_left) = centred(columns), centred(held)
-        apart, cross = (np.asarray(each.swapaxes(1, 2) @ held_left, np.float64) for each in (held_left, left))
+        with np.errstate(over="ignore", invalid="ignore"):  # `rounded_pair` looks for what is not finite
+            (means, left), (held_means, held_left) = centred(columns), centred(held)
+            apart, cross = (np.asarray(each.swapaxes(1, 2) @ held_left, np.float64) for each in (held_left, left))
         return cls(Moments(held.shape[1], held_means, apart), means, cross)
 
     def __add__(self, other: Pair) -> Pair:
@@ -82,9 +83,10 @@ def round_in_order(
     """For `RoundWeights`: the weights of each layer in its bits, and the shift of its bias.
 
     runner, readings: of the float network. changed: one of its layers with other weights, as a function. held: tensor
-    -> its quantiser. A layer with so many weights an output that their products are beyond `BUDGET_BYTES` is not in
-    the answer: it keeps the nearest codes. The tensors that are still to be read stay in memory for all batches, once
-    for each of the networks. DataError: no batches, or one that does not fit the inputs.
+    -> its quantiser. Not in the answer, and so at the nearest codes, are layers with so many weights an output that
+    their products are beyond `BUDGET_BYTES`, and those whose products overflow. The tensors that are still to be read
+    stay in memory for all batches, once for each of the networks. DataError: no batches, or one that does not fit the
+    inputs.
     """
     if not batches:
         raise DataError("there are no batches to calibrate on; at least 1 is needed, and 16 or more are better")
@@ -102,12 +104,14 @@ def round_in_order(
         made, run = _run(of, exact, names), of
         if layer.name in wanted:
             wanted.remove(layer.name)
-            reading, bits = readings[layer.name], weight_bits[layer.name]
+            reading, bits, weights = readings[layer.name], weight_bits[layer.name], None
             if product_bytes(reading) <= BUDGET_BYTES:
                 pair = _gathered(reading, exact[reading.data], rough[reading.data], np.random.default_rng(seed))
-                weights = rounded[layer.name] = rounded_pair(reading, pair, bits)
-            else:
+                weights = rounded_pair(reading, pair, bits)
+            if weights is None:
                 weights = _nearest(reading, bits)
+            else:
+                rounded[layer.name] = weights
             run = changed(layer.name, weights)
         found = _run(run, rough, names)
         for number, name in enumerate(layer.outputs):
@@ -119,15 +123,23 @@ def round_in_order(
     return rounded
 
 
-def rounded_pair(reading: Reading, pair: Pair, bits: int) -> Rounded:
-    """The layer's weights as codes times scales, and the shift that gives its outputs the float network's mean."""
+def rounded_pair(reading: Reading, pair: Pair, bits: int) -> Rounded | None:
+    """The layer's weights as codes times scales, and the shift that gives its outputs the float network's mean.
+
+    None where the products are beyond what floats hold: nothing can be made up for then.
+    """
+    if not (np.isfinite(pair.cross).all() and np.isfinite(pair.held.apart).all()):
+        return None
     rows, means = reading.rows(), pair.held.means
     products, cross = pair.held.covariances(), pair.cross / pair.held.count
     if not reading.biased:
         products, cross = pair.held.second(), cross + outer(pair.means, means)
     length = max(0.0, 1 - SHORTENED * reading.width / pair.held.count)
     step = np.linalg.solve(damped(products, RIDGE), (rows @ (cross - products)).swapaxes(1, 2)).swapaxes(1, 2)
-    codes, scales = second_order((rows + length * step).astype(np.float32), bits, damped(products, DAMPING))
+    wanted = (rows + length * step).astype(np.float32)
+    if not np.isfinite(wanted).all():
+        return None
+    codes, scales = second_order(wanted, bits, damped(products, DAMPING))
     values = codes.astype(np.float32) * scales[..., np.newaxis]
     if not reading.biased:
         return Rounded(reading.from_rows(values))

@@ -26,7 +26,8 @@ MODEL = (
     *NETWORK,
     click.option("--preprocess", metavar="NAME|FILE.toml",
                  help="Put mean and scale into the network, so that it begins at the raw frame, uint8 (1, H, W, 3): "
-                      "imagenet, efficientnet-lite0, plate or a .toml file of mean, std, scale, channels, layout."),
+                      "imagenet, efficientnet-lite0, plate, ppocr, bgr or a .toml file of mean, std, scale, "
+                      "channels, layout."),
 )  # fmt: skip
 
 

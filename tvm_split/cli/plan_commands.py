@@ -64,12 +64,14 @@ def compile_command(out: Path, force: bool, top: int, as_json: bool, explain: bo
 
     made = workflow.compile(request_of(given), out, Progress(quiet), force=force)
     show(made.plan, top, as_json)
+    memory, *over = memory_lines(made.bundle.manifest["edge_memory"], made.plan.problem.memory_bytes)
+    for line in over:
+        click.echo(line, err=True)
     if not as_json:
         click.echo(f"\nwrote {made.bundle.path}:")
         for line in files_of(made.bundle.path):
             click.echo(f"  {line}")
-        for line in memory_lines(made.bundle.manifest["edge_memory"], made.plan.problem.memory_bytes):
-            click.echo(line)
+        click.echo(memory)
         click.echo(f"try it here: tvm-split run {made.bundle.path} --input FILE")
 
 
@@ -100,7 +102,10 @@ def memory_lines(memory: Mapping[str, int], limit_bytes: int | None) -> list[str
     parts = ", ".join(f"{what} {size(memory[f'{what}_bytes'])}" for what in ("weights", "storages", "scratch", "input"))
     lines = [f"edge memory as compiled: {size(made)} ({parts}); planned {size(memory['planned_bytes'])}"]
     if limit_bytes is not None and made > limit_bytes:
-        lines.append(f"warning: that is more than the {size(limit_bytes)} of --memory; give less, and plan again")
+        lines.append(
+            f"warning: the edge half takes {size(made)}, more than the {size(limit_bytes)} of --memory; plan again "
+            f"with {size(limit_bytes * limit_bytes // made)}"
+        )
     return lines
 
 

@@ -23,7 +23,7 @@ def bits_for_average(
     """A width of `distortion` for each layer of `elements` (how many weights it has), at most `average` bits a weight.
 
     A width counts as at least what a wider one does: less at fewer bits is noise. PlanError: not even the narrowest
-    widths have so few bits on average, or none was found in `TIME_LIMIT_S`.
+    widths have so few bits on average; or none was found in `TIME_LIMIT_S`.
     """
     programme, total, spent = Programme(), Sum(), Sum()
     chosen: dict[tuple[str, int], int] = {}
@@ -38,6 +38,8 @@ def bits_for_average(
     programme.at_most(spent, average * sum(elements.values()))
     least = sum(count * min(distortion[name]) for name, count in elements.items())
     found = programme.minimise(total, {}, TIME_LIMIT_S)
+    if found.values is None and not found.proven:
+        raise PlanError(f"no widths of {average:g} bits on average were found in {TIME_LIMIT_S:g} s")
     if found.values is None:
         raise PlanError(
             f"weights of {average:g} bits on average were asked for; expected at least "

@@ -1,7 +1,7 @@
 """What the planners are compared with (KDD 2021): each answers one Candidate, whether it keeps the limits or not.
 
     uniform          edge-only with weights and tensors all at one width: U2, U4, U6, U8
-    cloud-only 16    the raw frame goes up at 8 bits an element, and the cloud computes as the distortion's reference
+    cloud-only 16    the raw frame goes up, 8 bits for each float, and the cloud computes as the distortion's reference
     Neurosurgeon     the best prefix, counting only what its last layer makes; its true price has all that crosses
     QDMP             the minimum cut of the float network
     QDMP quantised   the same cut, its edge part afterwards at the widest uniform width that fits the memory
@@ -36,9 +36,10 @@ def uniform(problem: Problem, bits: int) -> Candidate:
 
 
 def cloud_only(problem: Problem, frame_bits: int = FRAME_BITS) -> Candidate:
-    """Cloud-only as the paper counts it: a raw frame, whatever the dtype of the network's input, and no distortion."""
+    """Cloud-only as the paper counts it: a raw frame, where the network reads floats, and no distortion."""
     found = evaluate_mixed(problem, (), Bits())
-    widths = [min(part.bits, frame_bits) for part in found.crossing]
+    floats = {tensor.name for tensor in problem.graph.tensors if tensor.is_float}
+    widths = [min(part.bits, frame_bits) if part.tensor in floats else part.bits for part in found.crossing]
     frame = tuple(
         replace(part, bits=bits, size_bytes=-(-math.prod(part.shape) * bits // 8))
         for part, bits in zip(found.crossing, widths, strict=True)

@@ -8,9 +8,8 @@
 Cuts are searched by branch and bound (`branch.py`), each with its best bits. **Exact** with live tensors as memory
 (`live.py`), which is a sum. TVM's storages take more, and are no sum: answers are priced with them, and the bound knows
 what they take at least (`least_storages.py`). `gap` is what may be lost: 0 when that settled it. If not, or when the
-search stopped because it has taken long enough, Auto-Split (min-cut, without precision) competes. Where nothing speaks
-for more bits (no limit on distortion, integers no slower), the gap takes each tensor to be held at its narrowest.
-Without precision, where cuts are few, every cut is priced.
+search stopped because it has taken long enough, Auto-Split (min-cut, without precision) competes, and if nothing fits,
+the answers of least memory and of least distortion. Without precision, where cuts are few, every cut is priced.
 
 A problem without precision is planned at each width of cut_bits, as the other planners do.
 """
@@ -22,7 +21,7 @@ from dataclasses import replace
 from tvm_split.plan.branch import SOLVED, Branch, Found
 from tvm_split.plan.cuts import forced_sides
 from tvm_split.plan.evaluate import ranked
-from tvm_split.plan.infeasible import why_none
+from tvm_split.plan.infeasible import Nearest
 from tvm_split.plan.memory import few_cuts
 from tvm_split.plan.mixed import Bits
 from tvm_split.plan.problem import Candidate, Problem
@@ -61,7 +60,10 @@ def plan_exact(
             found.append(question.price(frozenset(layer.name for layer in problem.graph.layers), Bits()))
     found = [candidate for candidate in ranked(found) if question.allows(candidate)]
     if not found:
-        raise why_none(question, lambda other: search(other).best)
+        nearest = Nearest.of(question, lambda other: search(other).best)
+        found = [candidate for candidate in nearest.candidates if question.allows(candidate)]
+    if not found:
+        raise nearest.error(question, proven=bound == INF)
     best, *rest = sorted(found, key=question.cost)
     return replace(best, gap=_gap(question.cost(best), bound)), *rest
 

@@ -17,6 +17,7 @@ from tvm_split.plan.arena import storage
 from tvm_split.plan.cut_model import CutModel, Sending
 from tvm_split.plan.evaluate import apart, input_bytes, results_at_edge, shared_dtypes
 from tvm_split.plan.live import is_copied
+from tvm_split.plan.precision import INTEGER_BITS, Precision
 from tvm_split.plan.programme import INF, Programme, Sum
 from tvm_split.plan.sending import copies_of, copies_of_one, payload_of
 
@@ -58,9 +59,8 @@ def _add_weights(model: CutModel, total: Sum) -> None:
                 total.add(variable, beside_floats)
                 continue
             total.add(variable, beside_floats + min(beyond, 0))
-            more = (
-                model.programme.variable()
-            )  # 1 where the layer has this width, and is on that of both which takes more
+            # 1 where the layer has this width, and is on that of both which takes more
+            more = model.programme.variable()
             whole, side = (1.0, 1.0) if beyond > 0 else (0.0, -1.0)
             model.programme.row({variable: 1.0, here: side, more: -1.0}, high=whole)
             total.add(more, abs(beyond))
@@ -191,13 +191,18 @@ def _less_alone(model: CutModel, way: Sending, shared: Collection[str]) -> int:
     return beside - apart(copies_of(graph, [way.part], held), shared) - payload_of(graph, [way.part], held)[0]
 
 
+def _least_scratch(precision: Precision, layer: Layer) -> int:
+    """On integers, whatever its weights' bits: what decoding them takes more is left to prices."""
+    return min(precision.scratch_bytes(layer, True, bits) for bits in (*precision.widths, INTEGER_BITS))
+
+
 def _add_scratch(model: CutModel, scratch: int, unit: float) -> None:
     """`scratch` is at least that of each layer, on floats or integers."""
     graph, precision = model.problem.graph, model.problem.precision
     most: dict[str, int] = {}
     for layer in graph.layers:
         floats, here = layer.scratch_bytes, model.integer.get(layer.name)
-        integers = floats if here is None or precision is None else precision.scratch_bytes(layer, on_integers=True)
+        integers = floats if here is None or precision is None else _least_scratch(precision, layer)
         before = max((most[name] for name in graph.predecessors(layer.name)), default=0)
         most[layer.name] = max(before, min(floats, integers))
         if max(floats, integers) <= before:  # a layer that it needs takes as much

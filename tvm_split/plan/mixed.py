@@ -83,7 +83,10 @@ class CutPrice:
         narrowed = {n: b for n, b in width.items() if b < AS_IT_IS and n in precision.weight_distortion}
         on_integers = self._on_integers(narrowed, held)
         weights = sum(precision.weight_bytes(x, width[x.name], x.name in on_integers) for x in layers)
-        scratch = max((precision.scratch_bytes(layer, layer.name in on_integers) for layer in layers), default=0)
+        scratch = max(
+            (precision.scratch_bytes(layer, layer.name in on_integers, width[layer.name]) for layer in layers),
+            default=0,
+        )
         timing = Timing(
             edge_s=math.fsum(self._edge_seconds(on_integers)),
             uplink_s=problem.link.up_s(sum(part.size_bytes for part in payload)) if payload else 0.0,

@@ -20,7 +20,7 @@ from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph, Layer
 
-VERSION = 2
+VERSION = 3
 
 #: bits that a layer's weights or a held tensor may have; 32 is no quantisation, whatever the dtype
 EDGE_WIDTHS = (2, 3, 4, 6, 8, 16, 32)
@@ -34,11 +34,15 @@ CHANNEL_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class IntegerLayer:
-    """What a layer on 8-bit integers takes, as compiled: its weights' codes, its other constants, its scratch."""
+    """What a layer on 8-bit integers takes, as compiled: its weights' codes, its other constants, its scratch.
+
+    packed_scratch_bytes: scratch where the weights have fewer bits and the kernel decodes them; None for the same.
+    """
 
     codes_bytes: int
     other_bytes: int
     scratch_bytes: int
+    packed_scratch_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,10 +154,13 @@ class Precision:
         packed += CHANNEL_BYTES * channels if bits <= INTEGER_BITS else 0
         return layer.weight_bytes - layer.winograd_bytes - 4 * elements + packed
 
-    def scratch_bytes(self, layer: Layer, on_integers: bool) -> int:
-        """Of the layer's kernel, on floats or on integers."""
+    def scratch_bytes(self, layer: Layer, on_integers: bool, bits: int = INTEGER_BITS) -> int:
+        """Of the layer's kernel, on floats or on integers; and there of weights at so many bits."""
         known = self.integer_layers.get(layer.name) if on_integers else None
-        return layer.scratch_bytes if known is None else known.scratch_bytes
+        if known is None:
+            return layer.scratch_bytes
+        packed = known.packed_scratch_bytes
+        return packed if bits < INTEGER_BITS and packed is not None else known.scratch_bytes
 
     def of_weights(self, layer: str, bits: int) -> float:
         """Distortion of a layer's weights. PlanError when it is not known."""

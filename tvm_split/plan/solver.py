@@ -113,9 +113,8 @@ class Solver:
     def beyond_alive(self, cut: Collection[str]) -> tuple[int, bool]:
         """Bytes that the cut's storages take beyond what is alive, and whether no widths take fewer.
 
-        Where tensors can be held in few ways, of all of them the fewest. Else with each at its narrowest, which is
-        taken for the fewest where nothing speaks for more bits: without a limit on distortion, integers that are
-        no slower and have no more scratch.
+        Where tensors can be held in few ways, of all of them the fewest. Else with each at its narrowest, which need
+        not be the fewest: a wider tensor lies in storages of another dtype.
         """
         graph, held = self.question.problem.graph, self.model.held
         layers = [graph.layer[name] for name in cut]
@@ -123,21 +122,11 @@ class Solver:
         options = [[(name, bits) for bits in held[name]] for name in used]
         if math.prod(map(len, options)) <= FEW:
             return min(self._beyond(cut, dict(chosen)) for chosen in itertools.product(*options)), True
-        return self._beyond(cut, {name: min(held[name]) for name in used}), self._narrow_is_best
+        return self._beyond(cut, {name: min(held[name]) for name in used}), False
 
     def _beyond(self, cut: Collection[str], held: Mapping[str, int]) -> int:
         bits = Bits(tensors=held)
         return self.question.beyond_alive(self.question.price(frozenset(cut), bits, of_layers), bits)
-
-    @cached_property
-    def _narrow_is_best(self) -> bool:
-        problem, precision = self.question.problem, self.question.problem.precision
-        if self.question.max_distortion is not None or precision is None or precision.integer is None:
-            return False
-        less_scratch = all(
-            precision.scratch_bytes(x, on_integers=True) <= x.scratch_bytes for x in problem.graph.layers
-        )
-        return less_scratch and all(precision.integer_s(name) <= s for name, s in problem.edge.layer_s.items())
 
     def _solve(
         self, total: Sum, fixed: Mapping[int, float], beyond: int, floor: int, fractions: bool = False
