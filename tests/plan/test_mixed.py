@@ -154,6 +154,14 @@ def test_live_tensors_are_never_more_than_storages(seed, wanted, widths, make_mi
     assert all(a <= b for a, b in zip(sizes, storages, strict=True))
 
 
+def test_constants_of_a_layer_without_weights_to_quantise(problem):
+    """On integers it has others, as compiled; on floats its own."""
+    layer = problem.graph.layer["y"]
+    precision = replace(problem.precision, weight_distortion={}, integer_layers={"y": IntegerLayer(700, 50, 0)})
+    assert precision.weight_bytes(layer, 32) == 750 != layer.weight_bytes
+    assert precision.weight_bytes(layer, 32, on_integers=False) == layer.weight_bytes
+
+
 def test_packed_weights_are_decoded_into_scratch(problem):
     """Below 8 bits the layer's kernel takes 500 bytes instead of 70; on floats what it takes on floats."""
     precision = replace(problem.precision, integer_layers={"a": IntegerLayer(100, 0, 70, 500)})

@@ -65,6 +65,12 @@ def is_turned(tensor: Tensor) -> bool:
     return len(tensor.shape) == 4 and tensor.is_float and tensor.shape[1] > 1 and tensor.shape[2] * tensor.shape[3] > 1
 
 
+def is_stored(tensor: Tensor, returned: Collection[str]) -> bool:
+    """Whether a tensor that a layer makes has a storage: a result has none, but where it is turned into the network's
+    layout at the end."""
+    return tensor.name not in returned or is_turned(tensor)
+
+
 def storage_bits(tensor: Tensor, held: Held) -> int:
     """Bits that an element of the tensor takes in its storage: a byte for all that is held at 8 bits and less."""
     return max(8, held[tensor.name]) if tensor.name in held else DTYPE_BITS[tensor.dtype]
@@ -126,10 +132,10 @@ def arena_walk(
             tensor = graph.tensor[name]
             if name in returned:
                 results += tensor.size_bytes
-            else:
+            if is_stored(tensor, returned):
                 take(tensor)
         for name in dict.fromkeys((*layer.inputs, *layer.outputs)):
-            if last[name] == i and name in used and name not in kept:
+            if last[name] == i and name in used and name not in kept and name not in returned:
                 arena.give(*used.pop(name))
         yield Stored(arena, used, results)
 

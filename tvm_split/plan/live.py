@@ -2,7 +2,8 @@
 
     live at a layer   what it reads and makes, what a later edge layer reads, and what crosses or is an output
     storages          the most that is alive at once of each dtype, added up: TVM gives a storage to one dtype only
-    results           that the half returns share their bytes with nothing, so they are all added up
+    results           that the half returns share their bytes with nothing, so they are all added up; what they are
+                      turned from lives to the end
     network input     the caller's; where the half needs a copy of it, that is live at each layer that reads it
 
 Never more than the storages of `arena.py`. It is a sum over tensors, which storages are not, so `exact.py` plans by it.
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 from tvm_split.graph import Graph, Layer
-from tvm_split.plan.arena import AS_THEY_ARE, Held, is_turned, last_uses, storage
+from tvm_split.plan.arena import AS_THEY_ARE, Held, is_stored, is_turned, last_uses, storage
 
 
 def live_bytes(
@@ -36,7 +37,7 @@ def live_bytes(
             dtype, size_bytes = storage(graph.tensor[name], held)
             if name in returned:
                 results += size_bytes
-            else:
+            if is_stored(graph.tensor[name], returned):
                 live[dtype] += size_bytes
         for name in layer.inputs:
             if is_copied(graph, name, held):

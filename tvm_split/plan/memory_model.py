@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from tvm_split.graph import DTYPE_BITS, Layer
-from tvm_split.plan.arena import storage
+from tvm_split.plan.arena import is_stored, storage
 from tvm_split.plan.cut_model import CutModel, Sending
 from tvm_split.plan.evaluate import apart, input_bytes, results_at_edge, shared_dtypes
 from tvm_split.plan.live import is_copied
@@ -48,8 +48,9 @@ def _add_weights(model: CutModel, total: Sum) -> None:
     precision = model.problem.precision
     for layer in model.problem.graph.layers:
         widths = model.weights.get(layer.name)
-        if widths is None or precision is None:
-            total.add(model.on[layer.name], layer.weight_bytes)
+        if widths is None or precision is None:  # on integers its constants are others: prices know how many
+            either = {layer.weight_bytes, *(() if precision is None else [precision.weight_bytes(layer, INTEGER_BITS)])}
+            total.add(model.on[layer.name], min(either))
             continue
         here = model.integer.get(layer.name)
         for bits, variable in widths.items():
@@ -116,7 +117,7 @@ def _add_storages(model: CutModel, total: Sum, unit: float) -> Sum:
             for dtype, variable, size_bytes in _storages(model, name):
                 if name in returned:
                     total.add(variable, size_bytes)
-                else:
+                if is_stored(graph.tensor[name], returned):
                     pools.make(name, dtype, variable, size_bytes)
         pools.step(_copies(model, layer))
         for name in dict.fromkeys((*layer.inputs, *layer.outputs)):

@@ -143,12 +143,14 @@ class Precision:
         the layer is not computed on integers."""
         if not on_integers and bits < INTEGER_BITS:
             bits = INTEGER_BITS
-        if layer.name not in self.weight_distortion or bits >= EDGE_WIDTHS[-1]:
+        known = self.integer_layers.get(layer.name) if on_integers else None
+        if layer.name not in self.weight_distortion:
+            return layer.weight_bytes if known is None else known.codes_bytes + known.other_bytes
+        if bits >= EDGE_WIDTHS[-1]:
             return layer.weight_bytes
         channels, each = self.weight_matrix[layer.name]
         elements = channels * each
         packed = -(-elements * bits // 8)
-        known = self.integer_layers.get(layer.name) if on_integers else None
         if known is not None and bits <= INTEGER_BITS:
             return known.other_bytes + (known.codes_bytes if bits == INTEGER_BITS else packed)
         packed += CHANNEL_BYTES * channels if bits <= INTEGER_BITS else 0
