@@ -101,7 +101,7 @@ def test_a_layer_beside_stays(apply_once, layers):
         ({"d": 8}, {}, "weight_bits names 'd', but the network has no such layer; there are c"),
         ({}, {"h": X}, "held names 'h', but the network has no such tensor"),
         ({"y": 8}, {}, "layer 'y' is to have 8 bits, but it has no constant float32 weights"),
-        ({"c": 9}, {}, "'c' cannot have 9 bits as integers; the widths are 2 to 8"),
+        ({"c": 9}, {}, "the weights of 'c' cannot have 9 bits; the widths are 2 to 8"),
         ({}, {"x": Quantizer(1, 0.5, 0)}, "'x' cannot have 1 bits"),
     ],
 )
