@@ -76,6 +76,13 @@ def test_a_plan_is_what_the_compiled_half_takes(planned, bits, held, share, sent
     assert made.total_bytes + input_bytes(graph) == pytest.approx(candidate.edge_memory_bytes, rel=CLOSE)
 
 
+def test_efficientnet_lite0_at_four_bits_with_residuals_that_cross():
+    planned = planned_for(pipeline.layers()(frontend.load("zoo:efficientnet-lite0")), "raspberry-pi-4")
+    layers = planned[1].graph.layers
+    made, candidate = compiled(planned, [layer.name for layer in layers[: len(layers) // 2]], 4, 8, 4)
+    assert made.total_bytes + input_bytes(planned[1].graph) == pytest.approx(candidate.edge_memory_bytes, rel=0.01)
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_a_picture_as_result_and_layers_that_stay_float(build, bits):
     """The result is turned into its layout from one more storage; a transposed convolution keeps its own weights."""
