@@ -12,7 +12,8 @@ from tvm_split.costs import Costs
 from tvm_split.errors import BundleError, CostError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Graph, Layer
-from tvm_split.profile.measured import made_up, measure_half, measure_layers
+from tvm_split.profile.measured import measure_half, measure_layers
+from tvm_split.profile.timing import made_up
 from tvm_split.targets import load_target
 
 HOST = load_target("host")

@@ -1,0 +1,135 @@
+"""Kernels and modules timed on one device, this machine or a board over RPC: what every measurement of layers uses."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tvm
+from tvm import relax, rpc
+
+from tvm_split import lower
+from tvm_split.errors import CostError, last_line
+from tvm_split.layer_kernels import MAIN, Kernel
+from tvm_split.linker import find_linker
+from tvm_split.profile.rpc import upload
+from tvm_split.targets import TargetSpec
+from tvm_split.targets.host import machine
+
+#: a shorter call is repeated until this much time has passed, and the mean is one repeat
+MIN_REPEAT_MS = 5
+RAISED = (RuntimeError, OSError, ValueError, TypeError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Builds for one target, loads on one device, and times there."""
+
+    folder: Path
+    spec: TargetSpec
+    target: tvm.target.Target
+    device: tvm.runtime.Device
+    remote: rpc.RPCSession | None
+    repeats: int
+
+    def built(self, mod: tvm.IRModule, what: str, pipeline: tvm.transform.Pass | None = None) -> tvm.runtime.Module:
+        """The module compiled, linked, and loaded where it is timed."""
+        path = self.folder / "measured.so"
+        try:
+            options = {} if pipeline is None else {"relax_pipeline": pipeline}
+            tvm.compile(mod, self.target, **options).export_library(str(path), fcompile=find_linker(self.spec.arch))
+        except tvm.error.InternalError as error:
+            raise CostError(f"{what}: TVM cannot compile this for '{self.spec.name}': {last_line(error)}") from error
+        if self.remote is not None:
+            return upload(self.remote, path)
+        moved = path.with_name(f"{len(list(self.folder.iterdir()))}.so")  # a loaded library must not be overwritten
+        path.rename(moved)
+        return tvm.runtime.load_module(str(moved))
+
+    def kernel_times(self, library: tvm.runtime.Module, kernel: Kernel, layer: str) -> list[float]:
+        """Seconds of each repeat of a kernel of the library, on values that are made up but for its weights."""
+
+        def call() -> list[float]:
+            arrays = [
+                made_up(ty) if isinstance(read, int) else read.numpy()
+                for read, ty in zip(kernel.reads, kernel.types, strict=False)
+            ]
+            arguments = [tvm.runtime.tensor(array, self.device) for array in [*arrays, *map(made_up, kernel.written)]]
+            evaluate = library.time_evaluator(
+                kernel.symbol, self.device, number=1, repeat=self.repeats, min_repeat_ms=MIN_REPEAT_MS
+            )
+            return [float(seconds) for seconds in evaluate(*arguments).results]
+
+        return self._timed(call, layer)
+
+    def module_times(self, mod: tvm.IRModule, layer: str) -> list[float]:
+        """Seconds of each repeat of a module's `main`, through Relax's virtual machine."""
+        inputs = [made_up(param.ty) for param in mod[MAIN].params]
+        module = self.built(mod, f"layer '{layer}'", lower.pipeline(self.target))
+        return self._timed(lambda: through_vm(module, self.device, inputs, self.repeats), layer)
+
+    def _timed(self, call: Callable[[], list[float]], layer: str) -> list[float]:
+        """CostError that names the layer when it fails or no time was taken."""
+        try:
+            repeats = call()
+        except RAISED as error:
+            raise CostError(
+                f"layer '{layer}' cannot be timed on '{self.spec.name}': {last_line(error)}; use --costs roofline, or "
+                "give a costs file"
+            ) from error
+        if not all(seconds > 0 for seconds in repeats):
+            raise CostError(
+                f"layer '{layer}' was timed as {min(repeats)} s on '{self.spec.name}'; expected more than 0"
+            )
+        return repeats
+
+
+def made_up(ty: relax.TensorType) -> np.ndarray:
+    """Values of the type: floats uniform over 0 to 1, anything else 0."""
+    shape = tuple(int(extent) for extent in ty.shape.values)
+    dtype = np.dtype(str(ty.dtype))
+    if dtype.kind == "f":
+        return np.random.default_rng(0).random(shape, np.float32).astype(dtype, copy=False)
+    return np.zeros(shape, dtype)
+
+
+def through_vm(
+    module: tvm.runtime.Module, device: tvm.runtime.Device, inputs: Sequence[np.ndarray], repeats: int
+) -> list[float]:
+    """Seconds of single calls of a module's `main`. ValueError: it takes another number of inputs."""
+    vm = relax.VirtualMachine(module, device)
+    arity = int(vm.module["get_function_arity"](MAIN))
+    if arity != len(inputs):
+        raise ValueError(f"main takes {arity} inputs, {len(inputs)} were given")
+    vm.set_input(MAIN, *[tvm.runtime.tensor(np.ascontiguousarray(array), device) for array in inputs])
+    # the stateful call: over RPC, a function that returns a tuple cannot be timed directly
+    evaluate = vm.time_evaluator("invoke_stateful", device, number=1, repeat=repeats, min_repeat_ms=MIN_REPEAT_MS)
+    return [float(seconds) for seconds in evaluate(MAIN).results]
+
+
+def check_runs(spec: TargetSpec, remote: rpc.RPCSession | None) -> None:
+    """CostError when nothing that this target is compiled for can run where it would be timed."""
+    if spec.simulated:
+        raise CostError(f"target '{spec.name}' is simulated and runs no code; use --costs roofline")
+    if remote is None and spec.arch != machine():
+        raise CostError(
+            f"target '{spec.name}' is {spec.arch} and this machine {machine()}: give a session on a board "
+            "(tvm_split.profile.rpc.connect), or use --costs roofline"
+        )
+
+
+def processor() -> str:
+    """This machine's processor and its number of cores, as text."""
+    return next(_model_names(), platform.processor() or platform.machine()) + f", {os.cpu_count()} cores"
+
+
+def _model_names() -> Iterator[str]:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                yield line.split(":", 1)[1].strip()
