@@ -1,0 +1,98 @@
+"""`tvm-split profile`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tvm_split.cli.command import INTERRUPTED, Failure, Progress, SplitCommand
+from tvm_split.cli.options import JSON, QUIET, target_option
+
+if TYPE_CHECKING:
+    from tvm_split.profile.collect import Outcome
+    from tvm_split.profile.device_model import DeviceModel
+
+#: layers that were too noisy, named in the text
+NAMED = 3
+#: seconds to wait for a board
+WAIT_S = 60.0
+
+
+@click.command(cls=SplitCommand, short_help="Time layers on a device, and fit what predicts any network's times.")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@target_option("What is profiled: this machine, or what the boards are; a name of `tvm-split targets`, or a .toml file.")
+@click.option("--tracker", metavar="HOST:PORT", help="RPC tracker of the boards. Lab networks only.")
+@click.option("--key", metavar="KEY", help="The boards' key at the tracker.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True,
+              help="How long to time; what is timed already counts.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(1), help="Threads of this machine's kernels. [default: all cores]")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE.json",
+              help="The model. What was timed is kept beside it as FILE.records.jsonl, from which the next run of the "
+                   "same command goes on.")  # fmt: skip
+@JSON
+@QUIET
+def profile(
+    models: tuple[str, ...], target: str, tracker: str | None, key: str | None, minutes: float, threads: int | None,
+    out: Path, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Time the layers of the MODELs (without any: of all the zoo's networks), layers of shapes around theirs, and whole
+    halves, on this machine or on a board; fit a cost model to them, and write it.
+
+    `plan` and `compile` take it with `--costs EDGE.json,CLOUD.json`.
+    """
+    if (tracker is None) != (key is None):
+        raise click.UsageError("--tracker and --key belong together: the tracker's address and the boards' key there")
+    if key is not None and threads is not None:
+        raise click.UsageError("--threads is for this machine; a board's RPC server has its own (TVM_NUM_THREADS)")
+    if not out.parent.is_dir():
+        raise click.UsageError(f"--out {out}: there is no folder {out.parent}; make it, or give another name")
+    from tvm_split import zoo
+    from tvm_split.profile import collect, device_model
+    from tvm_split.profile.rpc import connect
+    from tvm_split.targets import load_target
+
+    spec, say = load_target(target), Progress(quiet)
+    networks = list(models) or [f"zoo:{name}" for name in zoo.names() if name not in collect.NOT_IMPORTED]
+    path = out.with_suffix(".records.jsonl")
+    try:
+        if tracker is not None and key is not None:
+            with connect(tracker, key, WAIT_S) as session:
+                records, outcome = collect.collect(spec, networks, path, minutes, remote=session, key=key, say=say)
+        else:
+            records, outcome = collect.collect(spec, networks, path, minutes, threads=threads, say=say)
+    except KeyboardInterrupt:
+        raise Failure(f"interrupted; {path} holds what was timed. The same command goes on from here", INTERRUPTED) \
+            from None  # fmt: skip
+    say(f"fitting {len(records.found)} layers and {len(records.halves)} halves")
+    model = device_model.fit(records, records.device)
+    model.save(out)
+    show(model, outcome, out, as_json)
+
+
+def show(model: DeviceModel, outcome: Outcome, out: Path, as_json: bool) -> None:
+    """What was fitted and how well, on stdout; what was not timed, on stderr."""
+    facts = {
+        "model": str(out), "device": dict(model.device), "fitted_to": dict(model.fitted_to),
+        "errors": dict(model.errors), "refused": outcome.refused, "complete": outcome.complete,
+    }  # fmt: skip
+    for text in outcome.refused[:NAMED]:
+        click.echo(f"warning: {text}", err=True)
+    if len(outcome.refused) > NAMED:
+        click.echo(f"warning: {len(outcome.refused)} layers and halves could not be timed in all", err=True)
+    if not outcome.complete:
+        click.echo("warning: the time was up before every network's halves were timed; the same command goes on",
+                   err=True)  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(facts, indent=1, allow_nan=False))
+        return
+    click.echo(f"{out}: {model.device['target']}, fitted to {model.fitted_to['layers']} layers and "
+               f"{model.fitted_to['halves']} halves")  # fmt: skip
+    for what, errors in model.errors.items():
+        if errors is None:
+            click.echo(f"{what}: too few were timed; a half is taken for the sum of its layers")
+        else:
+            click.echo(f"{what} of networks held back: median error {errors['median']:.1%}, nine of ten within "
+                       f"{errors['p90']:.1%}")  # fmt: skip

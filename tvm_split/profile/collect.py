@@ -1,0 +1,202 @@
+"""Time layers and halves on one device until the time is up: what a device's cost model is fitted to.
+
+First every network's layers, on floats and, where the device has a rate of 8-bit integers, on those; then whole halves;
+then layers of shapes around the networks' own. What the records hold already is not timed again, so that a profile that
+was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import rpc
+
+from tvm_split import extract, frontend, lower, pipeline
+from tvm_split.errors import CostError, SplitError
+from tvm_split.graph import Graph
+from tvm_split.layer_kernels import MAIN
+from tvm_split.profile import sampled
+from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
+from tvm_split.profile.kernel_set import kernel_set
+from tvm_split.profile.noise import Timed, settled
+from tvm_split.profile.records import HalfRecord, Record, Records
+from tvm_split.profile.timing import Bench, check_runs, made_up, processor, through_vm
+from tvm_split.profile.workload import Workload, integer_workload, workload
+from tvm_split.runtime.executor import use_threads
+from tvm_split.targets import TargetSpec
+from tvm_split.tvm_target import resolve
+from tvm_split.versions import versions
+
+REPEATS = 5
+#: cuts of each network whose halves are timed; the whole network is one of them
+CUTS = 4
+#: sampled layers that are compiled together
+BATCH = 16
+#: of the time, at most this share goes to the networks' own layers, and to those and whole halves
+LAYERS_SHARE, HALVES_SHARE = 0.5, 0.8
+
+#: networks of the zoo that TVM's importer refuses (LSTM)
+NOT_IMPORTED = ("plate-rec-lstm",)
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    """What a profile could not time: layers and halves in words. `complete`: the networks were gone through."""
+
+    refused: list[str]
+    complete: bool = True
+
+
+def device_facts(spec: TargetSpec, threads: int, key: str | None) -> dict[str, Any]:
+    """What must be equal for a cost model to hold: target, machine, threads, versions, kernels."""
+    return {
+        "target": spec.name, "arch": spec.arch, "machine": processor() if key is None else f"board {key}",
+        "threads": threads, "compiled_for": str(resolve(spec)), "versions": versions(), "kernels": kernel_set(),
+    }  # fmt: skip
+
+
+class Collector:
+    """Times on one device, into `records`, until `deadline` (of time.monotonic)."""
+
+    def __init__(
+        self, spec: TargetSpec, records: Records, folder: Path, deadline: float, remote: rpc.RPCSession | None = None,
+        say: Say = lambda _text: None,
+    ) -> None:  # fmt: skip
+        check_runs(spec, remote)
+        device = tvm.cpu() if remote is None else remote.cpu()
+        self.spec, self.target = spec, resolve(spec)
+        self.bench = Bench(folder, spec, self.target, device, remote, REPEATS)
+        self.records, self.deadline, self.say = records, deadline, say
+        self.outcome = Outcome([])
+        self._begin = time.monotonic()
+
+    def run(self, networks: Sequence[str], seed: int = 0) -> Outcome:
+        """Time what there is time for. CostError: a network that cannot be loaded is one; a noisy layer is not."""
+        shapes: list[Any] = []
+        for name in networks:
+            mod, graph = _network(name)
+            shapes += sampled.shapes_of(mod)
+            if self._left(LAYERS_SHARE):
+                self._layers(name, mod, graph)
+        for name in networks:
+            if self._left(HALVES_SHARE):
+                mod, graph = _network(name)
+                self._halves(mod, graph, seed)
+            else:
+                self.outcome.complete = False
+        self._sampled(shapes, seed)
+        return self.outcome
+
+    def _layers(self, name: str, mod: tvm.IRModule, graph: Graph) -> None:
+        works = [workload(mod, graph, self.spec, self.target)]
+        if self.spec.peak_int8_ops_per_s is not None:
+            works.append(integer_workload(mod, graph, self.spec, self.target))
+        for work in works:
+            new = [layer for layer in work.distinct() if work.keys[layer] not in self.records.found]
+            self.say(f"{name}: {len(new)} of {len(work.keys)} layers are to be timed")
+            self._time(work, new)
+
+    def _time(self, work: Workload, layers: Sequence[str]) -> None:
+        kernels = {layer: work.kernel(layer) for layer in layers}
+        functions = {kernel.symbol: kernel.function for kernel in kernels.values() if kernel is not None}
+        library = self.bench.built(tvm.IRModule(functions), f"kernels of {work.network}") if functions else None
+        for layer, kernel in kernels.items():
+            if time.monotonic() > self.deadline:
+                return
+            what = f"layer '{layer}' of {work.network}"
+            try:
+                if kernel is None:
+                    alone = work.lowered.modules[layer]
+                    timed = settled(lambda m=alone, n=layer: self.bench.module_times(m, n), what)
+                else:
+                    timed = settled(lambda k=kernel, n=layer: self.bench.kernel_times(library, k, n), what)
+            except CostError as error:
+                self.outcome.refused.append(str(error))
+                continue
+            facts = asdict(work.described[layer])
+            self.records.add(
+                Record(key=work.keys[layer], network=work.network, seconds=timed.seconds, spread=timed.spread, **facts)
+            )
+
+    def _halves(self, mod: tvm.IRModule, graph: Graph, seed: int) -> None:
+        done = {(half.network, half.side, half.cut) for half in self.records.halves}
+        layer_s = self._known(graph, workload(mod, graph, self.spec, self.target))
+        for count in prefixes(graph, CUTS, seed):
+            for half in halves_at(mod, graph, [layer.name for layer in graph.layers[:count]]):
+                here = (graph.name, half.side, half.cut)
+                if here in done or time.monotonic() > self.deadline:
+                    continue
+                if missing := [layer.name for layer in half.layers if layer.name not in layer_s]:
+                    self.outcome.refused.append(f"the {half.side} half of {graph.name}: no time of '{missing[0]}'")
+                    continue
+                self.say(f"{graph.name}: the {half.side} half at {half.cut}")
+                try:
+                    timed = self.half(half.module, f"the {half.side} half of {graph.name} at {half.cut}")
+                except CostError as error:
+                    self.outcome.refused.append(str(error))
+                    continue
+                self.records.add_half(_half_record(graph, half, layer_s, timed))
+
+    def half(self, mod: tvm.IRModule, what: str) -> Timed:
+        """A half as compiled, timed whole. CostError: it cannot be compiled or run, or its times spread."""
+        inputs = [made_up(param.ty) for param in mod[MAIN].params]
+        module = self.bench.built(mod, what, lower.pipeline(self.target))
+        try:
+            return settled(lambda: through_vm(module, self.bench.device, inputs, REPEATS), what)
+        except (RuntimeError, OSError) as error:
+            raise CostError(f"{what} cannot be timed: {error}") from error
+
+    def _known(self, graph: Graph, work: Workload) -> dict[str, float]:
+        found = self.records.found
+        return {layer: found[key].seconds for layer, key in work.keys.items() if key in found}
+
+    def _sampled(self, shapes: list[Any], seed: int) -> None:
+        while time.monotonic() < self.deadline and shapes:
+            seed += 1
+            batch = sampled.around(shapes, BATCH, seed)
+            try:
+                mod = pipeline.layers()(sampled.network(batch))
+                self._layers(f"sampled-{seed}", mod, extract.graph(mod, f"sampled-{seed}"))
+            except SplitError as error:
+                self.outcome.refused.append(str(error))
+
+    def _left(self, share: float) -> bool:
+        """Whether less than this share of the time is over."""
+        return time.monotonic() < self._begin + share * (self.deadline - self._begin)
+
+
+def collect(
+    spec: TargetSpec, networks: Sequence[str], path: Path, minutes: float, *, threads: int | None = None,
+    remote: rpc.RPCSession | None = None, key: str | None = None, say: Say = lambda _text: None,
+) -> tuple[Records, Outcome]:  # fmt: skip
+    """Time `spec`, this machine or a board's session, for `minutes` at most, into the records file `path`.
+
+    CostError: nothing of it runs there, or the file is of another device. What was timed is in the file even if this
+    is interrupted.
+    """
+    pool = use_threads(threads) if remote is None else 0
+    records = Records(path, device_facts(spec, pool, key))
+    with tempfile.TemporaryDirectory(prefix="tvm-split-profile-") as folder:
+        collector = Collector(spec, records, Path(folder), time.monotonic() + 60 * minutes, remote, say)
+        return records, collector.run(networks)
+
+
+def _network(name: str) -> tuple[tvm.IRModule, Graph]:
+    mod = pipeline.layers()(frontend.load(name))
+    return mod, extract.graph(mod, name.removeprefix("zoo:").split("/")[-1])
+
+
+def _half_record(graph: Graph, half: WholeHalf, layer_s: Mapping[str, float], timed: Timed) -> HalfRecord:
+    return HalfRecord(
+        graph.name, half.side, half.cut, len(half.layers), sum(layer_s[layer.name] for layer in half.layers),
+        sum(layer.weight_bytes for layer in half.layers), half.moved_bytes(graph), half.crossing, timed.seconds,
+        timed.spread,
+    )  # fmt: skip

@@ -1,0 +1,100 @@
+"""From layers timed alone to a half timed whole: what a sum of layers leaves out.
+
+A layer timed alone in a loop finds its weights and its data in the caches, and nobody calls it. In a half, each call
+costs the virtual machine and the threads something, weights come from further away, tensors were written by others.
+So a half takes
+
+    scale * sum of layers + per_layer * layers + per_weight_byte * weights + per_moved_byte * traffic
+        + per_code * elements packed
+
+with numbers that are not negative, fitted to halves timed whole, so that relative errors are least. Every term is a
+sum over layers or crossing tensors: planners that add up costs stay exact. No TVM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from tvm_split.costs import Costs
+from tvm_split.errors import CostError
+from tvm_split.graph import Graph
+from tvm_split.profile.records import HalfRecord
+from tvm_split.profile.roofline import moved_bytes
+
+#: fewer halves cannot fix as many numbers
+FEWEST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """scale has no unit; the others are seconds a layer, a byte of weights, a byte moved, an element (un)packed."""
+
+    scale: float = 1.0
+    per_layer_s: float = 0.0
+    per_weight_byte_s: float = 0.0
+    per_moved_byte_s: float = 0.0
+    per_code_s: float = 0.0
+
+    def half_s(self, half: HalfRecord) -> float:
+        """Seconds of a half whose layers' times alone are known."""
+        return float(np.dot(astuple(self), _terms(half)))
+
+    def costs(self, costs: Costs, graph: Graph) -> Costs:
+        """Costs of layers alone -> of layers within a half. What is (un)packed is not in it."""
+        layer_s = {
+            layer.name: self.scale * costs.of(layer.name) + self.per_layer_s
+            + self.per_weight_byte_s * layer.weight_bytes + self.per_moved_byte_s * moved_bytes(graph, layer)
+            for layer in graph.layers if layer.name in costs.layer_s
+        }  # fmt: skip
+        return Costs(costs.target, costs.source, layer_s, costs.provenance)
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Composition:
+        """CostError when a number is missing or negative."""
+        try:
+            found = cls(**{name: float(value) for name, value in data.items()})
+        except (TypeError, ValueError) as error:
+            raise CostError(f"this is no composition of layers: {error}") from None
+        if not all(value >= 0 and np.isfinite(value) for value in astuple(found)):
+            raise CostError(f"the composition {dict(data)} has a negative number; expected none")
+        return found
+
+
+def fit(halves: Sequence[HalfRecord]) -> tuple[Composition, list[float]]:
+    """The composition that fits the halves, and the relative error of each when its network was held back.
+
+    CostError with fewer than FEWEST halves, or fewer than two networks.
+    """
+    networks = sorted({half.network for half in halves})
+    if len(halves) < FEWEST or len(networks) < 2:
+        raise CostError(
+            f"{len(halves)} halves of {len(networks)} networks were timed; expected {FEWEST} or more, of 2 or more: "
+            "give the profile more time, or more networks"
+        )
+    errors = [0.0] * len(halves)
+    for network in networks:
+        found = _fitted([half for half in halves if half.network != network])
+        for i, half in enumerate(halves):
+            if half.network == network:
+                errors[i] = found.half_s(half) / half.seconds - 1
+    return _fitted(halves), errors
+
+
+def _fitted(halves: Sequence[HalfRecord]) -> Composition:
+    """Least squares of relative errors. Columns are scaled to one size: bytes and seconds differ by 10^10."""
+    rows = np.array([np.array(_terms(half)) / half.seconds for half in halves])
+    size = np.maximum(np.abs(rows).max(axis=0), 1e-300)
+    weights, _ = nnls(rows / size, np.ones(len(halves)))
+    return Composition(*(float(value) for value in weights / size))
+
+
+def _terms(half: HalfRecord) -> tuple[float, ...]:
+    return half.layers_s, half.layers, half.weight_bytes, half.moved_bytes, half.crossing

@@ -1,0 +1,102 @@
+"""What is known of a device's speed, as one JSON file: the cost model of its layers, how layers make a half, the errors.
+
+    {"kind": "tvm-split device model", "version": 1, "date": ..., "device": {target, machine, threads, versions, ...},
+     "layers": {the cost model}, "composition": {...}, "fitted_to": {"layers": n, "halves": n},
+     "errors": {"layers": {"median": 0.06, "p90": 0.2}, "halves": {...} or null}}
+
+Errors are those of networks held back. No pickle: XGBoost's own JSON is inside. No TVM.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvm_split.bundle_folder import canonical_json
+from tvm_split.errors import CostError
+from tvm_split.profile import composition, cost_model
+from tvm_split.profile.composition import Composition
+from tvm_split.profile.cost_model import CostModel
+from tvm_split.profile.records import Records, check_same
+
+KIND, VERSION = "tvm-split device model", 1
+FIELDS = {"device": dict, "date": str, "layers": dict, "composition": dict, "fitted_to": dict, "errors": dict}
+
+
+@dataclass(frozen=True)
+class DeviceModel:
+    """device: `collect.device_facts`. errors, fitted_to: as in the file."""
+
+    device: Mapping[str, Any]
+    date: str
+    layers: CostModel
+    composition: Composition
+    fitted_to: Mapping[str, int]
+    errors: Mapping[str, Mapping[str, float] | None]
+
+    def check(self, expected: Mapping[str, Any], what: str) -> None:
+        """CostError that names what differs between the device that was profiled and the one that is asked for."""
+        check_same(self.device, expected, what)
+
+    def save(self, path: Path) -> None:
+        data = {
+            "kind": KIND, "version": VERSION, "date": self.date, "device": dict(self.device),
+            "fitted_to": dict(self.fitted_to), "errors": dict(self.errors), "composition": self.composition.to_json(),
+            "layers": self.layers.to_json(),
+        }  # fmt: skip
+        scratch = path.with_name(path.name + ".part")
+        scratch.write_text(canonical_json(data), encoding="utf-8")
+        scratch.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> DeviceModel:
+        """CostError when the file is no device model, or of another version."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CostError(f"{path} is no device model ({error}); `tvm-split profile` writes one") from None
+        if not is_device_model(data):
+            raise CostError(f"{path} is no device model; `tvm-split profile` writes one")
+        if data.get("version") != VERSION:
+            raise CostError(f"{path} has version {data.get('version')!r}; this tvm-split reads version {VERSION}")
+        for name, kind in FIELDS.items():
+            if not isinstance(data.get(name), kind):
+                raise CostError(f"{path}: {name} is {data.get(name)!r:.60}; expected {kind.__name__}")
+        try:
+            layers, parts = CostModel.from_json(data["layers"]), Composition.from_json(data["composition"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CostError(f"{path}: {error}; profile the device anew") from None
+        return cls(data["device"], data["date"], layers, parts, data["fitted_to"], data["errors"])
+
+
+def is_device_model(data: Any) -> bool:
+    """Whether parsed JSON says that it is one."""
+    return isinstance(data, dict) and data.get("kind") == KIND
+
+
+def fit(records: Records, device: Mapping[str, Any], date: str | None = None) -> DeviceModel:
+    """The model of a device's records. CostError when there are too few.
+
+    Without halves enough, a half is the sum of its layers, and its error is not known.
+    """
+    found = list(records.found.values())
+    layers, errors = cost_model.fit(found)
+    parts, half_errors = Composition(), None
+    if len(records.halves) >= composition.FEWEST and len({half.network for half in records.halves}) > 1:
+        parts, halves = composition.fit(records.halves)
+        half_errors = summary(halves)
+    return DeviceModel(
+        device, date if date is not None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), layers, parts,
+        {"layers": len(found), "halves": len(records.halves)}, {"layers": summary(errors), "halves": half_errors},
+    )  # fmt: skip
+
+
+def summary(errors: Sequence[float]) -> dict[str, float]:
+    """The median and the 90th percentile of relative errors' sizes."""
+    sizes = sorted(abs(error) for error in errors)
+    return {"median": statistics.median(sizes), "p90": sizes[min(int(0.9 * len(sizes)), len(sizes) - 1)]}

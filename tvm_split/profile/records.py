@@ -1,0 +1,134 @@
+"""Timed layers, one JSON object a line: what a cost model is fitted to, and what a profile that was cut off resumes from.
+
+A line is written whole and at once, so that a killed process loses the layer that it was timing and no other. A last
+line without its end is dropped. The first line says on which device, with which versions; records of another are
+refused, not mixed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tvm_split.errors import CostError
+from tvm_split.profile.noise import Timed
+
+VERSION = 1
+#: the one field of a line that holds a HalfRecord
+HALF = "half"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One distinct kernel as timed. seconds: the median of its repeats; spread: `noise.Timed`'s.
+
+    key: of `workload.key_of`. The rest is `features.Described`'s. `board`: which of several devices of a kind timed it.
+    """
+
+    key: str
+    network: str
+    layer: str
+    op: str
+    rule: str
+    base_s: float
+    features: tuple[float, ...]
+    seconds: float
+    spread: float
+    board: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HalfRecord:
+    """A half as timed whole. layers_s: the sum of its layers, each timed alone; the rest are counts of the same layers.
+
+    crossing: elements that it packs (edge) or unpacks (cloud). seconds, spread: as a Record's.
+    """
+
+    network: str
+    side: str
+    cut: str
+    layers: int
+    layers_s: float
+    weight_bytes: int
+    moved_bytes: int
+    crossing: int
+    seconds: float
+    spread: float
+
+
+class Records:
+    """The records of one device in a file: `found` by key, in the order they were taken, and `halves`.
+
+    `add` and `add_half` are durable.
+    """
+
+    def __init__(self, path: Path, device: Mapping[str, Any]) -> None:
+        """Open or begin the file. CostError: it is no such file, or of another device (says what differs)."""
+        self.path, self.device = path, dict(device)
+        self.found: dict[str, Record] = {}
+        self.halves: list[HalfRecord] = []
+        if path.exists():
+            self._read(device)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._append({"version": VERSION, "device": dict(device)})
+
+    def add(self, record: Record) -> None:
+        self._append(asdict(record))
+        self.found[record.key] = record
+
+    def add_half(self, record: HalfRecord) -> None:
+        self._append({HALF: asdict(record)})
+        self.halves.append(record)
+
+    def _read(self, device: Mapping[str, Any]) -> None:
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        whole = text[: text.rfind("\n") + 1]
+        lines = whole.splitlines()
+        try:
+            head = json.loads(lines[0])
+            if head["version"] != VERSION:
+                raise CostError(f"{self.path} has version {head['version']!r}; this tvm-split reads version {VERSION}")
+            check_same(head["device"], device, f"the records in {self.path}")
+            for line in lines[1:]:
+                data = json.loads(line)
+                if HALF in data:
+                    self.halves.append(HalfRecord(**data[HALF]))
+                else:
+                    self.found[data["key"]] = _record(data)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            if isinstance(error, CostError):
+                raise
+            raise CostError(
+                f"{self.path} holds no records of a profile ({error}); `tvm-split profile` writes them: give another "
+                "name, or move this file away"
+            ) from None
+        if whole != text:  # cut off while it was written: go on after the last whole line
+            os.truncate(self.path, len(whole.encode()))
+
+    def _append(self, value: Mapping[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(value, separators=(",", ":")) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], what: str) -> None:
+    """CostError that names each field in which a device's facts differ from those expected."""
+    differ = [
+        f"{name} is {found.get(name)!r}, expected {value!r}"
+        for name, value in expected.items()
+        if found.get(name) != value
+    ]
+    if differ:
+        raise CostError(f"{what} are of another device, version or kernel set: {'; '.join(differ)}. Profile it anew")
+
+
+def _record(data: dict[str, Any]) -> Record:
+    record = Record(**{**data, "features": tuple(float(value) for value in data["features"])})
+    Timed.of([record.seconds])
+    return record
