@@ -144,9 +144,8 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     edge, cloud = load_target(request.edge), load_target(request.cloud)  # a wrong name is told before any work
     strategy.check_power(request, edge, link)
     has_bits_to_choose = tuple(request.edge_bits) != FLOAT
-    check_widths(
-        request.edge_bits, request.tensor_bits if has_bits_to_choose else {}, EDGE_WIDTHS, edge.name, edge.bits
-    )
+    patterns = request.tensor_bits if has_bits_to_choose else {}
+    check_widths(request.edge_bits, patterns, EDGE_WIDTHS, edge.name, edge.bits)
     progress(f"reading {model_name(request.model)}")
     mod, graph = prepare(request)
     progress("measuring the scratch memory of each layer, as compiled for the edge")
