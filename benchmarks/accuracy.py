@@ -64,6 +64,19 @@ def evenly(batches: list[Batch], labels: np.ndarray, count: int | None) -> tuple
     return [batches[i] for i in taken], labels[taken]
 
 
+def split(calibrate: str | None, every: int, batches: list[Batch], graph: Graph) -> tuple[list[Batch], np.ndarray]:
+    """The pictures that calibrate, those of `calibrate` or one in `every`; which of `batches` do not, or DataError."""
+    if calibrate:
+        return list(data.load_batches(calibrate, graph)), np.full(len(batches), True)
+    back = np.arange(len(batches)) % every != 0
+    if not back.any():
+        raise DataError(
+            f"{len(batches)} pictures, one in {every} of which calibrates, leave none to measure on; give more "
+            "pictures, --every 2 or more, or others to calibrate on (--calibrate)"
+        )
+    return batches[::every], back
+
+
 def network(model: str, preprocess: str | None) -> tuple[Path, PreprocessSpec | None, tvm.IRModule]:
     """Of a name of the zoo or a file: the file, what pictures go through first, and the layers, which begin with it."""
     is_file = Path(model).is_file()
@@ -135,9 +148,7 @@ def main() -> None:
     path, spec, mod = network(asked.model, asked.preprocess)
     runner = LayerRunner(mod)
     batches, labels = evenly(*labelled(asked.images, runner.graph), asked.pictures)
-    calibrating, back = batches[:: asked.every], np.arange(len(batches)) % asked.every != 0
-    if asked.calibrate:
-        calibrating, back = data.load_batches(asked.calibrate, runner.graph), np.full(len(batches), True)
+    calibrating, back = split(asked.calibrate, asked.every, batches, runner.graph)
     print(f"{len(batches)} pictures, {len(calibrating)} calibrate", flush=True)
     rows = Rows(batches, labels, back)
     rows.add("float32", of_module(runner), time.monotonic())

@@ -3,9 +3,10 @@
     python benchmarks/crossing.py efficientnet-lite0 --images DIR [--cuts 5] [--at LAYER ...] [--json FILE]
 
 The cuts are those that one tensor crosses, the result of an activation of the ReLU family; without --at as many as
---cuts, evenly over the network. Every eighth picture calibrates (--every), or those of --calibrate do. The range is
-that of least error on the calibration's histograms, as `compile` chooses it, and beside it that from the lowest to the
-highest value. All layers compute in float32, so nothing else is lost.
+--cuts, evenly over the network. Every eighth picture calibrates (--every), or those of --calibrate do; top-1 is that of
+all pictures, and of those that did not calibrate ("held back"). The range is that of least error on the calibration's
+histograms, as `compile` chooses it, and beside it that from the lowest to the highest value. All layers compute in
+float32, so nothing else is lost.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ from typing import Any
 
 import numpy as np
 import tvm
-from accuracy import evenly, labelled, network
+from accuracy import evenly, labelled, network, split
 from schemes import Batch
 
-from tvm_split import data
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.ranges import best_range, range_by
 from tvm_split.errors import PlanError
@@ -65,44 +65,50 @@ def spread(names: Sequence[str], count: int) -> list[str]:
 
 
 class Trial:
-    """One tensor through one quantiser: how many of the pictures are right."""
+    """One tensor through one quantiser: which of the pictures are right."""
 
-    def __init__(self, tensor: str, bits: int, quantizer: Quantizer) -> None:
-        self.tensor, self.bits, self.quantizer, self.right = tensor, bits, quantizer, 0
+    def __init__(self, tensor: str, quantizer: Quantizer) -> None:
+        self.tensor, self.quantizer, self.right = tensor, quantizer, list[bool]()
 
     def add(self, runner: LayerRunner, value: np.ndarray, label: int) -> None:
         (output, *_) = runner.graph.outputs
         known = {self.tensor: quantize_dequantize(value, self.quantizer)}
-        self.right += int(np.argmax(runner.run(known, [output])[output]) == label)
+        self.right.append(bool(np.argmax(runner.run(known, [output])[output]) == label))
+
+
+def top1(right: Sequence[bool], back: np.ndarray, suffix: str = "") -> dict[str, float]:
+    """Share of all pictures that are right, and of those held back."""
+    found = np.array(right, bool)
+    return {f"top1{suffix}": float(found.mean()), f"held_back{suffix}": float(found[back].mean())}
 
 
 def measured(
     runner: LayerRunner, tensors: Sequence[str], calibrating: Sequence[Batch], batches: Sequence[Batch],
-    labels: np.ndarray,
-) -> tuple[float, list[dict[str, Any]]]:  # fmt: skip
-    """Top-1 in float32, and a row for each tensor and width."""
+    labels: np.ndarray, back: np.ndarray,
+) -> tuple[dict[str, float], list[dict[str, Any]]]:  # fmt: skip
+    """Top-1 in float32, and a row for each tensor and width. back: which pictures did not calibrate."""
     graph, statistics = runner.graph, gather(runner, tensors, calibrating)
     chosen = {(name, bits): best_range(statistics[name], bits) for name in tensors for bits in WIDTHS}
     plain = {key: range_by("min-max", statistics[key[0]], key[1]) for key in chosen}
     trials: dict[tuple[str, Quantizer], Trial] = {}
-    for (name, bits), choice in [*chosen.items(), *plain.items()]:
-        trials.setdefault((name, choice.quantizer), Trial(name, bits, choice.quantizer))
+    for (name, _), choice in [*chosen.items(), *plain.items()]:
+        trials.setdefault((name, choice.quantizer), Trial(name, choice.quantizer))
     (output, *_) = graph.outputs
-    right = 0
+    right: list[bool] = []
     for number, (batch, label) in enumerate(zip(batches, labels, strict=True)):
         made = runner.run(batch, [*tensors, output])
-        right += int(np.argmax(made[output]) == label)
+        right.append(bool(np.argmax(made[output]) == label))
         for trial in trials.values():
             trial.add(runner, made[trial.tensor], int(label))
         if number % 50 == 49:
             print(f"{number + 1} of {len(batches)} pictures", flush=True)
     rows = []
     for (name, bits), choice in chosen.items():
-        top1, plain_top1 = (trials[name, each.quantizer].right / len(batches) for each in (choice, plain[name, bits]))
         size = -(-graph.tensor[name].elements * bits // 8)
-        rows.append({"tensor": name, "bits": bits, "bytes": size, "method": choice.method, "top1": top1,
-                     "top1_min_max": plain_top1})  # fmt: skip
-    return right / len(batches), rows
+        row = {"tensor": name, "bits": bits, "bytes": size, "method": choice.method}
+        row |= top1(trials[name, choice.quantizer].right, back)
+        rows.append(row | top1(trials[name, plain[name, bits].quantizer].right, back, "_min_max"))
+    return top1(right, back), rows
 
 
 def main() -> None:
@@ -125,16 +131,19 @@ def main() -> None:
     if not wanted or not found.keys() >= set(wanted):
         raise PlanError(f"{wanted} are no cuts after an activation; there are {', '.join(found) or 'none'}")
     batches, labels = evenly(*labelled(asked.images, runner.graph), asked.pictures)
-    calibrating = data.load_batches(asked.calibrate, runner.graph) if asked.calibrate else batches[:: asked.every]
-    top1, rows = measured(runner, [found[name] for name in wanted], calibrating, batches, labels)
-    print(f"{len(batches)} pictures, {len(calibrating)} calibrate; float32 {top1:.4f}")
-    print(f"{'tensor':28}{'bits':>5}{'bytes':>9}{'top-1':>9}{'min-max':>9}  range")
+    calibrating, back = split(asked.calibrate, asked.every, batches, runner.graph)
+    float32, rows = measured(runner, [found[name] for name in wanted], calibrating, batches, labels, back)
+    print(f"{len(batches)} pictures, {len(calibrating)} calibrate; top-1 of float32 {float32['top1']:.4f}, held back "
+          f"{float32['held_back']:.4f}")  # fmt: skip
+    print(f"{'':42}{'least error':>20}{'min-max':>20}\n{'tensor':28}{'bits':>5}{'bytes':>9}"
+          + 2 * f"{'top-1':>9}{'held back':>11}" + "  range")  # fmt: skip
     for row in rows:
-        print(f"{row['tensor']:28}{row['bits']:>5}{row['bytes']:>9}{row['top1']:>9.4f}{row['top1_min_max']:>9.4f}"
-              f"  {row['method']}")  # fmt: skip
+        figures = (f"{row[f'top1{of}']:>9.4f}{row[f'held_back{of}']:>11.4f}" for of in ("", "_min_max"))
+        print(f"{row['tensor']:28}{row['bits']:>5}{row['bytes']:>9}{''.join(figures)}  {row['method']}")
     if asked.json:
         about = {"benchmark": "crossing", "model": Path(asked.model).name, "pictures": len(batches)}
-        about |= {"calibrating": len(calibrating), "versions": versions(), "float32": top1, "rows": rows}
+        about |= {"calibrating": len(calibrating), "versions": versions(), "float32": float32["top1"],
+                  "float32_held_back": float32["held_back"], "rows": rows}  # fmt: skip
         asked.json.write_text(json.dumps({**about, "seconds": time.monotonic() - began}, indent=1) + "\n")
 
 

@@ -31,11 +31,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from average_bits import bits_for_average
+from library_files import library_files
+from mixed_network import MixedNetwork, Widths
 from scipy.stats import kendalltau, spearmanr
 
 from tvm_split import data, frontend, pictures, pipeline, zoo
-from tvm_split.bench.library_files import library_files
-from tvm_split.bench.mixed_network import MixedNetwork, Widths
 from tvm_split.calibration.distortion import Table, activation_choices, activation_distortions, weight_distortions
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.network import Calibrated, calibratable
@@ -48,7 +49,6 @@ from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.metrics import class_count
 from tvm_split.passes.preprocess import Preprocess
-from tvm_split.plan.average_bits import bits_for_average
 from tvm_split.versions import versions
 
 Batch = Mapping[str, np.ndarray]

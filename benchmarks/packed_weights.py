@@ -1,6 +1,6 @@
 """Time of kernels with packed weights as a share of that with int8 weights, timed by turns on one thread.
 
-    python benchmarks/packed_weights.py --bits 4
+    python benchmarks/packed_weights.py --bits 4 [--json FILE]
 
 Each layer alone, its sums in int32, of the same random codes; the int8 kernel has one code of 8 bits among them.
 """
@@ -8,9 +8,12 @@ Each layer alone, its sums in int32, of the same random codes; the int8 kernel h
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tvm
@@ -20,6 +23,7 @@ from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.window import int64
 from tvm_split.passes.pack_int8 import conv2d_int8, matmul_int8
 from tvm_split.passes.schedule import RULES, schedule
+from tvm_split.versions import versions
 
 SECONDS = 1.0
 # name -> rows and columns of the data, channels in and out, window, stride, groups
@@ -63,28 +67,44 @@ def kernel_of(layer: tuple[int, ...], weight: np.ndarray, target: tvm.target.Tar
     return lambda: main(*tensors)
 
 
+def least_seconds(runs: Sequence[Callable[[], object]]) -> list[float]:
+    """The shortest time of each, by turns, in `SECONDS` together."""
+    least, end = [np.inf] * len(runs), time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
+        for i, run in enumerate(runs):
+            begun = time.perf_counter()
+            run()
+            run()
+            least[i] = min(least[i], (time.perf_counter() - begun) / 2)
+    return least
+
+
+def compared(name: str, bits: int, target: tvm.target.Target) -> dict[str, Any]:
+    """One layer's times."""
+    _, inner, outer, window, _, groups = LAYERS[name]
+    half = 2 ** (bits - 1)
+    codes = np.random.default_rng(0).integers(-half, half, (window, window, inner // groups, outer)).astype("int8")
+    wide = codes.copy()
+    wide.flat[0] = 127
+    int8_s, packed_s = least_seconds([kernel_of(LAYERS[name], weight, target) for weight in (wide, codes)])
+    return {"layer": name, "int8_s": int8_s, "packed_s": packed_s, "ratio": packed_s / int8_s}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bits", type=int, default=4, choices=(2, 3, 4, 6))
     parser.add_argument("--mcpu", default=tvm.target.codegen.llvm_get_system_cpu(), help="LLVM's name of the processor")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     os.environ.setdefault("TVM_NUM_THREADS", "1")
     target = tvm.target.Target({"kind": "llvm", "mcpu": arguments.mcpu, "num-cores": 2})
-    half = 2 ** (arguments.bits - 1)
-    for name, layer in LAYERS.items():
-        _, inner, outer, window, _, groups = layer
-        codes = np.random.default_rng(0).integers(-half, half, (window, window, inner // groups, outer)).astype("int8")
-        wide = codes.copy()
-        wide.flat[0] = 127
-        runs = [kernel_of(layer, weight, target) for weight in (wide, codes)]
-        least, end = [np.inf, np.inf], time.perf_counter() + SECONDS
-        while time.perf_counter() < end:
-            for i, run in enumerate(runs):
-                begun = time.perf_counter()
-                run()
-                run()
-                least[i] = min(least[i], (time.perf_counter() - begun) / 2)
-        print(f"{name:50} int8 {least[0] * 1e6:8.1f} us, packed / int8 {least[1] / least[0]:.2f}", flush=True)
+    rows = []
+    for name in LAYERS:
+        rows.append(row := compared(name, arguments.bits, target))
+        print(f"{name:50} int8 {row['int8_s'] * 1e6:8.1f} us, packed / int8 {row['ratio']:.2f}", flush=True)
+    if arguments.json:
+        about = {"benchmark": "packed_weights", "bits": arguments.bits, "mcpu": arguments.mcpu, "versions": versions()}
+        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

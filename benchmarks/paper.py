@@ -29,96 +29,30 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from paper_chart import Chart
+from paper_network import REFERENCE, WIDTHS, link_of, prepare
 
-from tvm_split import data, frontend, pipeline, zoo
-from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated, calibratable
-from tvm_split.extract import graph as extract_graph
-from tvm_split.frontend.preprocess_spec import PreprocessSpec
-from tvm_split.graph import Graph, Layer
-from tvm_split.layer_runner import LayerRunner
-from tvm_split.passes.layer_weights import layer_weights
-from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan import baselines
 from tvm_split.plan.auto_split import plan_auto_split
 from tvm_split.plan.exact import plan_exact
 from tvm_split.plan.memory import fits
 from tvm_split.plan.mixed import Bits, evaluate_mixed, precision_of
-from tvm_split.plan.problem import Candidate, Link, Problem
-from tvm_split.plan.question import ROUNDING
-from tvm_split.profile.mac_array import EYERISS, TPU, array_costs
+from tvm_split.plan.problem import ROUNDING, Candidate, Problem
 from tvm_split.versions import versions
 
 NETWORKS = ("resnet50", "googlenet", "efficientnet-lite0", "yolox", "plate-detector")
 RATES = (1, 3, 10, 20)
 #: uniform widths whose distortion is the limit
 LIMITS = (8, 6)
-WIDTHS, REFERENCE = (2, 4, 6, 8), 16
-#: bytes of edge memory that the proof of concept takes; half of U8's for other networks
-MEMORY = {"resnet50": 4 * 2**20, "googlenet": 8 * 2**20}
 #: seconds for each of exact's programmes: on a busy machine one, its default, is little
 TIME_LIMIT_S = 5.0
 #: share of the time by which HiGHS may be off (`plan/exact.py`, SOLVED)
 SOLVED = 1e-7
-
-
-@dataclass(frozen=True)
-class Network:
-    """One network, calibrated; `problem` has its memory limit, and no limit of distortion yet."""
-
-    channels: Mapping[str, int]
-    problem: Problem
-
-
-def link_of(rate: float) -> Link:
-    return Link(f"{rate:g} Mbit/s", rate * 2**20 / 8, rate * 2**20 / 8)
-
-
-def without_preprocessing(graph: Graph) -> Graph:
-    """The network reads the raw frame: the paper's input has 8 bits, and no layer before the first may narrow it."""
-    frame = {out: graph.inputs[0] for layer in graph.layers if is_preprocessing(layer) for out in layer.outputs}
-    layers = (
-        replace(layer, inputs=tuple(frame.get(name, name) for name in layer.inputs))
-        for layer in graph.layers
-        if not is_preprocessing(layer)
-    )
-    tensors = tuple(tensor for tensor in graph.tensors if tensor.name not in frame)
-    return Graph(graph.name, tensors, tuple(layers), graph.inputs, graph.outputs)
-
-
-def is_preprocessing(layer: Layer) -> bool:
-    return layer.name.startswith("preprocess_")
-
-
-def prepare(name: str, images: str, pictures: int) -> Network:
-    spec = PreprocessSpec.named(zoo.entry(name).preprocess or "bgr")  # YOLOX reads the bytes as they are
-    mod = pipeline.layers(winograd=False)(Preprocess(spec)(frontend.load(zoo.fetch(name))))
-    whole = extract_graph(mod, name)
-    graph = without_preprocessing(whole)
-    batches = data.load_labelled(images, whole, pictures).batches
-    calibrated = Calibrated.of(mod, graph, gather(LayerRunner(mod), calibratable(graph), batches))
-    channels = {layer: each.array.shape[each.kernel_layout.index("I")] for layer, each in layer_weights(mod).items()}
-    widths = (*WIDTHS, REFERENCE)
-    integer = array_costs(graph, channels, EYERISS, 8, 8)
-    precision = calibrated.precision(widths, widths, integer, {})
-    problem = Problem(
-        graph,
-        array_costs(graph, channels, EYERISS, REFERENCE, REFERENCE),
-        array_costs(graph, channels, TPU, REFERENCE, REFERENCE),
-        link_of(1),
-        cut_bits=widths,
-        result_at="cloud",
-        precision=precision,
-    )
-    memory = MEMORY.get(name, baselines.uniform(problem, 8).edge_memory_bytes // 2)
-    return Network(channels, replace(problem, memory_bytes=memory))
 
 
 def limited(problem: Problem, bits: int) -> Problem:

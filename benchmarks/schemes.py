@@ -18,6 +18,7 @@ from functools import cached_property
 
 import numpy as np
 import tvm
+from average_bits import bits_for_average
 
 from tvm_split import pipeline
 from tvm_split.calibration.distortion import weight_distortions
@@ -33,7 +34,6 @@ from tvm_split.passes.annotate_precision import AnnotatePrecision
 from tvm_split.passes.layer_weights import LayerWeights, channel_axes, layer_weights
 from tvm_split.passes.round_weights import RoundWeights
 from tvm_split.passes.same_codes import same_codes, together
-from tvm_split.plan.average_bits import bits_for_average
 from tvm_split.quantizer import Quantizer
 
 Batch = Mapping[str, np.ndarray]

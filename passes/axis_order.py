@@ -16,7 +16,7 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
-from tvm_split.passes.bindings import constant, operator
+from tvm_split.passes.bindings import bind, constant, operator
 from tvm_split.passes.stored_weights import stored_weights
 
 Order = tuple[int, ...]
@@ -202,9 +202,7 @@ class _Layer:
         if isinstance(value, relax.Call) and any(stored_weights(arg) is not None for arg in value.args):
             args = [arg if stored_weights(arg) is None else self.bind(f"{name}_weight", arg) for arg in value.args]
             value = relax.Call(value.op, args, value.attrs, value.ty_args)
-        value = relax.BlockBuilder().normalize(value)
-        self.bindings.append(relax.VarBinding(relax.DataflowVar(name, value.ty), value))
-        return self.bindings[-1].var
+        return bind(self.bindings, name, value)
 
     def result(self, old: relax.Var) -> relax.Var:
         """The function's result: the last binding is made to bind it, or one is added."""

@@ -117,6 +117,14 @@ def same_type(a: relax.Expr, b: relax.Expr) -> bool:
     return bool(tvm_ffi.structural_equal(a.ty, b.ty))
 
 
+def bind(bindings: list[relax.VarBinding], name: str, value: relax.Expr) -> relax.Var:
+    """A new variable with that value; its binding goes to the end of `bindings`."""
+    value = relax.BlockBuilder().normalize(value)
+    var = relax.DataflowVar(name, value.ty)
+    bindings.append(relax.VarBinding(var, value))
+    return var
+
+
 def is_te(scope: Scope, call: relax.Call, compute: Callable[..., tvm.te.Tensor], *args: object) -> bool:
     """Whether a call_tir does exactly what `compute(*args)` from TOPI does. Decides by structure, not by name."""
     builder = relax.BlockBuilder()

@@ -24,7 +24,7 @@ import tvm
 from tvm import relax
 
 from tvm_split.passes.axis_order import Order, as_is, channels_last, in_orders, permuted, permuted_order, same_memory
-from tvm_split.passes.bindings import log, operator, static_shape
+from tvm_split.passes.bindings import bind, log, operator, static_shape
 from tvm_split.passes.channels_last_ops import RULES, is_anchor
 from tvm_split.passes.layering import LAYER, free_vars, global_var, layer_calls, main_bindings, replace_main, substitute
 
@@ -89,10 +89,7 @@ class _Main:
         return tvm.transform.Sequential(passes)(rebuilt)
 
     def bind(self, name: str, value: relax.Expr) -> relax.Var:
-        value = relax.BlockBuilder().normalize(value)
-        var = relax.DataflowVar(name, value.ty)
-        self.bindings.append(relax.VarBinding(var, value))
-        return var
+        return bind(self.bindings, name, value)
 
     def held(self, name: str, expr: relax.Expr, orders: Sequence[Order] | None = None) -> _Value:
         """What a variable holds, each tensor of it in its order: as it is, unless `orders` tell another."""

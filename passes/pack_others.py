@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import tvm
 from tvm import relax, te
 
 from tvm_split.passes.bindings import operator, static_shape
@@ -19,6 +20,7 @@ from tvm_split.passes.kernels.conv2d_transpose import pack_points, pack_transpos
 from tvm_split.passes.kernels.row_softmax import row_softmax
 from tvm_split.passes.kernels.widened import widened
 from tvm_split.passes.kernels.window import dilated
+from tvm_split.passes.pack_int8 import Kernel
 from tvm_split.passes.schedule.machine import Machine
 from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
 
@@ -35,13 +37,19 @@ TRANSPOSED = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 class Packer(Protocol):
     """What a rule needs of pack-weights."""
 
+    target: tvm.target.Target
     machine: Machine
+    marked: bool
     builder_: Any
 
+    def lookup_binding(self, var: relax.Var) -> relax.Expr | None: ...
+    def computes(self, data: relax.Expr, weight: np.ndarray, call: relax.Call) -> bool: ...
+    def fitting(self, weight: np.ndarray) -> Machine: ...
     def weight(self, expr: relax.Expr) -> np.ndarray | None: ...
     def literal(self, packed: np.ndarray) -> relax.Expr: ...
     def literals(self, packed: np.ndarray, tiled: bool | None = True) -> list[relax.Expr]: ...
     def product(self, data: relax.Expr, weight: np.ndarray) -> relax.Expr: ...
+    def integers(self, data: relax.Expr, kernel: Kernel) -> relax.Expr: ...
     def computed(self, kernel: Callable[..., te.Tensor], data: relax.Expr, *others: relax.Expr) -> relax.Expr: ...
 
 

@@ -3,7 +3,7 @@
     Given:   c = nn.conv2d(x, HWIO const, data_layout="NHWC");         m = matmul(x, const);   d = depthwise conv2d
     Result:  c = call_tir(conv2d_packed, (x, const [tiles][KH][KW][I][T]));  m = call_tir(matmul_packed, ...);  d = ...
 
-Convolutions that choose-winograd marked become conv2d_winograd (pack_winograd.py).
+Convolutions are in pack_convolution.py; those that choose-winograd marked become conv2d_winograd (pack_winograd.py).
 Also for convolutions of one axis, transposed ones, products of two activations and softmax: pack_others.py.
 
 It stands after channels-last and before LegalizeOps. T, the output channels to a tile, is the target's; see
@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -31,20 +31,15 @@ from tvm import relax, te
 from tvm.target import codegen
 
 from tvm_split.passes.bindings import operator, static_shape
-from tvm_split.passes.kernels.conv2d import conv2d_packed, pack_conv2d
-from tvm_split.passes.kernels.conv2d_merged import conv2d_merged
-from tvm_split.passes.kernels.depthwise import depthwise_conv2d
-from tvm_split.passes.kernels.depthwise_int8 import depthwise_int8
 from tvm_split.passes.kernels.matmul import matmul_packed, pack_matmul
 from tvm_split.passes.kernels.widened import widened
 from tvm_split.passes.layering import WINOGRAD
-from tvm_split.passes.pack_int8 import Kernel, conv2d_int8, matmul_int8
-from tvm_split.passes.pack_others import OTHERS, column, product_of_two
+from tvm_split.passes.pack_convolution import conv2d
+from tvm_split.passes.pack_int8 import Kernel, matmul_int8
+from tvm_split.passes.pack_others import OTHERS, product_of_two
 from tvm_split.passes.pack_stored import held_as_half, stored_parts, weights_of, widening, widens_halves
-from tvm_split.passes.pack_winograd import winograd
 from tvm_split.passes.schedule.machine import Machine, machine_of
-from tvm_split.passes.schedule.tasks import conv_tile_of
-from tvm_split.passes.schedule.tiles import MIN_LANES, tile_of
+from tvm_split.passes.schedule.tiles import tile_of
 from tvm_split.passes.stored_weights import StoredWeights
 
 log = logging.getLogger("tvm_split.passes")
@@ -104,7 +99,7 @@ class _Packer(relax.PyExprMutator):
         read = call.args[0] if call.args else None
         call, self.stored = super().visit_call_(call), None
         rules: dict[str, Callable[[relax.Call], relax.Expr | str]] = {
-            "relax.nn.conv2d": partial(self.conv2d, only_reader=self.readers.get(read) == 1),
+            "relax.nn.conv2d": partial(conv2d, self, only_reader=self.readers.get(read) == 1),
             "relax.matmul": self.matmul,
             **{name: partial(rule, self) for name, rule in OTHERS.items()},
         }
@@ -119,85 +114,12 @@ class _Packer(relax.PyExprMutator):
         self.changed = True
         return replaced
 
-    def conv2d(self, call: relax.Call, only_reader: bool) -> relax.Expr | str:
-        attrs, data, weight = call.attrs, call.args[0], self.weight(call.args[1])
-        shape = static_shape(data)
-        layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
-        if layouts != ("NHWC", "HWIO", "NHWC"):
-            return f"its layouts are {', '.join(layouts)}, expected NHWC, HWIO, NHWC"
-        if shape is None or weight is None or _types(data, weight, call) not in self.types:
-            return "it has no constant weights of float32, int8 for uint8 data or (fullfp16) float16, or no known shape"
-        kernel_h, kernel_w, inner, channels = weight.shape
-        strides, padding, dilation = ([int(n) for n in each] for each in (attrs.strides, attrs.padding, attrs.dilation))
-        groups, pad_value = int(attrs.groups), 0
-        integers = weight.dtype == "int8"
-        if integers and only_reader:
-            data, padding, pad_value = self.unpadded(data, padding)
-        if groups == shape[-1] == channels and groups > 1:
-            return self.depthwise(data, weight, strides, padding, dilation, pad_value)
-        if (kernel_h, kernel_w, groups, *strides, *padding) == (1, 1, 1, 1, 1, 0, 0, 0, 0):
-            return self.product(data, weight[0, 0])
-        (_, *shape_out, _), terms = static_shape(call) or (), kernel_h * kernel_w * inner
-        if integers:
-            kernel = conv2d_int8(weight, self.target, shape_out[1], strides, padding, dilation, groups, pad_value)
-            return self.integers(data, kernel)
-        if groups > 1 and channels // groups % MIN_LANES:
-            return f"its groups have {channels // groups} output channels, no multiple of {MIN_LANES}"
-        found = column(self, call, weight) if str(weight.dtype) == "float32" else None
-        if found is not None:
-            return found
-        if self.marked:
-            return winograd(self, call, weight)
-        machine, dtype = self.fitting(weight), str(weight.dtype)
-        if groups > 1:
-            tile = tile_of(machine, shape_out[1], channels // groups, terms, dtype, exact=True)
-        else:
-            window = kernel_h, kernel_w, inner
-            tile = conv_tile_of(
-                machine, (shape_out[0], shape_out[1]), channels, window, strides[0], dtype, padded=any(padding)
-            )
-        literals = self.literals(pack_conv2d(weight, tile.channels))
-
-        def conv2d(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
-            if tile.merged:
-                return conv2d_merged(x, widened(x, *w), channels, tile, strides, padding, dilation)
-            return conv2d_packed(x, widened(x, *w), channels, tile, strides, padding, dilation, groups)
-
-        return self.computed(conv2d, data, *literals)
-
-    def unpadded(self, data: relax.Expr, padding: list[int]) -> tuple[relax.Expr, list[int], int]:
-        """The data of an nn.pad of rows and columns, and the padding with that of the nn.pad added; its value."""
-        pad = self.lookup_binding(data) if isinstance(data, relax.Var) else None
-        if pad is None or operator(pad) != "relax.nn.pad" or str(pad.attrs.pad_mode) != "constant":
-            return data, padding, 0
-        widths, value = [int(n) for n in pad.attrs.pad_width], float(pad.attrs.pad_value)
-        outer, (top, bottom, left, right) = (*widths[:2], *widths[6:]), widths[2:6]
-        if any(outer) or min(widths) < 0 or (any(padding) and value) or value not in range(256):
-            return data, padding, 0
-        added = zip(padding, (top, left, bottom, right), strict=True)
-        return pad.args[0], [own + other for own, other in added], int(value)
-
-    def depthwise(
-        self, data: relax.Expr, weight: np.ndarray, strides: Sequence[int], padding: Sequence[int],
-        dilation: Sequence[int], pad_value: int = 0,
-    ) -> relax.Expr:  # fmt: skip
-        if weight.dtype == "int8":
-            window = weight[:, :, 0, :]
-            packed, kernel = depthwise_int8(window, self.target, strides, padding, dilation, pad_value)
-            return self.builder_.call_te(kernel, data, self.literal(packed))
-        literals = self.literals(np.ascontiguousarray(weight[:, :, 0, :]), tiled=False)
-
-        def depthwise(x: te.Tensor, *w: te.Tensor) -> te.Tensor:
-            return depthwise_conv2d(x, widened(x, *w), strides, padding, dilation, pad_value)
-
-        return self.computed(depthwise, data, *literals)
-
     def matmul(self, call: relax.Call) -> relax.Expr | str:
         data, weight = call.args[0], self.weight(call.args[1])
         shape = static_shape(data)
         if weight is None or weight.ndim != 2:
             return product_of_two(self, call)
-        if shape is None or len(shape) < 2 or _types(data, weight, call) not in self.types:
+        if shape is None or len(shape) < 2 or not self.computes(data, weight, call):
             return f"its data are {data.ty}, expected float32 or uint8 of two or more known dimensions"
         return self.product(data, weight)
 
@@ -225,6 +147,10 @@ class _Packer(relax.PyExprMutator):
             return self.builder_.call_te(kernel, data, *others)
         return self.builder_.call_te(widening(kernel), held, *others, primfunc_name_hint=kernel.__name__)
 
+    def computes(self, data: relax.Expr, weight: np.ndarray, call: relax.Call) -> bool:
+        """Whether there are kernels for these types."""
+        return (str(data.ty.dtype), str(weight.dtype), str(call.ty.dtype)) in self.types
+
     def fitting(self, weight: np.ndarray) -> Machine:
         """The machine as tiles of such weights see it."""
         spare = HALVES_SPARE if weight.dtype == "float16" else 0
@@ -245,10 +171,6 @@ class _Packer(relax.PyExprMutator):
         if key not in self.packed:
             self.packed[key] = relax.const(packed)
         return self.packed[key]
-
-
-def _types(data: relax.Expr, weight: np.ndarray, call: relax.Call) -> tuple[str, str, str]:
-    return str(data.ty.dtype), str(weight.dtype), str(call.ty.dtype)
 
 
 def readers(function: relax.Function) -> dict[relax.Var, int]:

@@ -26,6 +26,7 @@ from tvm import relax
 
 from tvm_split.errors import ModelError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
+from tvm_split.passes.bindings import bind
 
 SHAPES = {
     "NCHW": "floats of shape (N, 3, H, W)", "NHWC": "floats of shape (N, H, W, 3)",
@@ -103,11 +104,9 @@ def _layout(parameter: relax.Var, wanted: str) -> str:
 def _chain(frame: relax.Var, spec: PreprocessSpec, layout: str, dtype: str) -> list[relax.VarBinding]:
     """Return the bindings of the file's docstring, each reading the one before; never empty."""
     bindings: list[relax.VarBinding] = []
-    builder = relax.BlockBuilder()
 
     def then(name: str, make: Callable[[relax.Expr], relax.Expr]) -> None:
-        value = builder.normalize(make(bindings[-1].var if bindings else frame))
-        bindings.append(relax.VarBinding(relax.DataflowVar(f"preprocess_{name}", value.ty), value))
+        bind(bindings, f"preprocess_{name}", make(bindings[-1].var if bindings else frame))
 
     multiplier, offset = (np.array(values, dtype) for values in (spec.multiplier, spec.offset))
     if spec.channels == "bgr":

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import tvm
 from tvm import relax
 
-from tvm_split.passes.bindings import Scope, operator, scalar
+from tvm_split.passes.bindings import Scope, bind, operator, scalar
 from tvm_split.passes.layering import free_vars, replace_main, substitute
 from tvm_split.passes.qdq_layers import reals
 from tvm_split.passes.qdq_values import SHIFT, Fixed, Real, Recoded, Sums
@@ -47,10 +47,7 @@ class Walk:
         return tvm.transform.Sequential(passes)(rebuilt)
 
     def emit(self, value: relax.Expr, name: str) -> relax.Var:
-        value = relax.BlockBuilder().normalize(value)
-        var = relax.DataflowVar(name, value.ty)
-        self.bindings.append(relax.VarBinding(var, value))
-        return var
+        return bind(self.bindings, name, value)
 
     def value(self, expr: relax.Expr) -> Value:
         """What is behind an argument: through tuples and their parts."""

@@ -27,7 +27,7 @@ from tvm_split import extract
 from tvm_split.calibration.half_error import LARGEST_HALF
 from tvm_split.calibration.weights import quantize_weights
 from tvm_split.passes.annotate_precision import HALVES, HELD, WEIGHT_BITS, halves_by, held_by
-from tvm_split.passes.bindings import constant, log, operator
+from tvm_split.passes.bindings import bind, constant, log, operator
 from tvm_split.passes.fold_batch_norm import layer_of
 from tvm_split.passes.fuse_activation import ANCHORS
 from tvm_split.passes.layering import LAYER, layer_calls, main_bindings, replace_main, substitute
@@ -207,10 +207,7 @@ class _Rewrite:
         return self.emit(relax.op.astype(bounded, "float16"), f"{name}_half")
 
     def emit(self, value: relax.Expr, name: str) -> relax.Var:
-        value = relax.BlockBuilder().normalize(value)
-        var = relax.DataflowVar(name, value.ty)
-        self.bindings.append(relax.VarBinding(var, value))
-        return var
+        return bind(self.bindings, name, value)
 
     def finish(self) -> tvm.IRModule:
         result = self.main.body.body

@@ -11,7 +11,7 @@ from tvm_split.jpeg import jpeg_candidate
 from tvm_split.plan.bandwidths import Planner, turning_points
 from tvm_split.plan.evaluate import evaluate, ranked
 from tvm_split.plan.memory import smallest_split_bytes
-from tvm_split.plan.problem import Candidate, Problem, Timing
+from tvm_split.plan.problem import ROUNDING, Candidate, Problem, Timing
 
 if TYPE_CHECKING:
     from tvm_split.accuracy import Accuracy
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 SWEEP = (6_250.0, 125_000_000.0)
 #: splits a width whose accuracy is looked at, besides those that win at another rate
 SHORTLIST = 3
-#: a drop above the limit by no more than this is rounding
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)

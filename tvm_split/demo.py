@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from tvm_split import report, zoo
+from tvm_split import report, report_run, zoo
 from tvm_split.data import load_batches
 from tvm_split.errors import BundleError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
@@ -61,13 +61,13 @@ def run(out: Path, link: str, progress: Callable[[str], None]) -> None:
 
     report.print_plan(made.plan, screen, top=6)
     screen.print()
-    screen.print(report.comparison(ran.stages))
-    for line in report.comparison_notes(ran.stages):
+    screen.print(report_run.comparison(ran.stages))
+    for line in report_run.comparison_notes(ran.stages):
         screen.print(line)
     screen.print()
     split_scores, whole_scores = next(iter(ran.outputs.values())), unsplit(model, frame)
     for name, scores in ((made.plan.chosen.label, split_scores), ("unsplit, float, in onnxruntime", whole_scores)):
-        screen.print(report.output_line(name, scores))
+        screen.print(report_run.output_line(name, scores))
     same = int(np.argmax(split_scores)) == int(np.argmax(whole_scores))
     screen.print(
         f"The first classes are {'equal' if same else 'NOT equal'}; the photograph's own label is {label_of(photo)}."

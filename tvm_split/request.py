@@ -14,8 +14,7 @@ from tvm_split.metrics import AGREEMENT, NAMES, is_metric
 from tvm_split.plan.precision import EDGE_WIDTHS
 from tvm_split.plan.problem import Side
 
-#: widths that an edge half stores weights at, and the one that stands for floats
-STORED = EDGE_WIDTHS
+#: the edge's widths when everything stays in floats
 FLOAT = (32,)
 #: how weights are rounded to codes (calibration/rounded.py)
 ROUNDINGS = ("in-order", "nearest")
@@ -112,8 +111,8 @@ class Request:
         _demand(shapes, "shapes", self, f"shapes of whole numbers above 0, e.g. {DICTS['shapes']}")
         widths = isinstance(self.cut_bits, tuple | list) and all(_is_whole(bits, 1) for bits in self.cut_bits)
         _demand(widths, "cut_bits", self, "a tuple of bits, e.g. (2, 4, 8)")
-        whole = isinstance(self.edge_bits, tuple | list) and set(self.edge_bits) <= set(STORED) and self.edge_bits
-        _demand(bool(whole), "edge_bits", self, f"a tuple of some of {', '.join(map(str, STORED))}, e.g. (4, 8)")
+        whole = isinstance(self.edge_bits, tuple | list) and set(self.edge_bits) <= set(EDGE_WIDTHS) and self.edge_bits
+        _demand(bool(whole), "edge_bits", self, f"a tuple of some of {', '.join(map(str, EDGE_WIDTHS))}, e.g. (4, 8)")
         _demand(all(_is_whole(b, 1) for b in self.tensor_bits.values()), "tensor_bits", self, "bits, e.g. {'b3_*': 4}")
         _demand(self.memory_bytes is None or _is_whole(self.memory_bytes, 1), "memory_bytes", self, "bytes, or None")
         _demand(self.distortion in ("mse", "output"), "distortion", self, "'mse' or 'output'")

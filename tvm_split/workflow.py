@@ -40,12 +40,12 @@ from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
 from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.overrides import check_widths, fixed_bits
-from tvm_split.plan.precision import INTEGER_BITS
+from tvm_split.plan.precision import EDGE_WIDTHS, INTEGER_BITS
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Problem
 from tvm_split.profile.source import Boards, costs_of, integer_costs
 from tvm_split.quantised import Quantised
 from tvm_split.quantizer import Quantizer
-from tvm_split.request import FLOAT, STORED, Request
+from tvm_split.request import FLOAT, Request
 from tvm_split.targets import load_link, load_target
 from tvm_split.tune.apply import database_of
 
@@ -144,7 +144,8 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     edge, cloud = load_target(request.edge), load_target(request.cloud)  # a wrong name is told before any work
     strategy.check_power(request, edge, link)
     has_bits_to_choose = tuple(request.edge_bits) != FLOAT
-    check_widths(request.edge_bits, request.tensor_bits if has_bits_to_choose else {}, STORED, edge.name, edge.bits)
+    patterns = request.tensor_bits if has_bits_to_choose else {}
+    check_widths(request.edge_bits, patterns, EDGE_WIDTHS, edge.name, edge.bits)
     progress(f"reading {model_name(request.model)}")
     mod, graph = prepare(request)
     progress("measuring the scratch memory of each layer, as compiled for the edge")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import rel_entr, softmax
 
-from tvm_split.calibration.output_error import OutputError, divergence
+from tvm_split.calibration.output_error import OutputError, divergence, relative, squared_error
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.metrics import class_count
 
@@ -43,6 +43,12 @@ def test_two_outputs_over_two_samples():
 def test_outputs_that_are_no_scores_have_squares_alone():
     found = OutputError.of([row(3, 4)], [row(3, 3)], scores=False)
     assert (found.mse, found.mean_kl, found.agreement) == (pytest.approx(1 / 25), None, None)
+
+
+def test_where_nothing_is_wanted_squares_may_count_as_they_are():
+    assert squared_error(row(0, 0), row(3, 4)) == (25.0, 0.0)
+    assert (relative(25, 0), relative(25, 0, of_zeros=1.0), relative(0, 0, of_zeros=1.0)) == (math.inf, 25, 0)
+    assert (relative(25, 50, of_zeros=1.0), relative(math.inf, math.inf)) == (0.5, math.inf)
 
 
 def test_quantised_scores_agree_but_have_no_divergence():

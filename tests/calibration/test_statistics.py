@@ -8,7 +8,6 @@ from hypothesis.extra import numpy as hnp
 from tvm.script import ir as I
 from tvm.script import relax as R
 
-from tvm_split.calibration import statistics_file
 from tvm_split.calibration.gather import gather, merged
 from tvm_split.calibration.statistics import BINS, CHUNK, Statistics, exponent_for
 from tvm_split.errors import DataError, ModelError
@@ -172,21 +171,3 @@ def test_bad_runs(runner):
         gather(runner, ["h"], [BATCHES[0], {"x": np.zeros((1, 2))}])
     with pytest.raises(ModelError, match=r"tensor 'x' has values from nan to nan on batch 3; expected finite"):
         gather(runner, ["x"], [*BATCHES, {"x": np.array([[np.nan, 0]], np.float32)}])
-
-
-def test_saved_and_loaded(runner, tmp_path):
-    path = tmp_path / "statistics.npz"
-    assert statistics_file.load(path, "a") is None
-    found = gather(runner, ["x", "h"], BATCHES, {"h": 1})
-    statistics_file.save(path, found, "a")
-    assert statistics_file.load(path, "b") is None
-    again = statistics_file.load(path, "a")
-    assert list(again) == ["x", "h"] and [file.name for file in tmp_path.iterdir()] == ["statistics.npz"]
-    for name, each in found.items():
-        equal(again[name], each)
-        assert again[name].total == each.total
-    np.testing.assert_array_equal(again["h"].channel_totals, found["h"].channel_totals)
-    assert again["x"].channel_totals is None
-    path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(DataError, match=r"statistics.npz: cannot be read as statistics .* remove the file"):
-        statistics_file.load(path, "a")

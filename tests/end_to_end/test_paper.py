@@ -27,12 +27,17 @@ def script():
 
 
 @pytest.fixture(scope="module")
-def chart(script):
+def networks(script):
+    return importlib.import_module("paper_network")
+
+
+@pytest.fixture(scope="module")
+def chart(script, networks):
     mod = pipeline.layers(winograd=False)(
         Preprocess(PreprocessSpec.named("imagenet"))(frontend.load(zoo.fetch("resnet50")))
     )
     channels = {name: each.array.shape[each.kernel_layout.index("I")] for name, each in layer_weights(mod).items()}
-    graph = script.without_preprocessing(extract_graph(mod, "resnet50"))
+    graph = networks.without_preprocessing(extract_graph(mod, "resnet50"))
     return importlib.import_module("paper_chart").Chart(graph, channels, script.link_of(3))
 
 
@@ -54,7 +59,7 @@ def test_skips_turn_the_charts_best_splits_into_its_worst(chart):
 
 
 @pytest.fixture
-def problem(script) -> Problem:
+def problem(script, networks) -> Problem:
     """Two convolutions: after the first, a tenth of the frame's bytes."""
     sizes = {"x": 10_000, "a": 1_000, "y": 10}
     tensors = tuple(Tensor(n, (size,), "uint8" if n == "x" else "float32") for n, size in sizes.items())
@@ -72,7 +77,7 @@ def problem(script) -> Problem:
         weight_distortion=dict.fromkeys(names, table), tensor_distortion={"a": table}, integer=costs,
     )  # fmt: skip
     return Problem(
-        script.without_preprocessing(whole), costs, costs, script.link_of(1), cut_bits=(2, 4, 6, 8, 16),
+        networks.without_preprocessing(whole), costs, costs, script.link_of(1), cut_bits=(2, 4, 6, 8, 16),
         memory_bytes=50_000, result_at="cloud", precision=precision,
     )  # fmt: skip
 

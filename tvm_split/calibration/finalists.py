@@ -15,6 +15,7 @@ import numpy as np
 from tvm_split.calibration.joint import joint_choices
 from tvm_split.calibration.layer_inputs import as_held
 from tvm_split.calibration.network import Calibrated
+from tvm_split.calibration.output_error import relative, squared_error
 from tvm_split.calibration.ranges import METHODS, Choice
 from tvm_split.calibration.rounded import IN_ORDER, NEAREST, rounded_weights
 from tvm_split.calibration.weights import nearest_weights
@@ -110,7 +111,8 @@ class Finalists:
             total = 0.0
             for sample, made in zip(self.batches, self._made(), strict=False):
                 found = quantised_run(self.runner, known(sample, made), choices, outputs)
-                total += sum(_relative(found[name], made[name]) for name in outputs)
+                errors = (squared_error(made[name], found[name]) for name in outputs)
+                total += sum(relative(*error, of_zeros=1.0) for error in errors)
             return total
 
         if key not in self._found:
@@ -134,13 +136,6 @@ def quantised_run(
         value = values[name] if name in values else runner.run(values, [name])[name]
         values[name] = as_held(value, choices[name].quantizer)
     return runner.run(values, outputs)
-
-
-def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Squared error in relation to the squares of what is wanted; infinite where it is not finite."""
-    found, wanted = found.astype(np.float64), wanted.astype(np.float64)
-    off = float(np.square(found - wanted).sum())
-    return off / (float(np.square(wanted).sum()) or 1.0) if np.isfinite(off) else float("inf")
 
 
 def _facts(weights: LayerWeights, bits: int, rounded: Rounded | None) -> WeightFacts:

@@ -44,16 +44,14 @@ class OutputError:
 
         scores: whether the first output is one row of scores (`metrics.class_count`).
         """
-        pairs = [
-            (a.astype(np.float64).reshape(-1), b.astype(np.float64).reshape(-1)) for a, b in zip(want, got, strict=True)
-        ]
-        squares = tuple(_or_infinite(float(np.square(b - a).sum())) for a, b in pairs)
-        norms = tuple(float(np.square(a).sum()) for a, _ in pairs)
+        pairs = list(zip(want, got, strict=True))
+        sums = [squared_error(*pair) for pair in pairs]
         kl = agreeing = None
         if scores:
-            agreeing = int(same_class(*pairs[0]))
-            kl = divergence(*pairs[0]) if want[0].dtype.kind == "f" else None
-        return cls(1, squares, norms, kl, agreeing)
+            rows = [each.astype(np.float64).reshape(-1) for each in pairs[0]]
+            agreeing = int(same_class(*rows))
+            kl = divergence(*rows) if want[0].dtype.kind == "f" else None
+        return cls(1, tuple(square for square, _ in sums), tuple(norm for _, norm in sums), kl, agreeing)
 
     def __add__(self, other: OutputError) -> OutputError:
         return OutputError(
@@ -67,8 +65,7 @@ class OutputError:
     @property
     def mse(self) -> float:
         """Relative squared error, summed over the outputs; infinite when only the float network's output is all 0."""
-        pairs = zip(self.squares, self.norms, strict=True)
-        return sum(square / norm if norm else (math.inf if square else 0.0) for square, norm in pairs)
+        return sum(map(relative, self.squares, self.norms))
 
     @property
     def mean_kl(self) -> float | None:
@@ -77,6 +74,22 @@ class OutputError:
     @property
     def agreement(self) -> float | None:
         return None if self.agreeing is None else self.agreeing / self.samples
+
+
+def squared_error(want: np.ndarray, got: np.ndarray) -> tuple[float, float]:
+    """Sums, in float64, of (y' - y)^2 and of y^2; the first is infinite when one of `got` is not finite."""
+    want, got = want.astype(np.float64), got.astype(np.float64)
+    off = float(np.square(got - want).sum())
+    return off if math.isfinite(off) else math.inf, float(np.square(want).sum())
+
+
+def relative(square: float, norm: float, of_zeros: float = 0.0) -> float:
+    """Squared error as a share of what is wanted squared. of_zeros: what stands for a norm of 0; without it an error
+    of any size is infinite there."""
+    norm = norm or of_zeros
+    if norm and math.isfinite(square):
+        return square / norm
+    return math.inf if square else 0.0
 
 
 def check_reference(outputs: Sequence[np.ndarray], graph: Graph, sample: int) -> None:
@@ -110,7 +123,3 @@ def _log_softmax(scores: np.ndarray) -> np.ndarray:
 def _log_shares(shares: np.ndarray) -> np.ndarray:
     clipped = np.maximum(shares, LEAST)
     return np.asarray(np.log(clipped / clipped.sum()))
-
-
-def _or_infinite(value: float) -> float:
-    return value if math.isfinite(value) else math.inf

@@ -20,6 +20,7 @@ from tvm_split.calibration.weights import nearest_weights
 from tvm_split.compile_half import weights_digest
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.layer_readings import readings
+from tvm_split.passes.layer_weights import LayerWeights
 from tvm_split.passes.round_weights import Rounded, RoundWeights
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.versions import versions
@@ -61,9 +62,7 @@ def output_table(
 
     def changed(name: str, bits: int) -> LayerRunner:
         found = alone(name, bits) if alone is not None and bits < INTEGER_BITS else None
-        weights = calibrated.weights[name]
-        found = found or Rounded(nearest_weights(weights.array, weights.weight_axis, bits))
-        return runner.with_layers(tvm.transform.Sequential([RoundWeights({name: found})])(mod), [name])
+        return with_weights(mod, runner, name, found or nearest(calibrated.weights[name], bits))
 
     measured_on = batches if alone is None else batches[1::2] or batches
     count = min(SAMPLES, len(measured_on))
@@ -72,6 +71,16 @@ def output_table(
     choices = activation_choices(calibrated.statistics, tensor_widths)
     by = "weights" if alone is None else f"weights {_identity(alone)}"
     return output_distortions(runner, changed, sizes, choices, chosen, weight_widths, records, progress, by)
+
+
+def nearest(weights: LayerWeights, bits: int) -> Rounded:
+    """A layer's weights as their nearest codes of so many bits stand for them."""
+    return Rounded(nearest_weights(weights.array, weights.weight_axis, bits))
+
+
+def with_weights(mod: tvm.IRModule, runner: LayerRunner, name: str, rounded: Rounded) -> LayerRunner:
+    """`runner`, of `mod`, with other weights in one layer."""
+    return runner.with_layers(tvm.transform.Sequential([RoundWeights({name: rounded})])(mod), [name])
 
 
 def _identity(alone: RoundedAlone) -> str:

@@ -75,20 +75,6 @@ def second_order(rows: np.ndarray, bits: int, products: np.ndarray) -> tuple[np.
     return np.ascontiguousarray(best.swapaxes(1, 2)).astype(np.int8), best_scales.astype(np.float32)
 
 
-def second_order_codes(rows: np.ndarray, scales: np.ndarray, bits: int, products: np.ndarray) -> np.ndarray:
-    """Codes (int8) for the given scales, (G, O); the rest as `second_order`. Not more is lost than by nearest ones."""
-    columns, scales, single = _columns(rows), scales.astype(np.float64), products.astype(np.float32)
-    steps = _in_steps(columns, scales)
-    nearest = _nearest(steps, _top(bits))
-    found = _by_columns(steps, bits, _chain(products))
-    lost = _lost(columns, nearest, scales, products)
-    better = _lost(columns, found, scales, products) < lost
-    start = np.where(better[:, np.newaxis, :], found, nearest)
-    best = _each_best(steps, start, bits, single)
-    worse = _lost(columns, best, scales, products) > lost  # of float32
-    return np.ascontiguousarray(np.where(worse[:, np.newaxis, :], start, best).swapaxes(1, 2)).astype(np.int8)
-
-
 def _columns(rows: np.ndarray) -> np.ndarray:
     """(G, K, O): what is rounded together lies together."""
     return np.ascontiguousarray(rows.swapaxes(1, 2), np.float64)

@@ -152,11 +152,11 @@ def save_outputs(path: Path, outputs: Mapping[str, np.ndarray]) -> None:
 
 
 def show(result: RunResult | MeasureResult, extra: dict[str, Any], as_json: bool) -> None:
-    from tvm_split import report
+    from tvm_split import report, report_run
 
     if as_json:
         described = [
-            {"name": name, "shape": list(array.shape), "dtype": str(array.dtype), "top5": report.top_classes(array)}
+            {"name": name, "shape": list(array.shape), "dtype": str(array.dtype), "top5": report_run.top_classes(array)}
             for name, array in result.outputs.items()
         ]
         times = {"predicted": result.predicted.to_json(), "measured": result.measured.to_json()}
@@ -165,9 +165,9 @@ def show(result: RunResult | MeasureResult, extra: dict[str, Any], as_json: bool
         return
     out = report.console()
     for name, array in result.outputs.items():
-        out.print(report.output_line(name, array))
-    out.print(report.comparison(result.stages))
-    for line in report.comparison_notes(result.stages):
+        out.print(report_run.output_line(name, array))
+    out.print(report_run.comparison(result.stages))
+    for line in report_run.comparison_notes(result.stages):
         out.print(line)
     for check in extra.get("checks", ()):
-        out.print(report.check_line(check))
+        out.print(report_run.check_line(check))

@@ -84,6 +84,11 @@ def storage(tensor: Tensor, held: Held) -> tuple[str, int]:
     return ("uint8" if bits == 8 else "float16"), tensor.elements * bits // 8
 
 
+def is_copied(graph: Graph, name: str, held: Held) -> bool:
+    """Whether a half makes a copy of this tensor because it is a network input: quantised, or channels last."""
+    return graph.producer[name] is None and (name in held or is_turned(graph.tensor[name]))
+
+
 def last_uses(layers: Sequence[Layer]) -> dict[str, int]:
     """Number of the last of the layers that makes or reads each tensor."""
     return {name: i for i, layer in enumerate(layers) for name in (*layer.outputs, *layer.inputs)}
@@ -119,7 +124,7 @@ def arena_walk(
     last = last_uses(order)
     arena, results = Arena(), 0
     used: dict[str, tuple[str, int]] = {}
-    copied = {name for name in graph.inputs if name in held or is_turned(graph.tensor[name])}
+    copied = {name for name in graph.inputs if is_copied(graph, name, held)}
 
     def take(tensor: Tensor) -> None:
         dtype, size_bytes = storage(tensor, held)

@@ -25,8 +25,7 @@ from tvm_split.plan.evaluate import Storages, as_planned, ranked
 from tvm_split.plan.light_cuts import light_cuts
 from tvm_split.plan.mixed import Bits, CutPrice, precision_of
 from tvm_split.plan.precision import Precision
-from tvm_split.plan.problem import Candidate, Problem
-from tvm_split.plan.question import ROUNDING
+from tvm_split.plan.problem import ROUNDING, Candidate, Problem
 from tvm_split.plan.shoham_gersho import Step, allocate, hull_steps
 
 #: cuts that are given bits, most promising first, once there is an answer; on large graphs so many that these have

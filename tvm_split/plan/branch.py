@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 
 from tvm_split.plan.cuts import forced_sides
 from tvm_split.plan.mixed import Bits
-from tvm_split.plan.problem import Candidate
+from tvm_split.plan.problem import ROUNDING, Candidate
 from tvm_split.plan.programme import INF
-from tvm_split.plan.question import ROUNDING, Question
+from tvm_split.plan.question import Question
 from tvm_split.plan.solver import Solved, Solver
 
 #: programmes after one, at a cut, that look for bits whose storages fit

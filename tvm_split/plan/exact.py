@@ -24,9 +24,9 @@ from tvm_split.plan.evaluate import ranked
 from tvm_split.plan.infeasible import Nearest
 from tvm_split.plan.memory import few_cuts
 from tvm_split.plan.mixed import Bits
-from tvm_split.plan.problem import Candidate, Problem
+from tvm_split.plan.problem import ROUNDING, Candidate, Problem
 from tvm_split.plan.programme import INF
-from tvm_split.plan.question import ROUNDING, TIME_LIMIT_S, Objective, Question
+from tvm_split.plan.question import TIME_LIMIT_S, Objective, Question
 from tvm_split.plan.rivals import others, relaxed
 
 

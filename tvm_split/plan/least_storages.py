@@ -14,8 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tvm_split.graph import DTYPE_BITS, Graph
-from tvm_split.plan.arena import Arena, last_uses, storage
-from tvm_split.plan.live import is_copied
+from tvm_split.plan.arena import Arena, is_copied, last_uses, storage
 from tvm_split.plan.programme import INF
 
 #: states that are kept after each layer

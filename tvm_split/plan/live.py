@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 from tvm_split.graph import Graph, Layer
-from tvm_split.plan.arena import AS_THEY_ARE, Held, is_stored, is_turned, last_uses, storage
+from tvm_split.plan.arena import AS_THEY_ARE, Held, is_copied, is_stored, last_uses, storage
 
 
 def live_bytes(
@@ -49,8 +49,3 @@ def live_bytes(
                 dtype, size_bytes = storage(graph.tensor[name], held)
                 live[dtype] -= size_bytes
         yield peak.total() + results
-
-
-def is_copied(graph: Graph, name: str, held: Held) -> bool:
-    """Whether a half makes a copy of this tensor because it is a network input: quantised, or channels last."""
-    return graph.producer[name] is None and (name in held or is_turned(graph.tensor[name]))

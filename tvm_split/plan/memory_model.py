@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from tvm_split.graph import DTYPE_BITS, Layer
-from tvm_split.plan.arena import is_stored, storage
+from tvm_split.plan.arena import is_copied, is_stored, storage
 from tvm_split.plan.cut_model import CutModel, Sending
 from tvm_split.plan.evaluate import apart, input_bytes, results_at_edge, shared_dtypes
-from tvm_split.plan.live import is_copied
 from tvm_split.plan.precision import INTEGER_BITS, Precision
 from tvm_split.plan.programme import INF, Programme, Sum
 from tvm_split.plan.sending import copies_of, copies_of_one, payload_of

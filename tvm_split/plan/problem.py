@@ -22,6 +22,9 @@ WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 #: the width that stands for no quantisation, whatever the dtype
 AS_IT_IS = 32
 
+#: what is above a limit by no more than this, or than this share of it, is rounding
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Link:

@@ -10,7 +10,7 @@ from tvm_split.plan.choices import Choices, choices, float_choices, worthwhile
 from tvm_split.plan.cut_model import CutModel
 from tvm_split.plan.evaluate import Storages, alive, as_planned, evaluate
 from tvm_split.plan.mixed import Bits, evaluate_mixed
-from tvm_split.plan.problem import Candidate, Problem
+from tvm_split.plan.problem import ROUNDING, Candidate, Problem
 from tvm_split.plan.programme import Sum
 
 Objective = Literal["latency", "payload", "energy", "memory", "distortion"]
@@ -18,8 +18,6 @@ Objective = Literal["latency", "payload", "energy", "memory", "distortion"]
 #: seconds that HiGHS may take for the first programme; others take a quarter. When they are up, its answer depends on
 #: the machine
 TIME_LIMIT_S = 1.0
-#: a distortion above its limit by this share is rounding
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)

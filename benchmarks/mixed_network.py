@@ -12,11 +12,10 @@ import numpy as np
 import tvm
 
 from tvm_split.calibration.layer_inputs import as_held
+from tvm_split.calibration.output_network import nearest, with_weights
 from tvm_split.calibration.ranges import Choice
-from tvm_split.calibration.weights import nearest_weights
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.layer_weights import LayerWeights
-from tvm_split.passes.round_weights import Rounded, RoundWeights
 
 Widths = Mapping[str, int]
 
@@ -52,8 +51,6 @@ class MixedNetwork:
     def _with(self, name: str, bits: int) -> LayerRunner:
         """With one layer's weights at so many bits; made once."""
         if (name, bits) not in self._changed:
-            array, axis = self.weights[name].array, self.weights[name].weight_axis
-            rounded = Rounded(nearest_weights(array, axis, bits))
-            changed = tvm.transform.Sequential([RoundWeights({name: rounded})])(self.mod)
-            self._changed[name, bits] = self.runner.with_layers(changed, [name])
+            rounded = nearest(self.weights[name], bits)
+            self._changed[name, bits] = with_weights(self.mod, self.runner, name, rounded)
         return self._changed[name, bits]
