@@ -13,6 +13,7 @@ from tvm_split.cli.doctor import doctor
 from tvm_split.cli.layers_command import layers
 from tvm_split.cli.lists import links, passes, planners, targets, zoo
 from tvm_split.cli.plan_commands import compile_command, plan
+from tvm_split.cli.profile_command import profile
 from tvm_split.cli.run_commands import measure, run
 from tvm_split.cli.tune_command import tune
 
@@ -38,7 +39,8 @@ def cli() -> None:
 
 
 for command in (
-    compile_command, plan, layers, run, measure, bench, tune, demo, targets, links, planners, passes, zoo, doctor,
+    compile_command, plan, layers, run, measure, bench, profile, tune, demo, targets, links, planners, passes, zoo,
+    doctor,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -23,7 +23,9 @@ WAIT_S = 60.0
 
 @click.command(cls=SplitCommand, short_help="Time layers on a device, and fit what predicts any network's times.")
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@target_option("What is profiled: this machine, or what the boards are; a name of `tvm-split targets`, or a .toml file.")
+@target_option(
+    "What is profiled: this machine, or what the boards are; a name of `tvm-split targets`, or a .toml file."
+)
 @click.option("--tracker", metavar="HOST:PORT", help="RPC tracker of the boards. Lab networks only.")
 @click.option("--key", metavar="KEY", help="The boards' key at the tracker.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True,

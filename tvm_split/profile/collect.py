@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,9 @@ class Collector:
             try:
                 if kernel is None:
                     alone = work.lowered.modules[layer]
-                    timed = settled(lambda m=alone, n=layer: self.bench.module_times(m, n), what)
+                    timed = settled(partial(self.bench.module_times, alone, layer), what)
                 else:
-                    timed = settled(lambda k=kernel, n=layer: self.bench.kernel_times(library, k, n), what)
+                    timed = settled(partial(self.bench.kernel_times, library, kernel, layer), what)
             except CostError as error:
                 self.outcome.refused.append(str(error))
                 continue

@@ -1,4 +1,4 @@
-"""What is known of a device's speed, as one JSON file: the cost model of its layers, how layers make a half, the errors.
+"""What is known of a device's speed, as one JSON file: a cost model of layers, how layers make a half, the errors.
 
     {"kind": "tvm-split device model", "version": 1, "date": ..., "device": {target, machine, threads, versions, ...},
      "layers": {the cost model}, "composition": {...}, "fitted_to": {"layers": n, "halves": n},
@@ -22,9 +22,10 @@ from tvm_split.errors import CostError
 from tvm_split.profile import composition, cost_model
 from tvm_split.profile.composition import Composition
 from tvm_split.profile.cost_model import CostModel
+from tvm_split.profile.file_kinds import DEVICE_MODEL, is_device_model
 from tvm_split.profile.records import Records, check_same
 
-KIND, VERSION = "tvm-split device model", 1
+VERSION = 1
 FIELDS = {"device": dict, "date": str, "layers": dict, "composition": dict, "fitted_to": dict, "errors": dict}
 
 
@@ -45,7 +46,7 @@ class DeviceModel:
 
     def save(self, path: Path) -> None:
         data = {
-            "kind": KIND, "version": VERSION, "date": self.date, "device": dict(self.device),
+            "kind": DEVICE_MODEL, "version": VERSION, "date": self.date, "device": dict(self.device),
             "fitted_to": dict(self.fitted_to), "errors": dict(self.errors), "composition": self.composition.to_json(),
             "layers": self.layers.to_json(),
         }  # fmt: skip
@@ -72,11 +73,6 @@ class DeviceModel:
         except (KeyError, TypeError, ValueError) as error:
             raise CostError(f"{path}: {error}; profile the device anew") from None
         return cls(data["device"], data["date"], layers, parts, data["fitted_to"], data["errors"])
-
-
-def is_device_model(data: Any) -> bool:
-    """Whether parsed JSON says that it is one."""
-    return isinstance(data, dict) and data.get("kind") == KIND
 
 
 def fit(records: Records, device: Mapping[str, Any], date: str | None = None) -> DeviceModel:

@@ -29,12 +29,12 @@ class Convolution:
     """channels in, out; height, width of the picture; kernel; strides; padding; groups; whether a ReLU or its
     like follows."""
 
-    channels: tuple[int, int]
-    picture: tuple[int, int]
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    dilation: tuple[int, int]
+    channels: tuple[int, ...]
+    picture: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
     groups: int
     relu: bool
 
@@ -168,7 +168,8 @@ def _scaled(count: int, most: float, draw: random.Random) -> int:
     step = next(step for step in STEPS if count % step == 0)
     if count <= 4:
         return count
-    return max(step, round(count * most ** draw.uniform(-1, 1) / step) * step)
+    factor: float = most ** draw.uniform(-1, 1)
+    return max(step, round(count * factor / step) * step)
 
 
 def _affordable(shape: Convolution | Product) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING
 from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph
+from tvm_split.profile.file_kinds import is_device_model
 from tvm_split.profile.roofline import integer_roofline, roofline
 from tvm_split.targets import TargetSpec, load_target
 
 if TYPE_CHECKING:
     import tvm
+
+    from tvm_split.profile.device_model import DeviceModel
 
 #: seconds to wait for a free board
 WAIT_S = 60.0
@@ -50,7 +54,9 @@ def costs_of(
         ]  # fmt: skip
     if isinstance(source, tuple):
         edge_path, cloud_path = source
-        return Costs.load(Path(edge_path)), Costs.load(Path(cloud_path)), []
+        edge_costs, of_edge = _of_file(Path(edge_path), mod, graph, edge)
+        cloud_costs, of_cloud = _of_file(Path(cloud_path), mod, graph, cloud)
+        return edge_costs, cloud_costs, [*of_edge, *of_cloud]
     here = None
     found, warnings = [], []
     for side, spec, key in (("edge", edge, boards.edge_key), ("cloud", cloud, boards.cloud_key)):
@@ -67,11 +73,48 @@ def costs_of(
     return found[0], found[1], warnings
 
 
-def integer_costs(edge: Costs, graph: Graph, spec: TargetSpec) -> Costs | None:
-    """The edge's costs of layers on 8-bit integers: of the target's data sheet; measured ones scaled as that says.
+def _of_file(path: Path, mod: tvm.IRModule, graph: Graph, spec: TargetSpec) -> tuple[Costs, list[str]]:
+    """Costs that a file holds, or that the device model in it predicts, and what to say of how far to trust them."""
+    model = model_in(path)
+    if model is None:
+        return Costs.load(path), []
+    from tvm_split.profile.predicted import model_costs  # imports TVM, which the other sources do without
+
+    alone, halves = model.errors["layers"], model.errors["halves"]
+    whole = "of whole halves it is not known" if halves is None else f"of whole halves by {halves['median']:.0%}"
+    assert alone is not None
+    return model_costs(model, mod, graph, spec), [
+        f"Times on {spec.name} are predicted by a model of {model.date[:10]}; on networks held back it was off by "
+        f"{alone['median']:.0%} of a layer, {whole} (medians)."
+    ]
+
+
+def model_in(path: Path) -> DeviceModel | None:
+    """The device model that a file holds; None for any other file."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not is_device_model(data):
+        return None
+    from tvm_split.profile.device_model import DeviceModel  # imports XGBoost
+
+    return DeviceModel.load(path)
+
+
+def integer_costs(
+    source: str | tuple[Path, Path], edge: Costs, mod: tvm.IRModule, graph: Graph, spec: TargetSpec
+) -> Costs | None:
+    """The edge's costs of layers on 8-bit integers: of the target's data sheet; measured ones scaled as that says; of
+    the edge's model, where `source` (as `costs_of` has it) is one.
 
     None where the target states no rate of 8-bit integers.
     """
+    model = model_in(Path(source[0])) if isinstance(source, tuple) else None
+    if model is not None:
+        from tvm_split.profile.predicted import integer_model_costs
+
+        return integer_model_costs(model, mod, graph, spec, edge)
     integers, floats = integer_roofline(graph, spec), roofline(graph, spec)
     if integers is None or edge.source == "roofline":
         return integers
