@@ -35,8 +35,6 @@ from tvm_split.tvm_target import resolve
 from tvm_split.versions import versions
 
 REPEATS = 5
-#: cuts of each network whose halves are timed; the whole network is one of them
-CUTS = 4
 #: sampled layers that are compiled together
 BATCH = 16
 #: of the time, at most this share goes to the networks' own layers, and to those and whole halves
@@ -46,6 +44,16 @@ LAYERS_SHARE, HALVES_SHARE = 0.5, 0.8
 NOT_IMPORTED = ("plate-rec-lstm",)
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to time of each network. integers: its layers on 8-bit integers as well, where the device has a rate of
+    those. cuts: how many, the whole network one of them. sides: the halves to time at each."""
+
+    integers: bool = True
+    cuts: int = 4
+    sides: tuple[str, ...] = ("edge", "cloud")
 
 
 @dataclass
@@ -69,13 +77,13 @@ class Collector:
 
     def __init__(
         self, spec: TargetSpec, records: Records, folder: Path, deadline: float, remote: rpc.RPCSession | None = None,
-        say: Say = lambda _text: None,
+        say: Say = lambda _text: None, plan: Plan = Plan(),
     ) -> None:  # fmt: skip
         check_runs(spec, remote)
         device = tvm.cpu() if remote is None else remote.cpu()
         self.spec, self.target = spec, resolve(spec)
         self.bench = Bench(folder, spec, self.target, device, remote, REPEATS)
-        self.records, self.deadline, self.say = records, deadline, say
+        self.records, self.deadline, self.say, self.plan = records, deadline, say, plan
         self.outcome = Outcome([])
         self._begin = time.monotonic()
 
@@ -98,7 +106,7 @@ class Collector:
 
     def _layers(self, name: str, mod: tvm.IRModule, graph: Graph) -> None:
         works = [workload(mod, graph, self.spec, self.target)]
-        if self.spec.peak_int8_ops_per_s is not None:
+        if self.plan.integers and self.spec.peak_int8_ops_per_s is not None:
             works.append(integer_workload(mod, graph, self.spec, self.target))
         for work in works:
             new = [layer for layer in work.distinct() if work.keys[layer] not in self.records.found]
@@ -129,11 +137,13 @@ class Collector:
 
     def _halves(self, mod: tvm.IRModule, graph: Graph, seed: int) -> None:
         done = {(half.network, half.side, half.cut) for half in self.records.halves}
-        layer_s = self._known(graph, workload(mod, graph, self.spec, self.target))
-        for count in prefixes(graph, CUTS, seed):
+        work = workload(mod, graph, self.spec, self.target)
+        found = self.records.found
+        layer_s = {layer: found[key].seconds for layer, key in work.keys.items() if key in found}
+        for count in prefixes(graph, self.plan.cuts, seed):
             for half in halves_at(mod, graph, [layer.name for layer in graph.layers[:count]]):
                 here = (graph.name, half.side, half.cut)
-                if here in done or time.monotonic() > self.deadline:
+                if half.side not in self.plan.sides or here in done or time.monotonic() > self.deadline:
                     continue
                 if missing := [layer.name for layer in half.layers if layer.name not in layer_s]:
                     self.outcome.refused.append(f"the {half.side} half of {graph.name}: no time of '{missing[0]}'")
@@ -144,7 +154,7 @@ class Collector:
                 except CostError as error:
                     self.outcome.refused.append(str(error))
                     continue
-                self.records.add_half(_half_record(graph, half, layer_s, timed))
+                self.records.add_half(_half_record(graph, half, layer_s, work.keys, timed))
 
     def half(self, mod: tvm.IRModule, what: str) -> Timed:
         """A half as compiled, timed whole. CostError: it cannot be compiled or run, or its times spread."""
@@ -154,10 +164,6 @@ class Collector:
             return settled(lambda: through_vm(module, self.bench.device, inputs, REPEATS), what)
         except (RuntimeError, OSError) as error:
             raise CostError(f"{what} cannot be timed: {error}") from error
-
-    def _known(self, graph: Graph, work: Workload) -> dict[str, float]:
-        found = self.records.found
-        return {layer: found[key].seconds for layer, key in work.keys.items() if key in found}
 
     def _sampled(self, shapes: list[Any], seed: int) -> None:
         while time.monotonic() < self.deadline and shapes:
@@ -176,7 +182,7 @@ class Collector:
 
 def collect(
     spec: TargetSpec, networks: Sequence[str], path: Path, minutes: float, *, threads: int | None = None,
-    remote: rpc.RPCSession | None = None, key: str | None = None, say: Say = lambda _text: None,
+    remote: rpc.RPCSession | None = None, key: str | None = None, say: Say = lambda _text: None, plan: Plan = Plan(),
 ) -> tuple[Records, Outcome]:  # fmt: skip
     """Time `spec`, this machine or a board's session, for `minutes` at most, into the records file `path`.
 
@@ -186,7 +192,7 @@ def collect(
     pool = use_threads(threads) if remote is None else 0
     records = Records(path, device_facts(spec, pool, key))
     with tempfile.TemporaryDirectory(prefix="tvm-split-profile-") as folder:
-        collector = Collector(spec, records, Path(folder), time.monotonic() + 60 * minutes, remote, say)
+        collector = Collector(spec, records, Path(folder), time.monotonic() + 60 * minutes, remote, say, plan)
         return records, collector.run(networks)
 
 
@@ -195,9 +201,11 @@ def _network(name: str) -> tuple[tvm.IRModule, Graph]:
     return mod, extract.graph(mod, name.removeprefix("zoo:").split("/")[-1])
 
 
-def _half_record(graph: Graph, half: WholeHalf, layer_s: Mapping[str, float], timed: Timed) -> HalfRecord:
+def _half_record(
+    graph: Graph, half: WholeHalf, layer_s: Mapping[str, float], keys: Mapping[str, str], timed: Timed
+) -> HalfRecord:
     return HalfRecord(
         graph.name, half.side, half.cut, len(half.layers), sum(layer_s[layer.name] for layer in half.layers),
         sum(layer.weight_bytes for layer in half.layers), half.moved_bytes(graph), half.crossing, timed.seconds,
-        timed.spread,
+        timed.spread, tuple(keys[layer.name] for layer in half.layers),
     )  # fmt: skip

@@ -45,7 +45,7 @@ class Record:
 class HalfRecord:
     """A half as timed whole. layers_s: the sum of its layers, each timed alone; the rest are counts of the same layers.
 
-    crossing: elements that it packs (edge) or unpacks (cloud). seconds, spread: as a Record's.
+    crossing: elements that it packs (edge) or unpacks (cloud). seconds, spread: as a Record's. keys: of its layers.
     """
 
     network: str
@@ -58,6 +58,7 @@ class HalfRecord:
     crossing: int
     seconds: float
     spread: float
+    keys: tuple[str, ...] = ()
 
 
 class Records:
@@ -97,7 +98,7 @@ class Records:
             for line in lines[1:]:
                 data = json.loads(line)
                 if HALF in data:
-                    self.halves.append(HalfRecord(**data[HALF]))
+                    self.halves.append(HalfRecord(**{**data[HALF], "keys": tuple(data[HALF]["keys"])}))
                 else:
                     self.found[data["key"]] = _record(data)
         except (ValueError, TypeError, KeyError, IndexError) as error:
