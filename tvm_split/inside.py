@@ -16,10 +16,10 @@ from tvm_split.calibration.gather import gather
 from tvm_split.calibration.network import Calibrated, calibratable, is_quantisable
 from tvm_split.calibration.output_network import output_table, records_of
 from tvm_split.calibration.output_table import OutputTable
-from tvm_split.choice import label_of
 from tvm_split.edge_half import EdgeHalf, has_bits, rounded_module
 from tvm_split.graph import Graph
 from tvm_split.held_back import Divided
+from tvm_split.labels import label_of
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.metrics import Judge
 from tvm_split.passes.layer_weights import channel_axes, layer_weights

@@ -38,6 +38,7 @@ from tvm_split.metrics import NAMES, Judge, class_count, metric_of
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
+from tvm_split.plan.energy import energy_j, watts_of
 from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.overrides import check_widths, fixed_bits
 from tvm_split.plan.precision import INTEGER_BITS
@@ -63,7 +64,7 @@ class PlanResult:
     """A plan: the chosen answer among those compared. `print` shows the table that the command line shows.
 
     checking: samples that accuracy was measured on; calibrating: others that set the quantisers, 0 if they are one.
-    front, solutions: as predicted, if the request asks for them (pareto, every_solution).
+    front, solutions: as predicted, if the request asks for them (pareto, every_solution). edge_w: the edge's power.
     """
 
     request: Request
@@ -79,6 +80,12 @@ class PlanResult:
     checking: int = 1
     front: tuple[Scored, ...] = ()
     solutions: tuple[Scored, ...] = ()
+    edge_w: float | None = None
+
+    def energy_j(self, candidate: Candidate) -> float | None:
+        """Joules of the edge, as predicted; None where target or link state no power."""
+        watts = watts_of(self.edge_w, self.problem.link)
+        return None if watts is None else energy_j(candidate.predicted, watts)
 
     def quantizers(self, candidate: Candidate) -> tuple[dict[str, Quantizer], dict[str, Quantizer]]:
         """By tensor: of those that the edge holds as integers, and of those that cross at fewer bits than their own."""
@@ -198,7 +205,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         widths = [bits for bits in UNIFORM if edge.bits is None or bits in edge.bits]
         uniform = calibrated.precision(widths or UNIFORM, request.cut_bits, integer, {})
         contest.add_baselines(replace(uniform, integer_layers=as_integers))
-    scored, quantised = contest.scored, contest.quantised
+    scored, quantised = contest.named(), contest.quantised
     lossless = partial(_lossless_bytes, problem)
     chosen = choose(scored, request.tolerance, strategy.cost_of(request, problem, edge), lossless)
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
@@ -212,6 +219,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, quantised,
         calibrating, len(samples.checking),
         front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, planned),
+        edge_w=edge.active_w,
     )  # fmt: skip
 
 
