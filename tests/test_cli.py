@@ -285,6 +285,13 @@ def test_layers_show_what_each_glob_of_bits_meets(monkeypatch: pytest.MonkeyPatc
         assert done.exit_code == 2 and says in done.stderr and done.stdout == ""
 
 
+def test_layers_refuse_a_width_that_no_edge_has_as_plan_does() -> None:
+    wanted = "--bits '*=5': weights and tensors on the edge cannot have 5 bits; the widths are 2, 3, 4, 6, 8, 16, 32."
+    for command in ("layers", "plan"):
+        done = call(command, "no.onnx", "--bits", "*=5", *(("--edge-bits", "8") if command == "plan" else ()))
+        assert done.exit_code == 2 and wanted in done.stderr
+
+
 def test_targets_say_that_peaks_are_computed() -> None:
     assert "Peaks are computed as cores x clock" in call("targets").stdout
 
