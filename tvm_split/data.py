@@ -15,6 +15,7 @@ import numpy as np
 from tvm_split import pictures, user_function
 from tvm_split.errors import DataError
 from tvm_split.graph import Graph, Tensor
+from tvm_split.input_names import keys_of
 from tvm_split.sample_arrays import as_labels, as_runs
 
 Batch = dict[str, np.ndarray]
@@ -50,8 +51,8 @@ def load_labelled(source: str | Path | Mapping[str, np.ndarray], graph: Graph, l
     """The samples in a file, a folder, a function or arrays by input name, in order, one dict of input name -> array a
     run; at most `limit` of them, taken evenly from all, so that a folder sorted by class gives every class its share.
 
-    .npz, arrays: one array for each input, under the input's name, and integers `labels`, one a sample, if there are
-        any; others are ignored. An input of shape (A, B) takes (A, B), one sample, or (N, A, B); one of shape (1, B)
+    .npz, arrays: one array for each input, under the input's name (`tvm-split layers`) or the model file's own, such
+        as serving_default_x:0, and integers `labels`, one a sample, if there are any; others are ignored. An input of shape (A, B) takes (A, B), one sample, or (N, A, B); one of shape (1, B)
         takes (N, B) as well. A network with one input also takes `arr_0`.
     .npy: the same, for a network with one input, without labels.
     Pictures: a file; all in a folder and below it, by path, with labels when its folders are classes
@@ -65,10 +66,11 @@ def load_labelled(source: str | Path | Mapping[str, np.ndarray], graph: Graph, l
     Files are never unpickled. DataError names the file, array, shape, dtype and what was expected.
     """
     if isinstance(source, Mapping):
-        missing = [name for name in graph.inputs if name not in source]
+        keys = keys_of(graph.inputs, source, "data")
+        missing = [name for name in graph.inputs if name not in keys]
         if missing:
             raise DataError(f"the data has no array for input {_listed(missing)}; it has {_listed(source)}")
-        given = {name: source[name] for name in (*graph.inputs, LABELS) if name in source}
+        given = {name: source[key] for name, key in _with_labels(keys, source).items()}
         arrays = {
             name: _as_array(each, f"data: the {name} are" if name == LABELS else f"data: input '{name}' is")
             for name, each in given.items()
@@ -121,16 +123,17 @@ def _from_npz(path: Path, graph: Graph) -> dict[str, np.ndarray]:
             raise ValueError("it holds a bare array; name it .npy")
         with loaded as archive:
             found = list(archive.files)
-            keys = {name: name for name in graph.inputs}
+            keys = keys_of(graph.inputs, found, path)
             if set(found) - {LABELS} == {"arr_0"} and len(graph.inputs) == 1:
                 keys = {graph.inputs[0]: "arr_0"}
-            missing = [name for name in graph.inputs if keys[name] not in found]
-            if LABELS in found:
-                keys.setdefault(LABELS, LABELS)
+            missing = [name for name in graph.inputs if name not in keys]
+            keys = _with_labels(keys, found)
             arrays = {} if missing else {name: archive[key] for name, key in keys.items()}
             raw = [keys[name] for name, array in arrays.items() if not isinstance(array, np.ndarray)]
             if raw:
                 raise ValueError(f"its member '{raw[0]}' is no .npy array")
+    except DataError:
+        raise
     except _UNREADABLE as error:
         raise DataError(f"{path}: cannot be read as .npz: {error}") from error
     if missing:
@@ -139,6 +142,11 @@ def _from_npz(path: Path, graph: Graph) -> dict[str, np.ndarray]:
             f"np.savez(path, **{{{', '.join(f'{name!r}: ...' for name in graph.inputs)}}})"
         )
     return arrays
+
+
+def _with_labels(keys: Mapping[str, str], given: Iterable[str]) -> dict[str, str]:
+    """The names of the inputs' arrays, and the labels' own, if they are given and no input is called so."""
+    return {**({LABELS: LABELS} if LABELS in given else {}), **keys}
 
 
 def _samples_of(arrays: Mapping[str, np.ndarray], graph: Graph, path: Path | str, limit: int | None = None) -> Samples:
@@ -178,10 +186,11 @@ def _from_function(source: str, graph: Graph, limit: int | None) -> Samples:
         arrays, given = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
         if not isinstance(arrays, Mapping):
             arrays = {_only_input(graph, f"{source}: an array").name: arrays}
-        missing = [name for name in graph.inputs if name not in arrays]
+        keys = keys_of(graph.inputs, arrays, f"{source}: batch {number}")
+        missing = [name for name in graph.inputs if name not in keys]
         if missing:
             raise DataError(f"{source}: batch {number} has no array for input {_listed(missing)}")
-        inputs = {name: _as_array(arrays[name], f"{source}: batch {number} is") for name in graph.inputs}
+        inputs = {name: _as_array(arrays[key], f"{source}: batch {number} is") for name, key in keys.items()}
         found = _samples_of(inputs, graph, f"{source}: batch {number}").batches
         if number and (given is None) != (not labels):
             raise DataError(f"{source}: batch {number} and those before it: some have labels and some have none")
