@@ -52,8 +52,9 @@ def load_labelled(source: str | Path | Mapping[str, np.ndarray], graph: Graph, l
     run; at most `limit` of them, taken evenly from all, so that a folder sorted by class gives every class its share.
 
     .npz, arrays: one array for each input, under the input's name (`tvm-split layers`) or the model file's own, such
-        as serving_default_x:0, and integers `labels`, one a sample, if there are any; others are ignored. An input of shape (A, B) takes (A, B), one sample, or (N, A, B); one of shape (1, B)
-        takes (N, B) as well. A network with one input also takes `arr_0`.
+        as serving_default_x:0, and integers `labels`, one a sample, if there are any; others are ignored. An input of
+        shape (A, B) takes (A, B), one sample, or (N, A, B); one of shape (1, B) takes (N, B) as well. A network with
+        one input also takes `arr_0`.
     .npy: the same, for a network with one input, without labels.
     Pictures: a file; all in a folder and below it, by path, with labels when its folders are classes
         (`pictures.in_folder`); or those of a .csv, with labels (`pictures.in_csv`). For a network whose one input is

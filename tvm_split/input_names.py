@@ -9,7 +9,7 @@ from tvm_split.errors import DataError
 
 
 def identifier(name: str) -> str:
-    """The name as TVMScript can print and read it: letters, digits and '_'. serving_default_x:0 -> serving_default_x_0"""
+    """The name in letters, digits and '_', as TVMScript prints and reads it: serving_default_x_0 of ..._x:0."""
     base = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "unnamed"
     return f"n{base}" if base[0].isdigit() else base
 
