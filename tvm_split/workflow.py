@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from tvm_split.plan.overrides import check_widths, fixed_bits
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Problem
 from tvm_split.profile.source import Boards, costs_of, integer_costs
+from tvm_split.progress import Progress, quiet
 from tvm_split.quantised import Quantised
 from tvm_split.quantizer import Quantizer
 from tvm_split.request import FLOAT, STORED, Request
@@ -52,8 +53,6 @@ from tvm_split.tune.apply import database_of
 
 if TYPE_CHECKING:
     import tvm
-
-Progress = Callable[[str], None]
 
 #: TVM's tensor expressions and importers keep state of their own: two plans at once would mix theirs
 _ONE_AT_A_TIME = threading.RLock()
@@ -110,10 +109,6 @@ class CompileResult:
     bundle: Bundle
 
 
-def quiet(_text: str) -> None:
-    """No progress wanted."""
-
-
 def prepare(request: Request) -> tuple[tvm.IRModule, Graph]:
     """The module of layers of the request's model, and its graph."""
     mod = frontend.load(request.model, shapes=request.shapes)
@@ -155,7 +150,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     progress(f"reading {model_name(request.model)}")
     mod, graph = prepare(request)
     progress("measuring the scratch memory of each layer, as compiled for the edge")
-    graph, warnings = with_edge_scratch(mod, graph, edge)
+    graph, warnings = with_edge_scratch(mod, graph, edge, progress)
     samples, notes = samples_of(request, graph)
     warnings += notes
     judge = _judge(request, mod, graph, samples)
@@ -170,7 +165,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     as_integers = (
         {}
         if calibrated is None
-        else edge_integers(mod, graph, edge, calibrated, (*request.edge_bits, *request.tensor_bits.values()))
+        else edge_integers(mod, graph, edge, calibrated, (*request.edge_bits, *request.tensor_bits.values()), progress)
     )
     precision = None
     outputs: OutputTable | None = None
