@@ -16,7 +16,7 @@ from tvm_split import pictures, user_function
 from tvm_split.errors import DataError
 from tvm_split.graph import Graph, Tensor
 from tvm_split.input_names import keys_of
-from tvm_split.sample_arrays import as_labels, as_runs
+from tvm_split.sample_arrays import MOST_CLASSES, as_labels, as_runs
 
 Batch = dict[str, np.ndarray]
 
@@ -34,12 +34,13 @@ _UNREADABLE = (OSError, ValueError, EOFError, KeyError, SyntaxError, zipfile.Bad
 class Samples:
     """Runs of the network, the class of each (int64, None where the source has none), and how many the source has.
 
-    total: None for a function that was not gone through to its end.
+    total: None for a function that was not gone through to its end. places: where each label stands, for errors.
     """
 
     batches: list[Batch]
     labels: np.ndarray | None
     total: int | None
+    places: Sequence[str] = ()
 
 
 def load_batches(source: str | Path | Mapping[str, np.ndarray], graph: Graph, limit: int | None = None) -> list[Batch]:
@@ -163,7 +164,8 @@ def _samples_of(arrays: Mapping[str, np.ndarray], graph: Graph, path: Path | str
     labels = None if LABELS in graph.inputs or LABELS not in arrays else as_labels(arrays[LABELS], total, path)
     chosen = _evenly(total, limit)
     batches = [{name: found[i] for name, found in runs.items()} for i in chosen]
-    return Samples(batches, None if labels is None else labels[chosen], total)
+    places = [f"{path}: the label of sample {i}" for i in chosen]
+    return Samples(batches, None if labels is None else labels[chosen], total, places)
 
 
 def _evenly(total: int, limit: int | None) -> np.ndarray:
@@ -183,6 +185,7 @@ def _from_function(source: str, graph: Graph, limit: int | None) -> Samples:
     batches: list[Batch] = []
     labels: list[np.ndarray] = []
     items = user_function.items(source)
+    total: int | None
     for number, item in enumerate(items):
         arrays, given = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
         if not isinstance(arrays, Mapping):
@@ -200,10 +203,14 @@ def _from_function(source: str, graph: Graph, limit: int | None) -> Samples:
             labels.append(as_labels(given, len(found), f"{source}: batch {number}"))
         if limit is not None and len(batches) >= limit:
             items.close()
-            return Samples(batches[:limit], np.concatenate(labels)[:limit] if labels else None, None)
+            batches, total = batches[:limit], None
+            break
+    else:
+        total = len(batches)
     if not batches:
         raise DataError(f"{source}: the function yields no batch; at least 1 is needed")
-    return Samples(batches, np.concatenate(labels) if labels else None, len(batches))
+    places = [f"{source}: the label of sample {i}" for i in range(len(batches))]
+    return Samples(batches, np.concatenate(labels)[: len(batches)] if labels else None, total, places)
 
 
 def _pictures(
@@ -216,9 +223,14 @@ def _pictures(
             f"{tensor.shape}. Begin the network at the raw picture with --preprocess, or give a .npz"
         )
     chosen = _evenly(len(files), limit)
+    places = [f"{path}: the label of {files[i]}" for i in chosen]
+    given = None if labels is None else [labels[i] for i in chosen]
+    for place, label in zip(places, given or (), strict=False):
+        if label > MOST_CLASSES:
+            raise DataError(f"{place} is {label}; expected a class's number, 0 to {MOST_CLASSES}")
     found = pictures.read([files[i] for i in chosen], *tensor.shape[1:3])
     batches = [{tensor.name: picture} for picture in found]
-    return Samples(batches, None if labels is None else np.array(labels, np.int64)[chosen], len(files))
+    return Samples(batches, None if given is None else np.array(given, np.int64), len(files), places)
 
 
 def _only_input(graph: Graph, what: str) -> Tensor:

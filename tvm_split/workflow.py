@@ -238,7 +238,7 @@ def _predicted_drop(outputs: OutputTable | None, judge: Judge | None, candidate:
 
 def _judge(request: Request, mod: tvm.IRModule, graph: Graph, samples: Divided) -> Judge | None:
     """What scores answers; None for a network without class scores, unless the user has a metric."""
-    metric = metric_of(request.wanted_metric, samples.labels, class_count(graph))
+    metric = metric_of(request.wanted_metric, samples.labels, class_count(graph), samples.places)
     return None if metric is None else Judge(metric, samples.labels, output_names(mod))
 
 
