@@ -261,6 +261,12 @@ def test_plan_prints_table_and_reason_and_saves_costs(asked: list[workflow.Reque
     assert Costs.load(tmp_path / "costs" / "edge.json").layer_s == {"a": 0.1, "b": 0.2}
 
 
+def test_costs_that_cannot_be_saved_are_told_before_the_plan(asked: list[workflow.Request], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = call("plan", "m.onnx", "--save-costs", str(tmp_path / "file" / "costs"))
+    assert done.exit_code == 2 and "--save-costs: no file can be written at" in done.stderr and asked == []
+
+
 @pytest.mark.parametrize("command", ["targets", "links", "planners", "passes", "zoo"])
 def test_lists(command: str) -> None:
     done = call(command)

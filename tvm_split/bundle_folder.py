@@ -29,6 +29,18 @@ def check_free(path: Path, force: bool) -> None:
         if not (path / MANIFEST).is_file():
             raise BundleError(f"{path} exists and is no bundle (it has no {MANIFEST}); --force replaces only bundles")
 
+    check_writable(path, "no bundle can be written at")
+
+
+def check_writable(path: Path, what: str) -> None:
+    """BundleError, beginning with `what`, when nothing can be made at `path`: of its folders, the last that is there is
+    none or is read-only."""
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir():
+        raise BundleError(f"{what} {path}: {there} is no folder; give another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BundleError(f"{what} {path}: {there} cannot be written to; give another place")
+
 
 @contextmanager
 def new_folder(path: Path, force: bool = False) -> Iterator[Path]:

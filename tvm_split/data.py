@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tvm_split import pictures, user_function
+from tvm_split.data_source import check_source
 from tvm_split.errors import DataError
 from tvm_split.graph import Graph, Tensor
 from tvm_split.input_names import keys_of
@@ -22,10 +23,6 @@ Batch = dict[str, np.ndarray]
 
 #: the array of an .npz that holds labels, unless an input is called so
 LABELS = "labels"
-_KINDS = (
-    f".npz, .npy, a picture ({', '.join(pictures.SUFFIXES)}), a folder of pictures, a .csv of lines file,label, or "
-    "module:function"
-)
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error,
                tokenize.TokenError)  # fmt: skip
 
@@ -78,27 +75,28 @@ def load_labelled(source: str | Path | Mapping[str, np.ndarray], graph: Graph, l
             for name, each in given.items()
         }
         return _samples_of(arrays, graph, "data", limit)
+    check_source(source)
     if user_function.is_function(str(source)):
         return _from_function(str(source), graph, limit)
     path = Path(source)
     suffix = path.suffix.lower()
     if path.is_dir():
         return _pictures(*pictures.in_folder(path), graph, path, limit)
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file; expected {_KINDS}")
     if suffix in pictures.SUFFIXES:
         return _pictures([path], None, graph, path, limit)
     if suffix == ".csv":
         return _pictures(*pictures.in_csv(path), graph, path, limit)
     if suffix == ".npz":
         return _samples_of(_from_npz(path, graph), graph, path, limit)
-    if suffix == ".npy":
-        try:
-            array = np.load(path, allow_pickle=False)
-        except _UNREADABLE as error:
-            raise DataError(f"{path}: cannot be read as .npy: {error}") from error
-        return _samples_of({_only_input(graph, f"{path}: a .npy file").name: array}, graph, path, limit)
-    raise DataError(f"{path}: the suffix '{path.suffix}' is not known; expected {_KINDS}")
+    array = _from_npy(path)
+    return _samples_of({_only_input(graph, f"{path}: a .npy file").name: array}, graph, path, limit)
+
+
+def _from_npy(path: Path) -> np.ndarray:
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except _UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read as .npy: {error}") from error
 
 
 def check_batch(batch: Mapping[str, np.ndarray], graph: Graph, number: int) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_split import frontend, pipeline, strategy
+from tvm_split import early, frontend, pipeline, strategy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
 from tvm_split.calibration.equalized import better_of
@@ -40,15 +40,14 @@ from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
 from tvm_split.plan.energy import energy_j, watts_of
 from tvm_split.plan.memory import smallest_split_bytes
-from tvm_split.plan.overrides import check_widths, fixed_bits
+from tvm_split.plan.overrides import fixed_bits
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Problem
 from tvm_split.profile.source import Boards, costs_of, integer_costs
 from tvm_split.progress import Progress, quiet
 from tvm_split.quantised import Quantised
 from tvm_split.quantizer import Quantizer
-from tvm_split.request import FLOAT, STORED, Request
-from tvm_split.targets import load_link, load_target
+from tvm_split.request import FLOAT, Request
 from tvm_split.tune.apply import database_of
 
 if TYPE_CHECKING:
@@ -141,23 +140,20 @@ def plan(request: Request, progress: Progress = quiet) -> PlanResult:
 
 
 def _plan(request: Request, progress: Progress) -> PlanResult:
-    strategy.check(request)
-    link = load_link(request.link)
-    edge, cloud = load_target(request.edge), load_target(request.cloud)  # a wrong name is told before any work
-    strategy.check_power(request, edge, link)
+    link, edge, cloud = early.before_reading(request)
     has_bits_to_choose = tuple(request.edge_bits) != FLOAT
-    check_widths(request.edge_bits, request.tensor_bits if has_bits_to_choose else {}, STORED, edge.name, edge.bits)
     progress(f"reading {model_name(request.model)}")
     mod, graph = prepare(request)
-    progress("measuring the scratch memory of each layer, as compiled for the edge")
-    graph, warnings = with_edge_scratch(mod, graph, edge, progress)
-    samples, notes = samples_of(request, graph)
-    warnings += notes
+    early.check_names(request, graph)
+    samples, warnings = samples_of(request, graph)
     judge = _judge(request, mod, graph, samples)
     if judge is None:
         warnings += without_classes(graph, request.max_drop)
     boards = Boards(request.tracker, request.edge_key, request.cloud_key)
     edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud, boards)
+    warnings += notes
+    progress("measuring the scratch memory of each layer, as compiled for the edge")
+    graph, notes = with_edge_scratch(mod, graph, edge, progress)
     warnings += notes
     inside = Inside(mod, graph, samples, progress, judge, request.rounding)
     calibrated = inside.calibrated() if has_bits_to_choose or request.baselines else None
