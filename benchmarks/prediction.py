@@ -30,15 +30,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from prediction_tables import RATES_MBIT, Errors, Measured, answers, held_back, regrets
 
-from tvm_split.profile import composition, cost_model
-from tvm_split.profile.records import HalfRecord, Record, Records
+from tvm_split.profile.records import Records
 
 NETWORKS = (
     "efficientnet-lite0", "googlenet", "resnet50", "yolox", "plate-detector", "ppocr-det", "ppocr-rec", "ppocr-cls",
@@ -46,44 +45,7 @@ NETWORKS = (
 )  # fmt: skip
 EDGE_TARGET = Path(__file__).with_name("x86-64-v2-core.toml")
 TARGETS = {"edge": str(EDGE_TARGET), "cloud": "host"}
-RATES_MBIT = (1, 3, 10, 50)
 SAMPLED = "sampled-"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was timed on one side."""
-
-    layers: list[Record]
-    halves: list[HalfRecord]
-
-    @property
-    def networks(self) -> list[str]:
-        return list(dict.fromkeys(half.network for half in self.halves))
-
-    def without(self, network: str) -> Measured:
-        """All that knows nothing of the network: kernels that it shares with others are left out as well."""
-        own = {key for half in self.halves if half.network == network for key in half.keys}
-        layers = [record for record in self.layers if record.network != network and record.key not in own]
-        return Measured(layers, [half for half in self.halves if half.network != network])
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Of relative errors' sizes."""
-
-    count: int
-    median: float
-    p90: float
-    worst: float
-
-    @classmethod
-    def of(cls, errors: Sequence[float]) -> Errors:
-        sizes = sorted(abs(error) for error in errors)
-        return cls(len(sizes), statistics.median(sizes), float(np.quantile(sizes, 0.9)), sizes[-1])
-
-    def __str__(self) -> str:
-        return f"{self.count:5d}   median {self.median:6.1%}   90th {self.p90:6.1%}   worst {self.worst:7.1%}"
 
 
 def main() -> None:
@@ -98,121 +60,30 @@ def main() -> None:
     result: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(), "sides": {}}
     predicted: dict[str, dict[tuple[str, str], float]] = {}
     for side, measured in sides.items():
-        tables, predicted[side] = _side(measured)
+        tables, predicted[side] = held_back(measured)
         print(
             f"{side}: {len(measured.layers)} layers, {len(measured.halves)} halves of {len(measured.networks)} networks"
         )
         for name, errors in tables.items():
             print(f"  {name:34} {errors}")
         result["sides"][side] = {name: asdict(errors) for name, errors in tables.items()}
-    rows = _answers(sides, predicted)
+    rows = answers(sides, predicted)
     print("answers, edge + link + cloud")
     for rate in RATES_MBIT:
         errors = Errors.of([row["predicted_s"] / row["measured_s"] - 1 for row in rows if row["mbit_per_s"] == rate])
         print(f"  {rate:3d} Mbit/s {'':22} {errors}")
         result.setdefault("answers", {})[str(rate)] = asdict(errors)
-    regrets = _regrets(rows)
-    print(f"regret of the answer that is predicted soonest: median {statistics.median(r['regret'] for r in regrets):.1%}, "
-          f"worst {max(r['regret'] for r in regrets):.1%}, within 5 % in "
-          f"{sum(r['regret'] <= 0.05 for r in regrets)} of {len(regrets)} cases")  # fmt: skip
-    for row in regrets:
+    found = regrets(rows)
+    sizes = [row["regret"] for row in found]
+    within = sum(size <= 0.05 for size in sizes)
+    print(f"regret of the answer that is predicted soonest: median {statistics.median(sizes):.1%}, worst "
+          f"{max(sizes):.1%}, within 5 % in {within} of {len(sizes)} cases")  # fmt: skip
+    for row in found:
         if row["regret"] > 0.05:
             where = f"{row['network']} at {row['mbit_per_s']} Mbit/s"
             print(f"  {where}: {row['chosen']} takes {row['regret']:.1%} more than {row['best']}")
     if asked.json is not None:
-        asked.json.write_text(json.dumps({**result, "regret": regrets, "rows": rows}, indent=1), encoding="utf-8")
-
-
-def _side(measured: Measured) -> tuple[dict[str, Errors], dict[tuple[str, str], float]]:
-    """The tables of one side, and the predicted seconds of each half by network and cut, each held back."""
-    ours, roofline, lines, sums, whole = [], [], [], [], []
-    halves: dict[tuple[str, str], float] = {}
-    known = {record.key: record for record in measured.layers}
-    for network in measured.networks:
-        others = measured.without(network)
-        own = [record for record in measured.layers if record.network == network]
-        model, _ = cost_model.fit(others.layers, folds=2)
-        predicted = {r.key: p for r, (p, _, _) in zip(known.values(), model.seconds(list(known.values())), strict=True)}
-        scale = statistics.median(record.seconds / record.base_s for record in others.layers)
-        line = _lines(others.layers)
-        ours += [predicted[record.key] / record.seconds - 1 for record in own]
-        roofline += [scale * record.base_s / record.seconds - 1 for record in own]
-        lines += [line(record) / record.seconds - 1 for record in own]
-        parts, _ = composition.fit(others.halves)
-        for half in measured.halves:
-            if half.network == network:
-                alone = HalfRecord(**{**asdict(half), "layers_s": sum(predicted[key] for key in half.keys)})
-                halves[network, half.cut] = parts.half_s(alone)
-                whole.append(halves[network, half.cut] / half.seconds - 1)
-                sums.append(half.layers_s / half.seconds - 1)
-    return {
-        "layers, cost model": Errors.of(ours), "layers, roofline": Errors.of(roofline),
-        "layers, line through operations": Errors.of(lines), "halves, cost model": Errors.of(whole),
-        "halves, sum of measured layers": Errors.of(sums),
-    }, halves  # fmt: skip
-
-
-def _lines(layers: Sequence[Record]) -> Any:
-    """Neurosurgeon's model: seconds = a + b * operations, for each kind of layer, by least squares."""
-    kinds: dict[str, list[Record]] = {}
-    for record in layers:
-        kinds.setdefault(record.op, []).append(record)
-    every = _line(list(layers))
-    fitted = {kind: _line(records) if len(records) > 2 else every for kind, records in kinds.items()}
-
-    def seconds(record: Record) -> float:
-        a, b = fitted.get(record.op, every)
-        return max(a + b * _operations(record), 1e-9)
-
-    return seconds
-
-
-def _line(records: Sequence[Record]) -> tuple[float, float]:
-    rows = np.array([[1.0, _operations(record)] for record in records])
-    (a, b), *_ = np.linalg.lstsq(rows, np.array([record.seconds for record in records]), rcond=None)
-    return float(a), float(b)
-
-
-def _operations(record: Record) -> float:
-    from tvm_split.profile.features import NAMES
-
-    return float(2 ** record.features[NAMES.index("flops")] - 1)
-
-
-def _answers(
-    sides: Mapping[str, Measured], predicted: Mapping[str, Mapping[tuple[str, str], float]]
-) -> list[dict[str, Any]]:
-    """Measured and predicted seconds of each answer at each rate: splits, and edge-only."""
-    cloud = {(half.network, half.cut): half for half in sides["cloud"].halves}
-    rows = []
-    for half in sides["edge"].halves:
-        here = (half.network, half.cut)
-        if half.crossing and here not in cloud:
-            continue
-        for rate in RATES_MBIT:
-            link_s = half.crossing * 8 / (rate * 1e6)
-            there = cloud[here].seconds if half.crossing else 0.0
-            guess = predicted["cloud"][here] if half.crossing else 0.0
-            rows.append({
-                "network": half.network, "cut": half.cut, "mbit_per_s": rate, "bytes": half.crossing,
-                "measured_s": half.seconds + link_s + there, "predicted_s": predicted["edge"][here] + link_s + guess,
-            })  # fmt: skip
-    return rows
-
-
-def _regrets(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    cases: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        cases.setdefault((row["network"], row["mbit_per_s"]), []).append(row)
-    found = []
-    for (network, rate), answers in cases.items():
-        chosen = min(answers, key=lambda row: row["predicted_s"])
-        best = min(answers, key=lambda row: row["measured_s"])
-        found.append({
-            "network": network, "mbit_per_s": rate, "chosen": chosen["cut"], "best": best["cut"],
-            "regret": chosen["measured_s"] / best["measured_s"] - 1,
-        })  # fmt: skip
-    return found
+        asked.json.write_text(json.dumps({**result, "regret": found, "rows": rows}, indent=1), encoding="utf-8")
 
 
 def _read(path: Path, networks: Sequence[str]) -> Measured:

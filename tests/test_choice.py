@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from tvm_split.accuracy import Accuracy
-from tvm_split.choice import Scored, Tolerance, baselines, choose, in_order, label_of, no_split_warnings, shortlist
+from tvm_split.choice import Scored, Tolerance, baselines, choose, in_order, no_split_warnings, shortlist
 from tvm_split.costs import Costs
 from tvm_split.drop import drop_of
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph, Layer, Tensor
+from tvm_split.labels import label_of
 from tvm_split.plan.exhaustive import plan_exhaustive
 from tvm_split.plan.problem import Link, Problem
 

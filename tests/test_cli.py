@@ -65,6 +65,7 @@ def result_of(request: workflow.Request) -> Any:
         problem=SimpleNamespace(
             link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs, memory_bytes=request.memory_bytes
         ), warnings=("No --data was given.",), front=(), solutions=(), quantised={split: Quantised()},
+        energy_j=lambda _: None,
     )  # fmt: skip
 
 
@@ -146,6 +147,12 @@ def test_plan_prints_table_and_reason_and_saves_costs(asked: list[workflow.Reque
     assert Costs.load(tmp_path / "costs" / "edge.json").layer_s == {"a": 0.1, "b": 0.2}
 
 
+def test_costs_that_cannot_be_saved_are_told_before_the_plan(asked: list[workflow.Request], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = call("plan", "m.onnx", "--save-costs", str(tmp_path / "file" / "costs"))
+    assert done.exit_code == 2 and "--save-costs: no file can be written at" in done.stderr and asked == []
+
+
 @pytest.mark.parametrize("command", ["targets", "links", "planners", "passes", "zoo"])
 def test_lists(command: str) -> None:
     done = call(command)
@@ -169,6 +176,13 @@ def test_layers_show_what_each_glob_of_bits_meets(monkeypatch: pytest.MonkeyPatc
     ):
         done = call("layers", "m.onnx", *(word for each in words for word in ("--bits", each)))
         assert done.exit_code == 2 and says in done.stderr and done.stdout == ""
+
+
+def test_layers_refuse_a_width_that_no_edge_has_as_plan_does() -> None:
+    wanted = "--bits '*=5': weights and tensors on the edge cannot have 5 bits; the widths are 2, 3, 4, 6, 8, 16, 32."
+    for command in ("layers", "plan"):
+        done = call(command, "no.onnx", "--bits", "*=5", *(("--edge-bits", "8") if command == "plan" else ()))
+        assert done.exit_code == 2 and wanted in done.stderr
 
 
 def test_targets_say_that_peaks_are_computed() -> None:

@@ -45,6 +45,25 @@ def test_two_inputs_other_arrays_ignored(tmp_path):
     assert batches[1]["right"].dtype == np.int64
 
 
+EXPORTED = network(("serving_default_x_0", (2,), "float32"))
+ROWS = np.array([[1, 2], [3, 4]], np.float32)
+
+
+@pytest.mark.parametrize("name", ["serving_default_x:0", "serving_default_x_0"])
+def test_the_name_in_the_model_s_file_serves_as_well(tmp_path, name):
+    np.savez(tmp_path / "a.npz", **{name: ROWS, "other:0": ROWS + 1})
+    for source in (tmp_path / "a.npz", {name: ROWS, "other:0": ROWS + 1}):
+        np.testing.assert_array_equal([batch["serving_default_x_0"] for batch in load_batches(source, EXPORTED)], ROWS)
+
+
+def test_two_names_of_one_input_are_refused(tmp_path):
+    both = {"serving_default_x:0": ROWS, "serving_default_x_0": ROWS + 1}
+    np.savez(tmp_path / "a.npz", **both)
+    for source in (tmp_path / "a.npz", both):
+        with pytest.raises(DataError, match="'serving_default_x_0' may be any of 'serving_default_x:0', 'serving_d"):
+            load_batches(source, EXPORTED)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "bool"])
 def test_lossless_conversion(tmp_path, dtype):
     np.save(tmp_path / "a.npy", np.ones((1, 2, 3), dtype))

@@ -67,13 +67,17 @@ def test_rows_of_different_lengths_are_no_array():
     [
         np.zeros(3),
         np.array([1, 2]),
-        np.array([1, -1, 2]),
         np.array(["a", "b", "c"]),
-        np.array([1, 2, 2**64 - 1], "uint64"),
     ],
 )
 def test_labels_that_are_none(bad):
     with pytest.raises(DataError, match=r"data: the labels are .*expected 3 whole numbers from 0"):
+        load_labelled({"x": np.zeros((3, 2), np.float32), "labels": bad}, ROW)
+
+
+@pytest.mark.parametrize("bad", [np.array([1, 2, -1]), np.array([1, 2, 2**64 - 1], "uint64")])
+def test_a_label_that_is_no_class_is_named(bad):
+    with pytest.raises(DataError, match=rf"data: the label of sample 2 is {bad[2]}; expected whole numbers from 0 to"):
         load_labelled({"x": np.zeros((3, 2), np.float32), "labels": bad}, ROW)
 
 
@@ -134,6 +138,19 @@ def test_bad_csv(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="cannot be read as CSV"):
         load_labelled(path, FRAME)
+
+
+def test_each_label_s_place_is_known_by_file_and_sample_or_picture(tmp_path):
+    path, x = tmp_path / "a.npz", np.zeros((4, 2), np.float32)
+    np.savez(path, x=x, labels=np.arange(4))
+    assert load_labelled(path, ROW, 2).places == [f"{path}: the label of sample {i}" for i in (0, 2)]
+    for name in ("7/a.png", "8/b.png"):
+        picture(tmp_path / "p" / name, 1)
+    assert load_labelled(tmp_path / "p", FRAME).places[1] == f"{tmp_path / 'p'}: the label of {tmp_path / 'p/8/b.png'}"
+    csv = tmp_path / "a.csv"
+    csv.write_text("p/7/a.png,3000000000\n")
+    with pytest.raises(DataError, match=r"a\.csv: the label of .*p/7/a\.png is 3000000000; expected a class's number"):
+        load_labelled(csv, FRAME)
 
 
 FUNCTIONS = """

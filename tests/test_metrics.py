@@ -63,6 +63,12 @@ def test_what_cannot_be_measured(wanted, labels, classes, error, says):
         metric_of(wanted, labels, classes)
 
 
+def test_a_label_beyond_the_classes_is_named_with_its_file_and_sample():
+    places = [f"d.npz: the label of sample {i}" for i in (1, 3, 5)]
+    with pytest.raises(DataError, match=r"d\.npz: the label of sample 3 is 9, but the network has 3 classes, 0 to 2"):
+        metric_of("top1", np.array([2, 9, 10]), 3, places)
+
+
 OWN = """
 def mean(outputs, label):
     import beside_mean

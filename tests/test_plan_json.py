@@ -55,7 +55,8 @@ def _result(**accuracy: object) -> SimpleNamespace:
     choice = Choice(Quantizer(4, 0.5, 3), -1.5, 6.0, "l3", 0.01)
     quantised = {split: Quantised({}, {"h": choice}, {}, {"stem": WeightFacts(8, "nearest", 1e-6)})}
     return SimpleNamespace(graph=graph, request=request, problem=problem, chosen=scored[0], candidates=scored,
-                           calibrating=16, checking=4, quantised=quantised)  # fmt: skip
+                           calibrating=16, checking=4, quantised=quantised,
+                           energy_j=lambda found: 2.5 if found is split else None)  # fmt: skip
 
 
 @pytest.mark.parametrize("accuracy", [{}, {"top1_agreement": None}, {"max_abs_error": None, "relative_error": None},
@@ -88,6 +89,7 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
     }  # fmt: skip
     assert made["chosen"]["predicted"]["total_s"] == pytest.approx(0.61)
     assert made["candidates"][1]["measured"]["edge_s"] == 1.1
+    assert [each["energy_j"] for each in made["candidates"]] == [2.5, None]
     assert made["candidates"][1]["accuracy"] is None
 
 
@@ -109,6 +111,7 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
         (("chosen", "predicted", "wait_s"), 0),
         (("chosen", "accuracy", "top1_agreement"), 1.5),
         (("chosen", "accuracy", "drop", "samples"), 0),
+        (("chosen", "energy_j"), -1),
         (("chosen", "baseline"), 4),
         (("checks", "held_back"), 0),
     ],

@@ -50,6 +50,7 @@ def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span
     return SimpleNamespace(
         chosen=chosen, candidates=tuple(candidates), request=request, problem=problem, graph=graph, spans=spans,
         calibrating=16, checking=20, quantised={chosen.candidate: Quantised()},
+        energy_j=lambda candidate: 5 * candidate.predicted.edge_s,
     )  # fmt: skip
 
 
@@ -64,6 +65,15 @@ def test_seconds(value: float, text: str) -> None:
 @pytest.mark.parametrize("value, text", [(0, "0 B"), (999, "999 B"), (38_400, "38.4 KB"), (3_210_000, "3.21 MB")])
 def test_size(value: int, text: str) -> None:
     assert units.size(value) == text
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(0, "0 mJ"), (8.5e-4, "850 uJ"), (0.00812, "8.12 mJ"), (0.9994, "999 mJ"), (3.25, "3.25 J"), (1234.0, "1234 J"),
+     (None, "unknown")],
+)  # fmt: skip
+def test_joules(value: float | None, text: str) -> None:
+    assert units.joules(value) == text
 
 
 @pytest.mark.parametrize("value, text", [(6250, "50 kbit/s"), (731_250, "5.85 Mbit/s"), (125e6, "1 Gbit/s")])
@@ -144,7 +154,7 @@ def test_a_plan_as_text_is_its_table_its_reason_and_its_ranges_of_rates() -> Non
     assert rest.startswith(report.reason(result).removeprefix("Chosen: ")[:20])
     assert rest.endswith(
         "\nBest answer by uplink rate, as predicted:\n"
-        "  below 120 kbit/s: edge-only\n  above 120 kbit/s: split after a, 8 bits\n"
+        "  below 120 kbit/s: edge-only\n  above 120 kbit/s: split after a, 4 bits\n"
     )
     assert "Best answer" not in report.plan_text(_result(EDGE))
 
@@ -182,12 +192,44 @@ def test_bandwidths_merge_neighbours() -> None:
     )
     assert report.bandwidths(_result(SPLIT, COARSE, EDGE, spans=spans)) == [
         "below 120 kbit/s: edge-only",
-        "120 kbit/s to 800 kbit/s: split after a, 8 bits",
+        "120 kbit/s to 800 kbit/s: split after a, 4 bits",
         "above 800 kbit/s: cloud-only JPEG",
     ]
     assert report.bandwidths(_result(EDGE, spans=spans[:1])) == [
         "at every uplink rate from 50 kbit/s to 120 kbit/s: edge-only"
     ]
+
+
+def test_answers_by_uplink_rate_are_called_as_the_table_calls_them_and_two_stay_two() -> None:
+    spans = (Span(6250, 90_000, 0.4, COARSE.candidate), Span(90_000, 125e6, 0.2, SPLIT.candidate))
+    assert report.bandwidths(_result(SPLIT, COARSE, EDGE, spans=spans)) == [
+        "below 720 kbit/s: split after a, 2 bits",
+        "above 720 kbit/s: split after a, 4 bits",
+    ]
+
+
+@pytest.mark.parametrize(
+    "objective, title",
+    [
+        ("latency", "Best answer by uplink rate, as predicted:"),
+        ("energy", "Soonest answer by uplink rate, as predicted, whatever its energy:"),
+        ("payload", "Soonest answer by uplink rate, as predicted, whatever its payload:"),
+    ],
+)
+def test_what_answers_by_uplink_rate_are_ranked_by_is_said(objective: str, title: str) -> None:
+    result = _result(SPLIT, EDGE, spans=(Span(6250, 125e6, 0.4, SPLIT.candidate),))
+    result.request.objective = objective
+    assert title in report.plan_text(result).splitlines()
+
+
+def test_joules_are_shown_when_they_are_the_objective() -> None:
+    result = _result(SPLIT, EDGE)
+    assert "edge energy" not in report.plan_text(result)
+    result.request.objective = "energy"
+    lines = report.plan_text(result).splitlines()
+    assert any("edge energy" in line for line in lines)
+    assert [line.split("5 MB")[1].split()[:2] for line in lines if "5 MB" in line] == [["1.5", "J"], ["10", "J"]]
+    assert any("takes 810 ms and 1.5 J of the edge and sends 38 KB: the least energy of the edge" in x for x in lines)
 
 
 def test_lists_hold_every_name() -> None:

@@ -20,11 +20,12 @@ from tvm_split.passes.pack_cut import read_layout
 from tvm_split.plan.evaluate import input_bytes
 from tvm_split.plan.problem import Candidate
 from tvm_split.plan_json import to_json
+from tvm_split.progress import Progress, quiet
 from tvm_split.targets import load_target
 from tvm_split.tune.apply import database_of, taking
 from tvm_split.tune.database import Database
 from tvm_split.versions import versions
-from tvm_split.workflow import PlanResult, Progress, quiet
+from tvm_split.workflow import PlanResult
 
 log = logging.getLogger(__name__)
 

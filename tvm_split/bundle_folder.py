@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tvm_split.errors import BundleError
+from tvm_split.scratch_folder import locked_folder, remove_stale
 
 MANIFEST = "manifest.json"
 
@@ -29,34 +29,51 @@ def check_free(path: Path, force: bool) -> None:
         if not (path / MANIFEST).is_file():
             raise BundleError(f"{path} exists and is no bundle (it has no {MANIFEST}); --force replaces only bundles")
 
+    check_writable(path, "no bundle can be written at")
+
+
+def check_writable(path: Path, what: str) -> None:
+    """BundleError, beginning with `what`, when nothing can be made at `path`: of its folders, the last that is there is
+    none or is read-only."""
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir():
+        raise BundleError(f"{what} {path}: {there} is no folder; give another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BundleError(f"{what} {path}: {there} cannot be written to; give another place")
+
 
 @contextmanager
 def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
     """A scratch folder that becomes `path` when the block ends well, and vanishes when it does not.
 
-    The final step is one rename, so nobody ever sees a half-written bundle under its final name. BundleError when
+    The final step is one rename, so nobody ever sees a half-written bundle under its final name. What killed processes
+    left of theirs is removed first. BundleError when
     something is there already and `force` is not given, when `force` would remove a folder that is no bundle, and when
     the folder itself cannot be made or renamed. What the block raises keeps its own type and text.
     """
     path = path.absolute()
     check_free(path, force)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise BundleError(f"no bundle can be written at {path}: {error.strerror}") from None
-    try:
-        yield scratch
-        _move_into_place(scratch, path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_stale(path)
+            scratch = held.enter_context(locked_folder(path, "new"))
+        except OSError as error:
+            raise BundleError(f"no bundle can be written at {path}: {error.strerror}") from None
+        try:
+            yield scratch
+            _move_into_place(scratch, path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _move_into_place(scratch: Path, path: Path) -> None:
     try:
         scratch.chmod(0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+        if not path.exists():
+            scratch.rename(path)
+            return
+        with locked_folder(path, "old") as old:
             path.rename(old / path.name)
             try:
                 scratch.rename(path)
@@ -65,8 +82,6 @@ def _move_into_place(scratch: Path, path: Path) -> None:
                 old.rmdir()
                 raise
             shutil.rmtree(old, ignore_errors=True)
-        else:
-            scratch.rename(path)
     except OSError as error:
         reason = error.strerror or error
         raise BundleError(f"the bundle {path} could not be written: {reason}; nothing was changed") from error

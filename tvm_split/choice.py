@@ -74,23 +74,6 @@ def _widths(candidate: Candidate) -> frozenset[int]:
     return frozenset(part.bits for part in candidate.crossing)
 
 
-def label_of(candidate: Candidate) -> str:
-    """What the table calls a candidate."""
-    if candidate.kind == "split":
-        bits = "/".join(str(b) for b in sorted({part.bits for part in candidate.crossing}))
-        return f"split after {candidate.edge_layers[-1]}, {bits} bits{_precision(candidate)}"
-    if candidate.kind == "cloud-only":
-        return "cloud-only JPEG" if candidate.is_coded else "cloud-only raw"
-    return f"edge-only{_precision(candidate)}"
-
-
-def _precision(candidate: Candidate) -> str:
-    """Bits of the edge's weights and tensors where they are fewer than a float's: W8A8, W4/8A8."""
-    named = (("W", candidate.weight_bits), ("A", candidate.tensor_bits))
-    found = "".join(f"{letter}{'/'.join(map(str, sorted(set(bits.values()))))}" for letter, bits in named if bits)
-    return f", {found}" if found else ""
-
-
 def baselines(problem: Problem, batches: Sequence[Mapping[str, Any]]) -> list[Candidate]:
     """Edge-only, cloud-only raw, and cloud-only JPEG when the only input is a frame of bytes; those that pins allow.
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tvm_split.choice import Scored, Tolerance, label_of
+from tvm_split.choice import Scored, Tolerance
 from tvm_split.errors import PlanError
+from tvm_split.labels import distinct, label_of
 from tvm_split.plan import baselines as rivals
 from tvm_split.plan.bandwidths import Planner
 from tvm_split.plan.budget import Answer, finest, search
@@ -79,6 +80,11 @@ class Contest:
         free = replace(self.problem, precision=precision, tensor_bits={})
         found = rivals.baselines(free)
         self.add([*found.values()], [*found])
+
+    def named(self) -> list[Scored]:
+        """The scored candidates, no two with one label."""
+        labels = distinct([each.candidate for each in self.scored], [each.label for each in self.scored])
+        return [replace(each, label=label) for each, label in zip(self.scored, labels, strict=True)]
 
     def _known(self, candidate: Candidate) -> Scored | None:
         same = (each for each in self.scored if not each.baseline and identity(each.candidate) == identity(candidate))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +20,14 @@ RANDOM = 4
 class Divided:
     """`checking` are never calibrated on, unless there is one sample only: then `shared` is true and both are that one.
 
-    labels: of `checking`, None where the source has none.
+    labels: of `checking`, None where the source has none; places: where each of these stands.
     """
 
     calibrating: list[Batch]
     checking: list[Batch]
     labels: np.ndarray | None
     shared: bool = False
+    places: Sequence[str] = ()
 
 
 def divide(samples: Samples, calibrate: int, check: int) -> Divided:
@@ -33,12 +35,14 @@ def divide(samples: Samples, calibrate: int, check: int) -> Divided:
     needs less than half."""
     total = min(len(samples.batches), calibrate + check)
     if total == 1:
-        return Divided(samples.batches[:1], samples.batches[:1], _labels(samples, [0]), shared=True)
+        return Divided(samples.batches[:1], samples.batches[:1], _labels(samples, [0]), True, samples.places[:1])
     first = min(calibrate, max(total - check, total // 2))
     ranks = np.arange(total + 1) * first // total
     calibrates = ranks[1:] > ranks[:-1]
     own, back = np.flatnonzero(calibrates).tolist(), np.flatnonzero(~calibrates).tolist()
-    return Divided([samples.batches[i] for i in own], [samples.batches[i] for i in back], _labels(samples, back))
+    calibrating, checking = ([samples.batches[i] for i in some] for some in (own, back))
+    places = [samples.places[i] for i in back] if samples.places else ()
+    return Divided(calibrating, checking, _labels(samples, back), places=places)
 
 
 def samples_of(request: Request, graph: Graph) -> tuple[Divided, list[str]]:

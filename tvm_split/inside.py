@@ -16,14 +16,15 @@ from tvm_split.calibration.gather import gather
 from tvm_split.calibration.network import Calibrated, calibratable, is_quantisable
 from tvm_split.calibration.output_network import output_table, records_of
 from tvm_split.calibration.output_table import OutputTable
-from tvm_split.choice import label_of
 from tvm_split.edge_half import EdgeHalf, has_bits, rounded_module
 from tvm_split.graph import Graph
 from tvm_split.held_back import Divided
+from tvm_split.labels import label_of
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.metrics import Judge
 from tvm_split.passes.layer_weights import channel_axes, layer_weights
 from tvm_split.plan.problem import Candidate, Side
+from tvm_split.progress import counted
 from tvm_split.quantised import Quantised
 
 
@@ -49,7 +50,7 @@ class Inside:
     @cached_property
     def runner(self) -> LayerRunner:
         self.progress("compiling each layer for this machine, to look inside the network")
-        return LayerRunner(self.mod)
+        return LayerRunner(self.mod, progress=self.progress)
 
     def calibrated(self) -> Calibrated:
         """Statistics of every tensor that an edge may quantise."""
@@ -61,7 +62,9 @@ class Inside:
         if not wanted:
             return calibrated
         self.progress(f"calibrating {len(wanted)} tensors on {len(self.batches)} samples")
-        found = gather(self.runner, wanted, self.batches, channel_axes(layer_weights(self.mod)))
+        runner = self.runner  # said before its samples are
+        batches = counted(self.batches, "samples run", self.progress)
+        found = gather(runner, wanted, batches, channel_axes(layer_weights(self.mod)))
         return replace(calibrated, statistics={**calibrated.statistics, **found})
 
     def outputs(

@@ -18,6 +18,7 @@ from tvm_split.graph import Graph
 from tvm_split.layer_kernels import Kernel, lower_layers
 from tvm_split.passes.annotate_precision import AnnotatePrecision
 from tvm_split.plan.precision import IntegerLayer
+from tvm_split.progress import Progress, quiet
 from tvm_split.scratch import workspace_bytes
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def integer_layers(
     mod: tvm.IRModule, graph: Graph, weights: Mapping[str, int], held: Mapping[str, Quantizer],
-    target: tvm.target.Target,
+    target: tvm.target.Target, progress: Progress = quiet,
 ) -> dict[str, IntegerLayer]:  # fmt: skip
     """By layer of the module; of one kernel each, others are left out. BuildError names what TVM cannot lower.
 
@@ -34,7 +35,7 @@ def integer_layers(
     """
     steps = [AnnotatePrecision(weights, held), pipeline.quantized()]
     with explain.heard():  # what the passes have to say, they say of the half
-        lowered = lower_layers(tvm.transform.Sequential(steps)(mod), target)
+        lowered = lower_layers(tvm.transform.Sequential(steps)(mod), target, progress=progress)
     scratch = workspace_bytes(lowered.library(), target)
     found = {}
     for name, program in lowered.programs.items():

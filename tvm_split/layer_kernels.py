@@ -19,6 +19,7 @@ from tvm_split.explain import heard, rule_of
 from tvm_split.extract import resolve
 from tvm_split.passes.layering import LAYER, is_constant, layer_calls
 from tvm_split.passes.share_kernels import equal_kernels
+from tvm_split.progress import Progress, counted, quiet
 
 #: after this pass every layer that costs something is call_tir
 LAST_PASS = "ShareKernels"
@@ -77,12 +78,17 @@ class LoweredLayers:
         return tvm.IRModule({kernel.symbol: kernel.function for kernel in kernels})
 
 
-def lower_layers(mod: tvm.IRModule, target: tvm.target.Target, only: Collection[str] | None = None) -> LoweredLayers:
+def lower_layers(
+    mod: tvm.IRModule, target: tvm.target.Target, only: Collection[str] | None = None, progress: Progress = quiet
+) -> LoweredLayers:
     """Lower every layer of a module of layers, or `only` those. BuildError names the layer that cannot be."""
     programs: dict[str, Program] = {}
     modules: dict[str, tvm.IRModule] = {}
     reasons: dict[str, list[str]] = {}
-    for i, (binding, callee) in enumerate(layer_calls(mod)):
+    calls = list(enumerate(layer_calls(mod)))
+    for i, (binding, callee) in counted(
+        calls, f"lowering layers for {target.attrs.get('mcpu', target.kind.name)}", progress
+    ):
         name = str(callee.attrs[LAYER])
         if only is not None and name not in only:
             continue

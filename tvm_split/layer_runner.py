@@ -20,12 +20,17 @@ from tvm_split.explain import heard
 from tvm_split.layer_kernels import MAIN, LoweredLayers, Program, lower_layers
 from tvm_split.passes.layering import LAYER, layer_calls
 from tvm_split.passes.share_kernels import equal_kernels
+from tvm_split.progress import Progress, counted, quiet
 from tvm_split.runtime.executor import use_threads
 from tvm_split.targets.load import load_target
 from tvm_split.tvm_target import resolve
 
 Arrays = Mapping[str, np.ndarray]
+Library = dict[str, Callable[..., None]]
 _Run = Callable[[list[tvm.runtime.Tensor]], list[tvm.runtime.Tensor]]
+
+#: kernels that are compiled in one go; between two of these, progress is told
+AT_ONCE = 32
 
 
 class LayerRunner:
@@ -34,7 +39,7 @@ class LayerRunner:
     BuildError when the target is no CPU or TVM cannot compile a layer for it.
     """
 
-    def __init__(self, mod: tvm.IRModule, target: tvm.target.Target | None = None) -> None:
+    def __init__(self, mod: tvm.IRModule, target: tvm.target.Target | None = None, progress: Progress = quiet) -> None:
         target = resolve(load_target("host")) if target is None else tvm.target.Target(target)
         if target.kind.name != "llvm":
             raise BuildError(
@@ -44,11 +49,11 @@ class LayerRunner:
         self.graph = extract.graph(mod)
         self._target = target
         self._arguments = _arguments(mod)
-        lowered = lower_layers(mod, target)
+        lowered = lower_layers(mod, target, progress=progress)
         self._kernels = {
             kernel.symbol: kernel.function for each in lowered.programs.values() for kernel in each.kernels
         }
-        self._library, self._runs = _compiled(lowered, target)
+        self._library, self._runs = _compiled(lowered, target, progress)
 
     def with_layers(self, mod: tvm.IRModule, names: Collection[str]) -> LayerRunner:
         """The network with its layers `names` as `mod` has them: the same network, but for the values of constants.
@@ -127,13 +132,21 @@ def _arguments(mod: tvm.IRModule) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _compiled(lowered: LoweredLayers, target: tvm.target.Target) -> tuple[tvm.runtime.Module | None, dict[str, _Run]]:
-    """The library of the kernels, if there are any, and how each layer is run."""
-    library, runs = None, {}
+def _compiled(
+    lowered: LoweredLayers, target: tvm.target.Target, progress: Progress = quiet
+) -> tuple[Library, dict[str, _Run]]:
+    """The kernels by symbol, and how each layer is run."""
+    kernels = sorted(lowered.library().functions_items(), key=lambda item: str(item[0].name_hint))
+    library: Library = {}
     try:
-        if lowered.programs:
-            library = tvm.compile(lowered.library(), target).mod
-            runs = {name: _through_kernels(library, program) for name, program in lowered.programs.items()}
+        for part in counted(
+            [kernels[i : i + AT_ONCE] for i in range(0, len(kernels), AT_ONCE)],
+            f"compiling layers, {AT_ONCE} kernels at once",
+            progress,
+        ):
+            compiled = tvm.compile(tvm.IRModule(dict(part)), target).mod
+            library |= {str(gvar.name_hint): compiled[str(gvar.name_hint)] for gvar, _ in part}
+        runs = {name: _through_kernels(library, program) for name, program in lowered.programs.items()}
         pipeline = lower.pipeline(target)
         for name, alone in lowered.modules.items():
             with heard():
@@ -144,7 +157,7 @@ def _compiled(lowered: LoweredLayers, target: tvm.target.Target) -> tuple[tvm.ru
     return library, runs
 
 
-def _through_kernels(library: tvm.runtime.Module, program: Program) -> _Run:
+def _through_kernels(library: Library, program: Program) -> _Run:
     steps = [
         (
             library[kernel.symbol],

@@ -31,12 +31,15 @@ class Metric:
     one_sided: bool = False
 
 
-def metric_of(wanted: str | None, labels: np.ndarray | None, classes: int | None) -> Metric | None:
+def metric_of(
+    wanted: str | None, labels: np.ndarray | None, classes: int | None, places: Sequence[str] = ()
+) -> Metric | None:
     """What accuracy is measured by.
 
     wanted: a name of NAMES or "module:function"; None for top1 where there are labels, and agreement where there are
     none. classes: of the network's first output, None when that is no row of scores; then, without a wish, there is no
-    metric. PlanError: unknown, or the network gives no class scores. DataError: labels are missing, or beyond them.
+    metric. places: where each label stands. PlanError: unknown, or the network gives no class scores. DataError: labels
+    are missing, or beyond the classes.
     """
     if wanted is None:
         if classes is None:
@@ -58,8 +61,11 @@ def metric_of(wanted: str | None, labels: np.ndarray | None, classes: int | None
             f"metric '{wanted}' (--metric) needs labels, and the data has none; give a .csv of lines file,label, "
             "folders named after classes, an .npz with 'labels', or --metric agreement"
         )
-    if labels.max(initial=0) >= classes:
-        raise DataError(f"a label is {labels.max()}, but the network has {classes} classes, 0 to {classes - 1}")
+    beyond = np.flatnonzero(labels >= classes)
+    if len(beyond):
+        first = int(beyond[0])
+        place = places[first] if places else "a label"
+        raise DataError(f"{place} is {labels[first]}, but the network has {classes} classes, 0 to {classes - 1}")
     return Metric(wanted, _among(TOP[wanted]))
 
 

@@ -16,7 +16,9 @@ def to_json(result: PlanResult) -> dict[str, Any]:
     """The result as plain data: seconds and bytes, candidates in the order of the result, the chosen one among them;
     `quantisation` is that of the chosen one."""
     asked = (("front", result.request.pareto), ("solutions", result.request.every_solution))
-    lists = {name: [candidate_json(scored) for scored in getattr(result, name)] for name, wanted in asked if wanted}
+    lists = {
+        name: [candidate_json(scored, result) for scored in getattr(result, name)] for name, wanted in asked if wanted
+    }
     return {
         "version": VERSION,
         "model": result.graph.name,
@@ -25,9 +27,9 @@ def to_json(result: PlanResult) -> dict[str, Any]:
         "link": _link(result.problem.link),
         "memory_bytes": result.problem.memory_bytes,
         "checks": _checks(result),
-        "chosen": candidate_json(result.chosen),
+        "chosen": candidate_json(result.chosen, result),
         "quantisation": result.quantised[result.chosen.candidate].to_json(),
-        "candidates": [candidate_json(scored) for scored in result.candidates],
+        "candidates": [candidate_json(scored, result) for scored in result.candidates],
         **lists,
     }
 
@@ -51,7 +53,7 @@ def _checks(result: PlanResult) -> dict[str, Any]:
     }
 
 
-def candidate_json(scored: Scored) -> dict[str, Any]:
+def candidate_json(scored: Scored, result: PlanResult) -> dict[str, Any]:
     """One candidate. Cloud-only as JPEG differs from cloud-only raw in the bytes of its crossing tensor."""
     candidate = scored.candidate
     return {
@@ -68,6 +70,7 @@ def candidate_json(scored: Scored) -> dict[str, Any]:
         "distortion": candidate.distortion,
         "gap": candidate.gap,
         "predicted": candidate.predicted.to_json(),
+        "energy_j": result.energy_j(candidate),
         "measured": None if scored.measured is None else scored.measured.to_json(),
         "accuracy": None if scored.accuracy is None else scored.accuracy.to_json(),
         "predicted_drop": scored.predicted_drop,

@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tvm_split import report_accuracy
-from tvm_split.choice import label_of
+from tvm_split.labels import label_of
+from tvm_split.plan.evaluate import identity
 from tvm_split.plan.problem import Candidate, Timing
-from tvm_split.report_fronts import objective_reason
-from tvm_split.units import rate, seconds, size
+from tvm_split.report_fronts import bandwidths_title, objective_reason
+from tvm_split.units import joules, rate, seconds, size
 
 if TYPE_CHECKING:
     from tvm_split.choice import Scored
@@ -56,11 +57,12 @@ def answers(result: PlanResult, top: int = 10) -> Table:
     rows = [_row(scored, result, accuracy) for scored in result.candidates if id(scored) not in left_out]
     link, request = result.problem.link, result.request
     title = f"{result.graph.name}: {request.edge} -> {request.cloud} over {link.name} ({rate(link.up_bytes_per_s)} up)"
-    return table(title, ("", "answer", *STAGES, "payload", "edge memory", *accuracy), rows, left=2)
+    energy = ("edge energy",) if request.objective == "energy" else ()
+    return table(title, ("", "answer", *STAGES, "payload", "edge memory", *energy, *accuracy), rows, left=2)
 
 
 def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
-    """Everything that is said of a plan: `answers`, what they were checked on, the reason, the best answer by uplink
+    """Everything that is said of a plan: `answers`, what they were checked on, the reason, the soonest answer by uplink
     rate."""
     out.print(answers(result, top))
     if any(scored.baseline for scored in result.candidates):
@@ -71,7 +73,7 @@ def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
     if quantisers := result.quantised[result.chosen.candidate].line():
         out.print(quantisers)
     if result.spans:
-        out.print("\nBest answer by uplink rate, as predicted:")
+        out.print(f"\n{bandwidths_title(result.request.objective)}")
         for line in bandwidths(result):
             out.print(f"  {line}")
 
@@ -91,6 +93,8 @@ def _row(scored: Scored, result: PlanResult, accuracy: report_accuracy.Columns) 
         mark, style = "=", "cyan"
     cells = [mark, scored.label, *map(seconds, _stages(candidate.predicted))]
     cells += [size(candidate.payload_bytes), size(candidate.edge_memory_bytes)]
+    if result.request.objective == "energy":
+        cells.append(joules(result.energy_j(candidate)))
     cells += [cell(scored) for cell in accuracy.values()]
     return [Text(cell, style=style) for cell in cells]
 
@@ -167,8 +171,9 @@ def _because(chosen: Candidate, rival: Candidate) -> str:
 def bandwidths(result: PlanResult) -> list[str]:
     """One line a range of uplink rates: which answer is the soonest there. Neighbours with one answer are one line."""
     merged: list[tuple[float, float, str]] = []
+    labels = {identity(scored.candidate): scored.label for scored in result.candidates if not scored.baseline}
     for span in result.spans:
-        label = label_of(span.candidate)
+        label = labels.get(identity(span.candidate)) or label_of(span.candidate)
         if merged and merged[-1][2] == label:
             merged[-1] = (merged[-1][0], span.high_bytes_per_s, label)
         else:

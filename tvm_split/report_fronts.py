@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from tvm_split.units import seconds, size
+from tvm_split.units import joules, seconds, size
 
 if TYPE_CHECKING:
     from tvm_split.choice import Scored
+    from tvm_split.plan.problem import Candidate
     from tvm_split.workflow import PlanResult
 
 WANTED = {"energy": "least energy of the edge", "payload": "fewest bytes sent"}
@@ -18,14 +19,18 @@ WANTED = {"energy": "least energy of the edge", "payload": "fewest bytes sent"}
 
 def lists(result: PlanResult) -> Iterator[Table]:
     """The front and the solution list, where the request asked for them."""
+    energy = result.energy_j if result.request.objective == "energy" else None
     if result.front:
-        yield answers_table(f"Soonest answers for less {result.request.pareto}, as predicted", result.front)
+        yield answers_table(f"Soonest answers for less {result.request.pareto}, as predicted", result.front, energy)
     if result.solutions:
-        yield answers_table(f"All that {result.request.strategy} answers, as predicted", result.solutions)
+        yield answers_table(f"All that {result.request.strategy} answers, as predicted", result.solutions, energy)
 
 
-def answers_table(title: str, found: Sequence[Scored]) -> Table:
-    """Time, payload, memory and distortion of each. Cloud-only takes no memory that counts."""
+def answers_table(
+    title: str, found: Sequence[Scored], energy_j: Callable[[Candidate], float | None] | None = None
+) -> Table:
+    """Time, payload, memory and distortion of each, and its joules if asked for. Cloud-only takes no memory that
+    counts."""
     from tvm_split.report import table
 
     rows = []
@@ -33,17 +38,27 @@ def answers_table(title: str, found: Sequence[Scored]) -> Table:
         candidate, gap = item.candidate, item.candidate.gap
         proven = "" if gap is None else "best" if gap == 0 else f"{gap:.1%}"
         memory = size(candidate.edge_memory_bytes) if candidate.edge_layers else "0 B"
-        rows.append((item.label, seconds(candidate.predicted.total_s), size(candidate.payload_bytes), memory,
+        energy = () if energy_j is None else (joules(energy_j(candidate)),)
+        rows.append((item.label, seconds(candidate.predicted.total_s), size(candidate.payload_bytes), memory, *energy,
                      f"{candidate.distortion:.3g}", proven))  # fmt: skip
-    return table(title, ("answer", "total", "payload", "edge memory", "distortion", "gap"), rows)
+    heading = () if energy_j is None else ("edge energy",)
+    return table(title, ("answer", "total", "payload", "edge memory", *heading, "distortion", "gap"), rows)
 
 
 def objective_reason(result: PlanResult) -> str:
     """Which answer was chosen, and of what it has least."""
     chosen, objective = result.chosen, result.request.objective
-    sent = size(chosen.candidate.payload_bytes)
-    total = seconds(chosen.candidate.predicted.total_s)
+    takes = seconds(chosen.candidate.predicted.total_s)
+    if objective == "energy":
+        takes += f" and {joules(result.energy_j(chosen.candidate))} of the edge"
     return (
-        f"Chosen: {chosen.label}, which takes {total} and sends {sent}: the {WANTED[objective]} of all answers that "
-        "memory, pins and accuracy allow."
+        f"Chosen: {chosen.label}, which takes {takes} and sends {size(chosen.candidate.payload_bytes)}: the "
+        f"{WANTED[objective]} of all answers that memory, pins and accuracy allow."
     )
+
+
+def bandwidths_title(objective: str) -> str:
+    """What stands above the answers by uplink rate: they are ranked by their time, whatever was asked for."""
+    if objective == "latency":
+        return "Best answer by uplink rate, as predicted:"
+    return f"Soonest answer by uplink rate, as predicted, whatever its {objective}:"

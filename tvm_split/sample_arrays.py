@@ -54,9 +54,16 @@ def as_labels(array: Any, count: int, path: Path | str) -> np.ndarray:
     except ValueError as error:
         raise DataError(f"{path}: the labels are no array ({error}); expected {count} whole numbers from 0") from None
     whole = labels.dtype.kind in "iu" and labels.reshape(-1).shape == (count,)
-    if not whole or labels.min(initial=0) < 0 or labels.max(initial=0) > MOST_CLASSES:
+    if not whole:
         raise DataError(
             f"{path}: the labels are {labels.dtype} {labels.shape}; expected {count} whole numbers from 0 to "
             f"{MOST_CLASSES}, the class of each sample"
         )
-    return labels.reshape(-1).astype(np.int64)
+    labels = labels.reshape(-1)
+    bad = np.flatnonzero((labels < 0) | (labels > MOST_CLASSES))
+    if len(bad):
+        raise DataError(
+            f"{path}: the label of sample {bad[0]} is {labels[bad[0]]}; expected whole numbers from 0 to "
+            f"{MOST_CLASSES}, the class of each sample"
+        )
+    return labels.astype(np.int64)

@@ -23,18 +23,19 @@ from tvm_split.errors import BuildError, last_line
 from tvm_split.graph import Graph
 from tvm_split.layer_kernels import MAIN, lower_layers
 from tvm_split.passes.share_kernels import equal_kernels
+from tvm_split.progress import Progress, quiet
 
 log = logging.getLogger(__name__)
 
 ALLOCATE, FREE, STORAGE = "tirx.TVMBackendAllocWorkspace", "tirx.TVMBackendFreeWorkspace", "relax.vm.alloc_storage"
 
 
-def with_scratch(mod: tvm.IRModule, graph: Graph, target: tvm.target.Target) -> Graph:
+def with_scratch(mod: tvm.IRModule, graph: Graph, target: tvm.target.Target, progress: Progress = quiet) -> Graph:
     """The graph of a module of layers, each layer with the `scratch_bytes` that it has when compiled for the target.
 
     BuildError names what TVM cannot lower. About a second for a hundred layers.
     """
-    lowered = lower_layers(mod, target)
+    lowered = lower_layers(mod, target, progress=progress)
     for line in explain.lines(graph, lowered.rules(), lowered.reasons):
         log.info(line)
     kernels = workspace_bytes(lowered.library(), target)

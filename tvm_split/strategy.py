@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from tvm_split.choice import Scored, label_of, shortlist
+from tvm_split.choice import Scored, shortlist
 from tvm_split.errors import CostError, PlanError
+from tvm_split.labels import distinct, label_of
 from tvm_split.plan import PLANNERS, WITH_BITS
 from tvm_split.plan.bandwidths import Planner
 from tvm_split.plan.pareto import pareto_front
@@ -87,11 +88,14 @@ def cost_of(request: Request, problem: Problem, edge: TargetSpec) -> Callable[[C
 
 def front_of(request: Request, problem: Problem) -> tuple[Scored, ...]:
     """The front that the request asks for, as predicted; () when it asks for none."""
-    if request.pareto is None:
-        return ()
-    return tuple(Scored(found, label_of(found)) for found in pareto_front(problem, request.pareto))
+    return () if request.pareto is None else _listed(pareto_front(problem, request.pareto))
 
 
 def solutions_of(request: Request, found: Sequence[Candidate]) -> tuple[Scored, ...]:
     """All that the planner found, best first, if the request wants it; () otherwise."""
-    return tuple(Scored(each, label_of(each)) for each in found) if request.every_solution else ()
+    return _listed(found) if request.every_solution else ()
+
+
+def _listed(found: Sequence[Candidate]) -> tuple[Scored, ...]:
+    labels = distinct(found, [label_of(each) for each in found])
+    return tuple(Scored(each, label) for each, label in zip(found, labels, strict=True))

@@ -1,4 +1,4 @@
-"""Times, sizes, rates and scores for people: three digits and a unit."""
+"""Times, sizes, rates, energies and scores for people: three digits and a unit."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ def rate(bytes_per_s: float) -> str:
         if bits >= limit * 0.9995:
             return f"{bits / limit:.3g} {unit}"
     return f"{bits:.3g} bit/s"
+
+
+def joules(value: float | None) -> str:
+    """An energy with three digits: 850 uJ, 8.12 mJ, 3.25 J, 1200 J; unknown for None."""
+    if value is None:
+        return "unknown"
+    if value >= 0.9995:
+        return f"{value:.3g} J" if value < 999.5 else f"{value:.0f} J"
+    return f"{value * 1e3:.3g} mJ" if value >= 0.9995e-3 or value == 0 else f"{value * 1e6:.3g} uJ"
 
 
 def score(value: float, metric: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_split import frontend, pipeline, strategy
+from tvm_split import early, frontend, pipeline, strategy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
 from tvm_split.calibration.equalized import better_of
@@ -38,21 +38,20 @@ from tvm_split.metrics import NAMES, Judge, class_count, metric_of
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
+from tvm_split.plan.energy import energy_j, watts_of
 from tvm_split.plan.memory import smallest_split_bytes
-from tvm_split.plan.overrides import check_widths, fixed_bits
-from tvm_split.plan.precision import EDGE_WIDTHS, INTEGER_BITS
+from tvm_split.plan.overrides import fixed_bits
+from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Problem
 from tvm_split.profile.source import Boards, costs_of, integer_costs
+from tvm_split.progress import Progress, quiet
 from tvm_split.quantised import Quantised
 from tvm_split.quantizer import Quantizer
 from tvm_split.request import FLOAT, Request
-from tvm_split.targets import load_link, load_target
 from tvm_split.tune.apply import database_of
 
 if TYPE_CHECKING:
     import tvm
-
-Progress = Callable[[str], None]
 
 #: TVM's tensor expressions and importers keep state of their own: two plans at once would mix theirs
 _ONE_AT_A_TIME = threading.RLock()
@@ -63,7 +62,7 @@ class PlanResult:
     """A plan: the chosen answer among those compared. `print` shows the table that the command line shows.
 
     checking: samples that accuracy was measured on; calibrating: others that set the quantisers, 0 if they are one.
-    front, solutions: as predicted, if the request asks for them (pareto, every_solution).
+    front, solutions: as predicted, if the request asks for them (pareto, every_solution). edge_w: the edge's power.
     """
 
     request: Request
@@ -79,6 +78,12 @@ class PlanResult:
     checking: int = 1
     front: tuple[Scored, ...] = ()
     solutions: tuple[Scored, ...] = ()
+    edge_w: float | None = None
+
+    def energy_j(self, candidate: Candidate) -> float | None:
+        """Joules of the edge, as predicted; None where target or link state no power."""
+        watts = watts_of(self.edge_w, self.problem.link)
+        return None if watts is None else energy_j(candidate.predicted, watts)
 
     def quantizers(self, candidate: Candidate) -> tuple[dict[str, Quantizer], dict[str, Quantizer]]:
         """By tensor: of those that the edge holds as integers, and of those that cross at fewer bits than their own."""
@@ -101,10 +106,6 @@ class PlanResult:
 class CompileResult:
     plan: PlanResult
     bundle: Bundle
-
-
-def quiet(_text: str) -> None:
-    """No progress wanted."""
 
 
 def prepare(request: Request) -> tuple[tvm.IRModule, Graph]:
@@ -139,24 +140,20 @@ def plan(request: Request, progress: Progress = quiet) -> PlanResult:
 
 
 def _plan(request: Request, progress: Progress) -> PlanResult:
-    strategy.check(request)
-    link = load_link(request.link)
-    edge, cloud = load_target(request.edge), load_target(request.cloud)  # a wrong name is told before any work
-    strategy.check_power(request, edge, link)
+    link, edge, cloud = early.before_reading(request)
     has_bits_to_choose = tuple(request.edge_bits) != FLOAT
-    patterns = request.tensor_bits if has_bits_to_choose else {}
-    check_widths(request.edge_bits, patterns, EDGE_WIDTHS, edge.name, edge.bits)
     progress(f"reading {model_name(request.model)}")
     mod, graph = prepare(request)
-    progress("measuring the scratch memory of each layer, as compiled for the edge")
-    graph, warnings = with_edge_scratch(mod, graph, edge)
-    samples, notes = samples_of(request, graph)
-    warnings += notes
+    early.check_names(request, graph)
+    samples, warnings = samples_of(request, graph)
     judge = _judge(request, mod, graph, samples)
     if judge is None:
         warnings += without_classes(graph, request.max_drop)
     boards = Boards(request.tracker, request.edge_key, request.cloud_key)
     edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud, boards)
+    warnings += notes
+    progress("measuring the scratch memory of each layer, as compiled for the edge")
+    graph, notes = with_edge_scratch(mod, graph, edge, progress)
     warnings += notes
     inside = Inside(mod, graph, samples, progress, judge, request.rounding)
     calibrated = inside.calibrated() if has_bits_to_choose or request.baselines else None
@@ -164,7 +161,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     as_integers = (
         {}
         if calibrated is None
-        else edge_integers(mod, graph, edge, calibrated, (*request.edge_bits, *request.tensor_bits.values()))
+        else edge_integers(mod, graph, edge, calibrated, (*request.edge_bits, *request.tensor_bits.values()), progress)
     )
     precision = None
     outputs: OutputTable | None = None
@@ -199,7 +196,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         widths = [bits for bits in UNIFORM if edge.bits is None or bits in edge.bits]
         uniform = calibrated.precision(widths or UNIFORM, request.cut_bits, integer, {})
         contest.add_baselines(replace(uniform, integer_layers=as_integers))
-    scored, quantised = contest.scored, contest.quantised
+    scored, quantised = contest.named(), contest.quantised
     lossless = partial(_lossless_bytes, problem)
     chosen = choose(scored, request.tolerance, strategy.cost_of(request, problem, edge), lossless)
     allowed = [item.candidate for item in scored if request.tolerance.allows(item)]
@@ -213,6 +210,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, quantised,
         calibrating, len(samples.checking),
         front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, planned),
+        edge_w=edge.active_w,
     )  # fmt: skip
 
 
@@ -236,7 +234,7 @@ def _predicted_drop(outputs: OutputTable | None, judge: Judge | None, candidate:
 
 def _judge(request: Request, mod: tvm.IRModule, graph: Graph, samples: Divided) -> Judge | None:
     """What scores answers; None for a network without class scores, unless the user has a metric."""
-    metric = metric_of(request.wanted_metric, samples.labels, class_count(graph))
+    metric = metric_of(request.wanted_metric, samples.labels, class_count(graph), samples.places)
     return None if metric is None else Judge(metric, samples.labels, output_names(mod))
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tvm_split import strategy
-from tvm_split.choice import Scored, Tolerance, choose, label_of
+from tvm_split.choice import Scored, Tolerance, choose
 from tvm_split.errors import CostError, PlanError
+from tvm_split.labels import label_of
 from tvm_split.plan import PLANNERS
 from tvm_split.plan.bandwidths import turning_points
 from tvm_split.plan.evaluate import evaluate

@@ -31,11 +31,13 @@ def layers(as_json: bool, **given: Any) -> None:
     layer that makes several are LAYER.0, LAYER.1 and so on.
     """
     from tvm_split import report, workflow
-    from tvm_split.plan.overrides import chosen_bits
+    from tvm_split.plan.overrides import check_widths, chosen_bits
+    from tvm_split.plan.precision import EDGE_WIDTHS
     from tvm_split.report_lists import layers_table
     from tvm_split.request import Request
 
     patterns = once(given["tensor_bits"], "--bits")
+    check_widths((), patterns, EDGE_WIDTHS, "any", None)
     request = Request(
         given["model"], shapes=dict(given["shapes"]), preprocess=given["preprocess"], tensor_bits=patterns
     )

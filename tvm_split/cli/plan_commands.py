@@ -31,7 +31,10 @@ def plan(save_costs: Path | None, top: int, as_json: bool, explain: bool, quiet:
     if explain:
         log_to_stderr()
     from tvm_split import workflow
+    from tvm_split.bundle_folder import check_writable
 
+    if save_costs is not None:
+        check_writable(save_costs / "edge.json", "--save-costs: no file can be written at")
     result = workflow.plan(request_of(given), Progress(quiet))
     if save_costs is not None:
         save_costs.mkdir(parents=True, exist_ok=True)

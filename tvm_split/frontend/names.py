@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import tvm
 from tvm import relax
+
+from tvm_split.input_names import identifier
 
 
 class Names:
@@ -17,9 +18,7 @@ class Names:
 
     def fresh(self, wanted: str) -> str:
         """Return `wanted` as an identifier that has not been given out; a clash gets '_1', '_2', ..."""
-        base = re.sub(r"\W+", "_", wanted, flags=re.ASCII).strip("_") or "unnamed"
-        if base[0].isdigit():
-            base = f"n{base}"
+        base = identifier(wanted)
         name, count = base, 0
         while name in self._taken:
             count += 1

@@ -32,6 +32,15 @@ class Boards:
     cloud_key: str | None = None
 
 
+def check_boards(source: str | tuple[Path, Path], boards: Boards) -> None:
+    """PlanError: boards are named but not asked for, or one of tracker and keys is missing."""
+    keys = (boards.edge_key, boards.cloud_key)
+    if any((boards.tracker, *keys)) and source != "measured":
+        raise PlanError(f"a tracker or board was given, but the costs are to be '{source}'; add --costs measured")
+    if any(keys) != bool(boards.tracker):
+        raise PlanError("to time layers on boards, give --tracker HOST:PORT and --edge-key or --cloud-key, or neither")
+
+
 def costs_of(
     source: str | tuple[Path, Path], graph: Graph, mod: tvm.IRModule, edge: TargetSpec, cloud: TargetSpec,
     boards: Boards = Boards(),
@@ -42,11 +51,7 @@ def costs_of(
     target by the ratio of the rooflines); or the costs files of edge and cloud. CostError: a file is no costs file or a
     layer cannot be timed. PlanError: boards are named but not asked for. LinkDownError: no tracker or board answers.
     """
-    keys = (boards.edge_key, boards.cloud_key)
-    if any((boards.tracker, *keys)) and source != "measured":
-        raise PlanError(f"a tracker or board was given, but the costs are to be '{source}'; add --costs measured")
-    if any(keys) != bool(boards.tracker):
-        raise PlanError("to time layers on boards, give --tracker HOST:PORT and --edge-key or --cloud-key, or neither")
+    check_boards(source, boards)
     if source == "roofline":
         return roofline(graph, edge), roofline(graph, cloud), [
             "Times are predicted from the targets' data sheets (roofline), not measured; they may be off by several "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tvm_split.errors import BundleError
+from tvm_split.input_names import keys_of
 
 if TYPE_CHECKING:
     from tvm_split.bundle import Bundle, TensorSpec
@@ -51,15 +52,19 @@ def link_stages(bundle: Bundle, link: Link) -> tuple[float, float]:
 
 
 def check_inputs(bundle: Bundle, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The arrays in the bundle's order, C-contiguous. BundleError for a wrong name, shape or dtype: no conversion."""
+    """The arrays in the bundle's order, C-contiguous; under the inputs' names or those of the model's file.
+
+    BundleError for a wrong name, shape or dtype: no conversion. DataError for two names of one input.
+    """
     wanted = [spec.name for spec in bundle.inputs]
-    extra = [name for name in inputs if name not in wanted]
+    keys = keys_of(wanted, inputs, "inputs")
+    extra = [name for name in inputs if name not in keys.values()]
     if extra:
         raise BundleError(f"input '{extra[0]}' is none of this bundle's inputs; they are {_names(wanted)}")
-    missing = [name for name in wanted if name not in inputs]
+    missing = [name for name in wanted if name not in keys]
     if missing:
         raise BundleError(f"input '{missing[0]}' is missing; the inputs are {_names(wanted)}, given: {_names(inputs)}")
-    return check_arrays([inputs[name] for name in wanted], bundle.inputs, "input")
+    return check_arrays([inputs[keys[name]] for name in wanted], bundle.inputs, "input")
 
 
 def check_arrays(arrays: Sequence[np.ndarray], specs: Sequence[TensorSpec], what: str) -> list[np.ndarray]:
