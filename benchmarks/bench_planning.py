@@ -39,6 +39,7 @@ from tvm_split.plan import PLANNERS
 from tvm_split.plan.mixed import Bits, evaluate_mixed
 from tvm_split.plan.precision import Precision
 from tvm_split.plan.problem import Candidate, Link, Problem
+from tvm_split.prepare import prepare
 from tvm_split.profile.roofline import roofline
 from tvm_split.targets import load_link, load_target
 
@@ -159,7 +160,7 @@ def plan(benchmark: Any, planner: str, problem: Problem, rounds: int) -> float |
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request: pytest.FixtureRequest) -> Problem:
     asked = workflow.Request(model=f"zoo:{request.param}")
-    _, graph = workflow.prepare(asked)
+    _, graph = prepare(asked)
     edge, cloud = roofline(graph, load_target(asked.edge)), roofline(graph, load_target(asked.cloud))
     return Problem(graph, edge, cloud, load_link(asked.link), cut_bits=asked.cut_bits)
 

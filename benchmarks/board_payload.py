@@ -33,13 +33,14 @@ from tvm_split.compile_half import baseline, compile_half
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.annotate_precision import AnnotatePrecision
 from tvm_split.passes.pack_cut import read_layout
+from tvm_split.prepare import prepare
 from tvm_split.profile.rpc import connect, remote_vm
 from tvm_split.random_samples import random_batches
 from tvm_split.runtime.executor import Half
 from tvm_split.runtime.payload import unpack
 from tvm_split.targets import load_target
 from tvm_split.versions import versions
-from tvm_split.workflow import Request, prepare
+from tvm_split.workflow import Request
 
 NETWORKS = {"efficientnet-lite0": "efficientnet-lite0", "yolox": None, "plate-detector": "plate"}
 

@@ -24,8 +24,9 @@ from plates import Reader, best_plate, crop, frame, overlap
 import tvm_split
 from tvm_split.bundle import Bundle
 from tvm_split.plan.problem import Link
+from tvm_split.prepare import prepare
 from tvm_split.versions import versions
-from tvm_split.workflow import PlanResult, Request, prepare
+from tvm_split.workflow import PlanResult, Request
 
 TEXTS = ("A12345", "B72356", "KH4725", "E68437", "T3M952")
 CALIBRATING = 16

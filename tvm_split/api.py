@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tvm
 
-from tvm_split import pipeline, workflow
+from tvm_split import pipeline, prepare, workflow
 from tvm_split.assemble import compile_plan
 from tvm_split.bundle import Bundle
 from tvm_split.compile_half import weights_digest
@@ -62,7 +62,7 @@ def partition(mod: tvm.IRModule, plan: PlanResult) -> tuple[tvm.IRModule, tvm.IR
             f"partition() takes an IRModule and what plan() returned, not {type(mod).__name__} and "
             f"{type(plan).__name__}"
         )
-    layered = workflow.layered(mod, plan.request)
+    layered = prepare.layered(mod, plan.request)
     if _form(layered) != _form(plan.module) or weights_digest(layered) != weights_digest(plan.module):
         raise GraphError(
             f"the plan was made for '{plan.graph.name}' with {len(plan.graph.layers)} layers; this module has other "

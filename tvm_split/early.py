@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tvm_split import strategy, user_function
 from tvm_split.costs import Costs
 from tvm_split.data_source import check_source
-from tvm_split.errors import PlanError
+from tvm_split.errors import CostError, PlanError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.metrics import NAMES
@@ -28,7 +28,12 @@ def before_reading(request: Request) -> tuple[Link, TargetSpec, TargetSpec]:
     floats = tuple(request.edge_bits) == FLOAT
     check_widths(request.edge_bits, {} if floats else request.tensor_bits, EDGE_WIDTHS, edge.name, edge.bits)
     _check_sent(request)
-    check_boards(request.costs, Boards(request.tracker, request.edge_key, request.cloud_key))
+    check_boards(request.costs, Boards(request.tracker, request.edge_key, request.cloud_key), request.measure)
+    if request.measure and request.edge_key is None and request.edge != "host":
+        raise CostError(
+            f"the edge '{request.edge}' cannot be timed, which --measure is to do: give --tracker HOST:PORT and "
+            "--edge-key KEY of such a board, or plan for this machine with --edge host"
+        )
     if request.preprocess:
         PreprocessSpec.named(request.preprocess)
     if request.data is not None and not isinstance(request.data, Mapping):

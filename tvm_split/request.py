@@ -62,6 +62,7 @@ class Request:
     agreement. max_drop: what may be lost of it, 0.01 is one point; None is 0.05. min_agreement: another name for
     metric="agreement" with max_drop = 1 - min_agreement. max_error: the limit where there is no metric.
     baselines: whether U2 to U8, Neurosurgeon, QDMP and others are compared with, which takes compiling them.
+    measure: so many finalists are compiled and timed whole by `compile`, and the clock chooses; 0 for none.
     samples: as many calibrate. check: as many others are held back, and accuracy is measured on them alone.
     """
 
@@ -99,6 +100,7 @@ class Request:
     winograd: bool = True
     rounding: str = "in-order"
     equalize: bool = False
+    measure: int = 0
 
     def __post_init__(self) -> None:
         for name, example in DICTS.items():
@@ -129,6 +131,9 @@ class Request:
         _demand(_is_whole(self.samples, 1), "samples", self, "a whole number above 0")
         _demand(_is_whole(self.check, 1), "check", self, "a whole number above 0")
         _demand(_is_whole(self.seed, 0), "seed", self, "a whole number from 0")
+        _demand(_is_whole(self.measure, 0), "measure", self, "a whole number from 0")
+        timed = self.measure and self.objective != "latency"
+        _demand(not timed, "objective", self, "'latency' where finalists are measured: clocks tell no other")
 
     def _check_accuracy(self) -> None:
         least, drop, metric = self.min_agreement, self.max_drop, self.metric

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tvm_split import early, frontend, pipeline, strategy
+from tvm_split import early, strategy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
-from tvm_split.calibration.equalized import better_of
 from tvm_split.calibration.network import widths_below
 from tvm_split.calibration.output_table import OutputTable, predicted_agreement
 from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
@@ -28,21 +27,18 @@ from tvm_split.contest import Contest
 from tvm_split.edge_half import rounded_module
 from tvm_split.edge_kernels import edge_integers, with_edge_scratch
 from tvm_split.errors import PlanError
-from tvm_split.extract import graph as extract_graph
 from tvm_split.extract import output_names
-from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.held_back import Divided, samples_of
 from tvm_split.inside import Inside
 from tvm_split.metrics import NAMES, Judge, class_count, metric_of
-from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
 from tvm_split.plan.energy import energy_j, watts_of
 from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.overrides import fixed_bits
-from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Problem
+from tvm_split.prepare import model_name, prepare
 from tvm_split.profile.source import Boards, costs_of, integer_costs
 from tvm_split.progress import Progress, quiet
 from tvm_split.quantised import Quantised
@@ -52,6 +48,8 @@ from tvm_split.tune.apply import database_of
 
 if TYPE_CHECKING:
     import tvm
+
+    from tvm_split.finals import Final
 
 #: TVM's tensor expressions and importers keep state of their own: two plans at once would mix theirs
 _ONE_AT_A_TIME = threading.RLock()
@@ -104,29 +102,11 @@ class PlanResult:
 
 @dataclass(frozen=True)
 class CompileResult:
+    """finals: those timed whole, soonest first, where the request measures some."""
+
     plan: PlanResult
     bundle: Bundle
-
-
-def prepare(request: Request) -> tuple[tvm.IRModule, Graph]:
-    """The module of layers of the request's model, and its graph."""
-    mod = frontend.load(request.model, shapes=request.shapes)
-    if request.preprocess:
-        mod = Preprocess(PreprocessSpec.named(request.preprocess))(mod)
-    mod = layered(mod, request)
-    return mod, extract_graph(mod, model_name(request.model))
-
-
-def layered(mod: tvm.IRModule, request: Request) -> tvm.IRModule:
-    """The layers of a network, as the request wants them: balanced (`equalize`) where that makes few bits lose less."""
-    plain = pipeline.layers(request.winograd)(mod)
-    if not request.equalize:
-        return plain
-    return better_of(plain, pipeline.layers(request.winograd, True)(mod), min(*request.edge_bits, INTEGER_BITS))
-
-
-def model_name(model: Any) -> str:
-    return str(model).removeprefix("zoo:").split("/")[-1] if isinstance(model, str | Path) else "network"
+    finals: tuple[Final, ...] = ()
 
 
 def plan(request: Request, progress: Progress = quiet) -> PlanResult:
@@ -245,4 +225,9 @@ def compile(request: Request, out: Path, progress: Progress = quiet, force: bool
     check_free(out, force)
     with _ONE_AT_A_TIME:
         result = plan(request, progress)
-        return CompileResult(result, compile_plan(result, out, progress, force))
+        finals: tuple[Final, ...] = ()
+        if request.measure:
+            from tvm_split.finals import by_the_clock
+
+            result, finals = by_the_clock(result, progress)
+        return CompileResult(result, compile_plan(result, out, progress, force), finals)

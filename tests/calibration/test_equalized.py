@@ -5,7 +5,7 @@ import pytest
 import tvm
 from tvm import relax
 
-from tvm_split import pipeline, workflow
+from tvm_split import pipeline, prepare
 from tvm_split.calibration.equalized import better_of, relative_distortion
 from tvm_split.errors import PlanError
 from tvm_split.layer_runner import LayerRunner
@@ -30,13 +30,13 @@ def network(build, balance):
 def test_layers_out_of_balance(build):
     mod = network(build, 4.0 ** np.arange(8))
     asked = Request(mod, equalize=True, edge_bits=(8, 32))
-    plain, made = pipeline.layers()(mod), workflow.layered(mod, asked)
+    plain, made = pipeline.layers()(mod), prepare.layered(mod, asked)
     assert relative_distortion(made, 8) < 0.7 * relative_distortion(plain, 8)
     x = {"x0": np.random.default_rng(1).normal(size=(1, 8, 4, 4)).astype("f")}
     runners = [LayerRunner(each) for each in (plain, made)]
     outputs = [next(iter(runner.run(x, runner.graph.outputs).values())) for runner in runners]
     np.testing.assert_array_equal(*outputs)
-    tvm.ir.assert_structural_equal(workflow.layered(made, asked), made)
+    tvm.ir.assert_structural_equal(prepare.layered(made, asked), made)
 
 
 def test_not_where_it_does_not_help(build, caplog):

@@ -24,10 +24,11 @@ from tvm_split.compile_half import compile_half
 from tvm_split.graph import Graph
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.passes.pack_cut import read_layout
+from tvm_split.prepare import prepare
 from tvm_split.quantizer import Quantizer
 from tvm_split.runtime.executor import Half
 from tvm_split.targets import load_target
-from tvm_split.workflow import Request, prepare
+from tvm_split.workflow import Request
 
 
 class Board(NamedTuple):

@@ -13,6 +13,7 @@ from tvm_split.drop import drop_of
 from tvm_split.edge_half import EdgeHalf
 from tvm_split.errors import DataError, PlanError
 from tvm_split.layer_runner import LayerRunner
+from tvm_split.prepare import prepare
 from tvm_split.request import Request
 from tvm_split.workflow import PlanResult
 
@@ -52,7 +53,7 @@ def mod() -> tvm.IRModule:
 
 @pytest.fixture(scope="module")
 def runner(mod: tvm.IRModule) -> LayerRunner:
-    return LayerRunner(workflow.prepare(Request(mod))[0])
+    return LayerRunner(prepare(Request(mod))[0])
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from tvm_split.edge_half import EdgeHalf
 from tvm_split.errors import PlanError
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.plan.problem import Link
+from tvm_split.prepare import prepare
 from tvm_split.runtime.coding import decode_payload, encode_payload
 from tvm_split.runtime.executor import Half
 from tvm_split.runtime.local import run_bundle
@@ -79,7 +80,7 @@ def wire_bytes(bundle, frame) -> int:
 @pytest.mark.parametrize("result_at", ["edge", "cloud"])
 @pytest.mark.parametrize("edge_layers", [0, 3, 5, 6])
 def test_bytes_on_the_wire_are_the_plans(mod, data, frame, tmp_path, result_at, edge_layers):
-    names = [layer.name for layer in workflow.prepare(request(mod, data))[1].layers]
+    names = [layer.name for layer in prepare(request(mod, data))[1].layers]
     pins = pinned(names, edge_layers)
     made = workflow.compile(
         request(mod, data, pins=pins, cut_bits=(32,), result_at=result_at, strategy="min-cut"), tmp_path / "bundle"
@@ -106,7 +107,7 @@ def test_bytes_on_the_wire_are_the_plans(mod, data, frame, tmp_path, result_at, 
 @pytest.mark.parametrize(("edge_layers", "bits"), [(3, 8), (5, 8), (6, 8), (5, 3)])
 def test_integer_layers_on_the_edge(mod, data, frame, tmp_path, edge_layers, bits, result_at):
     """The bundle computes what the half that was checked computes, bit for bit, and its edge is smaller."""
-    names = [layer.name for layer in workflow.prepare(request(mod, data))[1].layers]
+    names = [layer.name for layer in prepare(request(mod, data))[1].layers]
     options = {"pins": pinned(names, edge_layers), "strategy": "exact", "cut_bits": (8,), "max_error": 9.0}
     options["result_at"] = result_at
     made = workflow.compile(request(mod, data, edge_bits=(bits,), **options), tmp_path / "bundle")
@@ -173,7 +174,7 @@ def test_two_compiles_write_the_same_bytes(mod, data, tmp_path):
 
 def test_twins_are_for_any_machine_of_this_kind(mod, data, frame, tmp_path):
     """Halves for an ARM board and an AVX-512 server; their twins run here and make the halves' own payload."""
-    pins = pinned([layer.name for layer in workflow.prepare(request(mod, data))[1].layers], 3)
+    pins = pinned([layer.name for layer in prepare(request(mod, data))[1].layers], 3)
     wanted = Request(mod, edge="raspberry-pi-4", cloud="c5.xlarge", link="3mbit", data=data, pins=pins)
     bundle = workflow.compile(wanted, tmp_path / "bundle").bundle
     assert {role: architecture(bundle.half(role)) for role in bundle.manifest["halves"]} == {
@@ -188,7 +189,7 @@ def test_twins_are_for_any_machine_of_this_kind(mod, data, frame, tmp_path):
 @pytest.mark.skipif(machine() != "x86_64", reason="compares x86-64 processors")
 def test_a_twin_makes_the_halfs_own_bytes(mod, data, frame, tmp_path):
     """The baseline has fused multiply-add as the boards have, so the sums, and the payload, are the same."""
-    pins = pinned([layer.name for layer in workflow.prepare(request(mod, data))[1].layers], 3)
+    pins = pinned([layer.name for layer in prepare(request(mod, data))[1].layers], 3)
     wanted = request(mod, data, pins=pins, cut_bits=(32,), strategy="min-cut")
     bundle = workflow.compile(wanted, tmp_path / "bundle").bundle
     if bundle.half("edge_host") is None:

@@ -11,8 +11,8 @@ from tvm_split import extract, pipeline
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.kernels.conv2d_winograd import KERNEL_TO_PATCH, pack_winograd
 from tvm_split.passes.layering import LAYER, WINOGRAD, layer_calls
+from tvm_split.prepare import prepare
 from tvm_split.request import Request
-from tvm_split.workflow import prepare
 
 HOST = tvm.target.Target({"kind": "llvm", "mcpu": tvm.target.codegen.llvm_get_system_cpu(), "num-cores": 2})
 ARM = tvm.target.Target("raspberry-pi/4b-aarch64")

@@ -19,8 +19,8 @@ from tvm_split.errors import ModelError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.graph import Graph
 from tvm_split.passes.bindings import operator
+from tvm_split.prepare import model_name
 from tvm_split.random_samples import random_batches
-from tvm_split.workflow import model_name
 
 if TYPE_CHECKING:
     import tvm

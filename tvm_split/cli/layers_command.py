@@ -30,7 +30,7 @@ def layers(as_json: bool, **given: Any) -> None:
     operators in a chain, or one other operator. The tensor that a layer makes is called as the layer; the tensors of a
     layer that makes several are LAYER.0, LAYER.1 and so on.
     """
-    from tvm_split import report, workflow
+    from tvm_split import prepare, report
     from tvm_split.plan.overrides import check_widths, chosen_bits
     from tvm_split.plan.precision import EDGE_WIDTHS
     from tvm_split.report_lists import layers_table
@@ -41,7 +41,7 @@ def layers(as_json: bool, **given: Any) -> None:
     request = Request(
         given["model"], shapes=dict(given["shapes"]), preprocess=given["preprocess"], tensor_bits=patterns
     )
-    _, graph = workflow.prepare(request)
+    _, graph = prepare.prepare(request)
     bits = chosen_bits(graph, patterns)
     if as_json:
         click.echo(json.dumps(graph.to_json() | ({"bits": bits} if bits else {}), indent=1))

@@ -56,8 +56,17 @@ def plan(save_costs: Path | None, top: int, as_json: bool, explain: bool, quiet:
     help="The folder to write: two libraries, manifest.json, plan.json. It appears only when complete.",
 )
 @click.option("--force", is_flag=True, help="Replace a bundle that is there already.")  # fmt: skip
+@click.option("--measure", "measured", is_flag=True,
+              help="Compile the finalists and time their halves whole, on the board at --tracker with --edge-key, or "
+                   "here with --edge host; choose by the clock. A cloud machine that has no --cloud-key and is not "
+                   "this one stays as predicted.")  # fmt: skip
+@click.option("--finalists", type=click.IntRange(1), default=3, show_default=True,
+              help="With --measure: how many, at the least.")  # fmt: skip
 @shared(OUTPUT)
-def compile_command(out: Path, force: bool, top: int, as_json: bool, explain: bool, quiet: bool, **given: Any) -> None:
+def compile_command(
+    out: Path, force: bool, measured: bool, finalists: int, top: int, as_json: bool, explain: bool, quiet: bool,
+    **given: Any,
+) -> None:  # fmt: skip
     """Plan MODEL as `plan` does, then compile the chosen answer's halves into the folder BUNDLE."""
     if explain:
         log_to_stderr()
@@ -65,8 +74,13 @@ def compile_command(out: Path, force: bool, top: int, as_json: bool, explain: bo
         raise click.UsageError(f"{out} exists already; give another -o, or --force to replace the bundle")
     from tvm_split import workflow
 
-    made = workflow.compile(request_of(given), out, Progress(quiet), force=force)
+    request = request_of({**given, "measure": finalists if measured else 0})
+    made = workflow.compile(request, out, Progress(quiet), force=force)
     show(made.plan, top, as_json)
+    if made.finals and not as_json:
+        from tvm_split import report, report_finals
+
+        report_finals.print_finals(made.finals, report.console())
     memory, *over = memory_lines(made.bundle.manifest["edge_memory"], made.plan.problem.memory_bytes)
     for line in over:
         click.echo(line, err=True)

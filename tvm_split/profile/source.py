@@ -32,11 +32,14 @@ class Boards:
     cloud_key: str | None = None
 
 
-def check_boards(source: str | tuple[Path, Path], boards: Boards) -> None:
-    """PlanError: boards are named but not asked for, or one of tracker and keys is missing."""
+def check_boards(source: str | tuple[Path, Path], boards: Boards, finals: int = 0) -> None:
+    """PlanError: boards are named but not asked for, by costs or by `finals` to measure; or tracker or keys lack."""
     keys = (boards.edge_key, boards.cloud_key)
-    if any((boards.tracker, *keys)) and source != "measured":
-        raise PlanError(f"a tracker or board was given, but the costs are to be '{source}'; add --costs measured")
+    if any((boards.tracker, *keys)) and source != "measured" and not finals:
+        raise PlanError(
+            f"a tracker or board was given, but the costs are to be '{source}'; add --costs measured, or compile with "
+            "--measure"
+        )
     if any(keys) != bool(boards.tracker):
         raise PlanError("to time layers on boards, give --tracker HOST:PORT and --edge-key or --cloud-key, or neither")
 
@@ -51,7 +54,7 @@ def costs_of(
     target by the ratio of the rooflines); or the costs files of edge and cloud. CostError: a file is no costs file or a
     layer cannot be timed. PlanError: boards are named but not asked for. LinkDownError: no tracker or board answers.
     """
-    check_boards(source, boards)
+    check_boards("measured", boards)
     if source == "roofline":
         return roofline(graph, edge), roofline(graph, cloud), [
             "Times are predicted from the targets' data sheets (roofline), not measured; they may be off by several "

@@ -1,0 +1,146 @@
+"""The finalists of a plan compiled and timed whole, so that clocks decide and not predictions: `compile --measure`.
+
+First the soonest answers by prediction, of different cuts before different bits. Whole halves then show by how much
+each side's predictions are off; with those factors every answer that is allowed is predicted again, and what would
+now be sooner than the best one measured is measured, too, until nothing is.
+
+Edges are timed on a board over TVM's RPC tracker, or here if the edge's target is this machine ("host"). A cloud that
+cannot be timed stays as predicted; the link is always computed from its rates. `Final.stages` says which is which.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tvm_split.assemble import compile_plan
+from tvm_split.bundle import Bundle
+from tvm_split.choice import Scored, in_order
+from tvm_split.comparison import Stage
+from tvm_split.measure import measure_bundle, random_inputs
+from tvm_split.plan.evaluate import identity
+from tvm_split.plan.problem import Timing
+from tvm_split.profile.source import WAIT_S
+from tvm_split.progress import Progress
+from tvm_split.runtime.local import run_bundle
+from tvm_split.workflow import PlanResult
+
+REPEATS = 5
+#: finalists that corrected predictions may add
+MOST_MORE = 3
+
+
+@dataclass(frozen=True)
+class Final:
+    """A finalist's halves as timed. stages: predicted beside measured, and where each was timed."""
+
+    scored: Scored
+    bundle: Bundle
+    stages: tuple[Stage, ...]
+
+    @property
+    def timing(self) -> Timing:
+        """Each stage as measured where it was for its own device or computed from the link; else as predicted."""
+        seconds = {
+            stage.stage: stage.predicted_s if stage.basis == "elsewhere" else stage.measured_s for stage in self.stages
+        }
+        return Timing(seconds["edge"], seconds["uplink"], seconds["cloud"], seconds["downlink"])
+
+
+Take = Callable[[Bundle], Sequence[Stage]]
+
+
+def by_the_clock(result: PlanResult, progress: Progress) -> tuple[PlanResult, tuple[Final, ...]]:
+    """The plan with the finalist chosen that took least time when timed whole, and all that were timed, soonest first.
+
+    LinkDownError: no tracker or board answers.
+    """
+    with tempfile.TemporaryDirectory(prefix="tvm-split-finals-") as folder:
+        finals = measured_finals(result, result.request.measure, Path(folder), progress)
+    return decided(result, finals), tuple(finals)
+
+
+def measured_finals(result: PlanResult, count: int, folder: Path, progress: Progress) -> list[Final]:
+    """At least `count` finalists, or all that are allowed, timed; the soonest first. Their bundles lie in `folder`.
+
+    LinkDownError: no tracker or board answers.
+    """
+    take = _taker(result)
+    allowed = [item for item in result.candidates if result.request.tolerance.allows(item)]
+    finals: list[Final] = []
+    for scored in different(allowed, count):
+        finals.append(_timed(result, scored, folder / str(len(finals)), take, progress))
+    for _ in range(MOST_MORE):
+        more = _sooner(allowed, finals)
+        if more is None:
+            break
+        progress(f"what was measured makes {more.label} the soonest by prediction")
+        finals.append(_timed(result, more, folder / str(len(finals)), take, progress))
+    return sorted(finals, key=lambda final: final.timing.total_s)
+
+
+def decided(result: PlanResult, finals: Sequence[Final]) -> PlanResult:
+    """The plan with the soonest of the finals (sorted) chosen, and their measured times."""
+    times = {identity(final.scored.candidate): final.timing for final in finals}
+    candidates = tuple(
+        replace(item, measured=times.get(identity(item.candidate)) if not item.baseline else None)
+        for item in result.candidates
+    )
+    best = identity(finals[0].scored.candidate)
+    chosen = next(item for item in candidates if not item.baseline and identity(item.candidate) == best)
+    return replace(result, chosen=chosen, candidates=candidates)
+
+
+def different(allowed: Sequence[Scored], count: int) -> list[Scored]:
+    """`count` of them, soonest first, the soonest of each cut before others of the same cut."""
+    ordered = in_order(allowed)
+    first = {item.candidate.edge_layers: item for item in reversed(ordered)}
+    cuts = in_order(first.values())
+    rest = [item for item in ordered if item not in cuts]
+    return list(in_order([*cuts, *rest][:count]))
+
+
+def corrections(finals: Sequence[Final]) -> tuple[float, float]:
+    """What edge's and cloud's predictions are to be multiplied by: medians over what was measured, 1 for nothing."""
+    factors = []
+    for side in ("edge", "cloud"):
+        known = [
+            stage.measured_s / stage.predicted_s
+            for final in finals for stage in final.stages
+            if stage.stage == side and stage.basis == "measured" and stage.predicted_s > 0
+        ]  # fmt: skip
+        factors.append(statistics.median(known) if known else 1.0)
+    return factors[0], factors[1]
+
+
+def _sooner(allowed: Sequence[Scored], finals: Sequence[Final]) -> Scored | None:
+    """The answer that corrected predictions make sooner than the best measured one, if it was not measured yet."""
+    edge, cloud = corrections(finals)
+    done = {identity(final.scored.candidate) for final in finals}
+    best = min(final.timing.total_s for final in finals)
+
+    def corrected(item: Scored) -> float:
+        predicted = item.candidate.predicted
+        return predicted.edge_s * edge + predicted.uplink_s + predicted.cloud_s * cloud + predicted.downlink_s
+
+    left = [item for item in allowed if identity(item.candidate) not in done and corrected(item) < best]
+    return min(left, key=corrected, default=None)
+
+
+def _timed(result: PlanResult, scored: Scored, folder: Path, take: Take, progress: Progress) -> Final:
+    progress(f"finalist: {scored.label}")
+    bundle = compile_plan(replace(result, chosen=scored), folder, progress)
+    progress(f"timing {scored.label}")
+    return Final(scored, bundle, tuple(take(bundle)))
+
+
+def _taker(result: PlanResult) -> Take:
+    """What times a bundle: on the boards that were named, or here, which `early` saw to."""
+    request = result.request
+    tracker, key = request.tracker, request.edge_key
+    if tracker is not None and key is not None:
+        return lambda bundle: measure_bundle(bundle, tracker, key, request.cloud_key, REPEATS, None, WAIT_S).stages
+    return lambda bundle: run_bundle(bundle, random_inputs(bundle), REPEATS, shaped=False).stages
