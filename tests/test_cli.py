@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tvm_split import workflow
+from tvm_split import prepare, workflow
 from tvm_split.choice import Tolerance
 from tvm_split.cli import cli
 from tvm_split.costs import Costs
@@ -163,7 +163,7 @@ def test_layers_show_what_each_glob_of_bits_meets(monkeypatch: pytest.MonkeyPatc
     tensors = tuple(Tensor(name, (4,), "float32") for name in ("x", "stem", "block", "head"))
     layers = tuple(Layer(b, "op", (a,), (b,)) for a, b in (("x", "stem"), ("stem", "block"), ("block", "head")))
     graph = Graph("net", tensors, layers, ("x",), ("head",))
-    monkeypatch.setattr(workflow, "prepare", lambda _request: (None, graph))
+    monkeypatch.setattr(prepare, "prepare", lambda _request: (None, graph))
     done = call("layers", "m.onnx", "--bits", "stem*=8", "--bits", "x=4", "--bits", "h*=16")
     rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
     assert (rows["stem"][-1], rows["x"][-1], rows["head"][-1]) == ("8", "4", "16") and rows["layer"][-1] == "--bits"

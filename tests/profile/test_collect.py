@@ -1,0 +1,165 @@
+"""A profile of this machine from end to end on a small network: times are not looked at, what is done with them is."""
+
+import json
+import time
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.profile.made_records import halves, layers
+from tvm_split import extract, frontend, pipeline
+from tvm_split.cli import cli
+from tvm_split.errors import CostError
+from tvm_split.profile import collect as collecting
+from tvm_split.profile.collect import Collector, Plan, collect, device_facts
+from tvm_split.profile.device_model import DeviceModel, fit
+from tvm_split.profile.predicted import integer_model_costs, model_costs
+from tvm_split.profile.records import Records
+from tvm_split.targets import load_target
+
+SPEC = load_target("host")
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    """Three convolutions with ReLU."""
+    random = np.random.default_rng(0)
+    nodes, weights = [], []
+    for i, (ins, outs) in enumerate([(3, 8), (8, 8), (8, 16)]):
+        weights.append(numpy_helper.from_array(random.standard_normal((outs, ins, 3, 3)).astype("float32"), f"w{i}"))
+        nodes.append(helper.make_node("Conv", [f"y{i}", f"w{i}"], [f"c{i}"], pads=[1] * 4))
+        nodes.append(helper.make_node("Relu", [f"c{i}"], [f"y{i + 1}"]))
+    graph = helper.make_graph(
+        nodes, "net", [helper.make_tensor_value_info("y0", TensorProto.FLOAT, [1, 3, 16, 16])],
+        [helper.make_tensor_value_info("y3", TensorProto.FLOAT, [1, 16, 16, 16])], weights,
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("model") / "net.onnx"
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+@pytest.fixture
+def any_noise(monkeypatch):
+    """No timing is refused, whatever else this machine does."""
+    monkeypatch.setattr(collecting, "settled", lambda take, what: collecting.Timed.of(take()))
+
+
+@pytest.fixture
+def records(model_file, tmp_path, any_noise, monkeypatch):
+    monkeypatch.setattr(collecting, "BATCH", 2)
+    made, outcome = collect(SPEC, [str(model_file)], tmp_path / "host.jsonl", 60 / 60, plan=Plan(cuts=2))
+    assert outcome.complete
+    return made
+
+
+def test_layers_on_floats_and_integers_and_halves_and_sampled_shapes_are_timed(records):
+    names = {record.network for record in records.found.values()}
+    own = [record for record in records.found.values() if record.network == "net.onnx"]
+    assert len(own) >= 3 + 3 and any(name.startswith("sampled-") for name in names)
+    assert {half.side for half in records.halves} == {"edge", "cloud"}
+    whole = next(half for half in records.halves if half.cut == "3 of 3 layers")
+    assert whole.layers_s == pytest.approx(sum(records.found[key].seconds for key in whole.keys))
+    assert whole.crossing == 0 and all(half.seconds > 0 for half in records.halves)
+
+
+def test_what_is_there_is_not_timed_again(records, model_file, monkeypatch):
+    monkeypatch.setattr(Collector, "_time", lambda self, work, layers: pytest.fail(str(layers)) if layers else None)
+    monkeypatch.setattr(Collector, "half", lambda *args: pytest.fail("a half"))
+    monkeypatch.setattr(Collector, "_sampled", lambda self, shapes, seed: None)
+    again, _ = collect(SPEC, [str(model_file)], records.path, 1, plan=Plan(cuts=2))
+    assert again.found.keys() == records.found.keys()
+
+
+def test_noise_is_told_and_the_rest_is_timed(model_file, tmp_path, monkeypatch):
+    calls = []
+
+    def first_is_noisy(take, what):
+        calls.append(what)
+        if len(calls) == 1:
+            raise CostError(f"{what} was noisy")
+        return collecting.Timed.of(take())
+
+    monkeypatch.setattr(collecting, "settled", first_is_noisy)
+    monkeypatch.setattr(Collector, "_sampled", lambda self, shapes, seed: None)
+    made, outcome = collect(SPEC, [str(model_file)], tmp_path / "host.jsonl", 1, plan=Plan(integers=False, cuts=1))
+    assert len(made.found) == 2 and "was noisy" in outcome.refused[0] and "no time of" in outcome.refused[1]
+
+
+def test_no_time_times_nothing_and_says_so(model_file, tmp_path):
+    records = Records(tmp_path / "host.jsonl", device_facts(SPEC, 1, None))
+    found = Collector(SPEC, records, tmp_path, time.monotonic() - 1).run([str(model_file)])
+    assert not found.complete and not records.found
+
+
+@pytest.fixture
+def device_model(tmp_path):
+    """Fitted to records that are made up, of this machine."""
+    records = Records(tmp_path / "made.jsonl", device_facts(SPEC, 1, None))
+    for record in layers(60):
+        records.add(record)
+    for half in halves(12):
+        records.add_half(half)
+    path = tmp_path / "made.json"
+    fit(records, records.device).save(path)
+    return path
+
+
+def test_a_model_predicts_every_layer_of_a_network_that_it_never_saw(device_model, model_file):
+    mod = pipeline.layers()(frontend.load(str(model_file)))
+    graph = extract.graph(mod, "net")
+    model = DeviceModel.load(device_model)
+    costs = model_costs(model, mod, graph, SPEC)
+    assert list(costs.layer_s) == [layer.name for layer in graph.layers] and costs.source == "model"
+    for low, high in costs.provenance["interval_s"].values():
+        assert 0 < low <= high
+    if SPEC.peak_int8_ops_per_s is not None:
+        integers = integer_model_costs(model, mod, graph, SPEC, costs)
+        assert set(integers.layer_s) == set(costs.layer_s) and integers.layer_s != costs.layer_s
+
+
+def test_a_model_of_another_target_or_kernel_set_is_refused(device_model, model_file, monkeypatch):
+    mod = pipeline.layers()(frontend.load(str(model_file)))
+    graph = extract.graph(mod, "net")
+    model = DeviceModel.load(device_model)
+    with pytest.raises(CostError, match="target is 'host', expected 'raspberry-pi-4'"):
+        model_costs(model, mod, graph, load_target("raspberry-pi-4"))
+    monkeypatch.setattr("tvm_split.profile.predicted.kernel_set", lambda: "other")
+    with pytest.raises(CostError, match=r"kernels is '[0-9a-f]{16}', expected 'other'"):
+        model_costs(model, mod, graph, SPEC)
+    with pytest.raises(CostError, match="simulated"):
+        model_costs(model, mod, graph, load_target("eyeriss"))
+
+
+def test_plan_takes_models_for_costs_and_says_how_far_to_trust_them(device_model, model_file):
+    done = CliRunner().invoke(cli, [
+        "plan", str(model_file), "--edge", "host", "--cloud", "host", "--costs", f"{device_model},{device_model}", "-q",
+        "--json",
+    ])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "predicted by a model" in done.stderr and json.loads(done.stdout)["chosen"]["predicted"]["total_s"] > 0
+
+
+def test_profile_writes_a_model_and_what_it_timed(model_file, tmp_path, any_noise, monkeypatch):
+    monkeypatch.setattr("tvm_split.profile.cost_model.FEWEST", 4)
+    out = tmp_path / "host.json"
+    done = CliRunner().invoke(cli, ["profile", str(model_file), "--minutes", "0.5", "--out", str(out), "-q", "--json"])
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert facts["device"]["target"] == "host" and facts["fitted_to"]["layers"] >= 6
+    assert DeviceModel.load(out).fitted_to == facts["fitted_to"] and (tmp_path / "host.records.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--tracker", "127.0.0.1:1"], "belong together"),
+     (["--tracker", "h:1", "--key", "k", "--threads", "2"], "--threads"),
+     (["--target", "eyeriss"], "simulated"), (["--target", "nothing"], "nothing")],
+)  # fmt: skip
+def test_profile_refuses_what_cannot_be(arguments, words, tmp_path):
+    done = CliRunner().invoke(cli, ["profile", "--out", str(tmp_path / "a.json"), *arguments])
+    assert done.exit_code == 2 and words in done.output
+    done = CliRunner().invoke(cli, ["profile", "--out", str(tmp_path / "none" / "a.json"), *arguments])
+    assert done.exit_code == 2

@@ -1,0 +1,56 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.profile.made_records import layers
+from tvm_split.errors import CostError
+from tvm_split.profile.cost_model import COVERED, CostModel, fit
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit(layers(240))
+
+
+def test_a_rule_of_features_and_schedules_is_learnt_and_holds_for_networks_held_back(fitted):
+    errors = sorted(abs(error) for error in fitted[1])
+    assert len(errors) == 240
+    assert errors[120] < 0.02 and errors[216] < 0.1
+
+
+def test_a_layer_ten_thousand_times_larger_is_no_new_case(fitted):
+    small = layers(240)[0]
+    large = replace(small, base_s=1e4 * small.base_s)
+    (one,), (other,) = fitted[0].seconds([small]), fitted[0].seconds([large])
+    assert other == pytest.approx([1e4 * value for value in one])
+
+
+def test_the_interval_holds_the_prediction_and_most_other_layers(fitted):
+    others = layers(200, seed=1)
+    found = fitted[0].seconds(others)
+    assert all(low <= middle <= high for middle, low, high in found)
+    held = sum(low <= record.seconds <= high for record, (_, low, high) in zip(others, found, strict=True))
+    assert held >= (COVERED - 0.1) * len(others)
+
+
+def test_survives_json_to_the_bit(fitted):
+    model = CostModel.from_json(json.loads(json.dumps(fitted[0].to_json())))
+    assert model.seconds(layers(20)) == fitted[0].seconds(layers(20))
+
+
+def test_an_unknown_rule_is_none_of_the_known(fitted):
+    assert fitted[0].seconds([replace(layers(1)[0], rule="New")])[0][0] > 0
+    assert fitted[0].seconds([]) == []
+
+
+@pytest.mark.parametrize("records", [layers(10), layers(60, networks=1)])
+def test_too_little_is_refused_with_what_there_is(records):
+    with pytest.raises(CostError, match=rf"{len(records)} layers of \d networks were timed; expected 20 or more"):
+        fit(records)
+
+
+@pytest.mark.parametrize("data", [{}, {"rules": [], "widen": 0, "boosters": {"middle": {"a": 1}}}])
+def test_what_xgboost_cannot_read_is_refused(data):
+    with pytest.raises((CostError, KeyError)):
+        CostModel.from_json(data)
