@@ -159,7 +159,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     warnings += notes
     inside = Inside(mod, graph, samples, progress, judge, request.rounding)
     calibrated = inside.calibrated() if has_bits_to_choose or request.baselines else None
-    integer = None if calibrated is None else integer_costs(edge_costs, graph, edge)
+    integer = None if calibrated is None else integer_costs(edge_costs, mod, graph, edge)
     as_integers = (
         {}
         if calibrated is None

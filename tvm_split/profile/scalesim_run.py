@@ -56,9 +56,10 @@ class Simulated:
 def simulated_cycles(shape: LayerShape, array: SystolicArray) -> int:
     """Compute cycles of all groups of the layer, from the cache folder if they were simulated before.
 
+    One more a group than is reported, which is the number of the last cycle, counted from 0.
     CostError: scalesim is not installed, or the layer is larger than it can hold.
     """
-    return shape.groups * cached(shape, array).cycles
+    return shape.groups * (cached(shape, array).cycles + 1)
 
 
 def cached(shape: LayerShape, array: SystolicArray, memory: bool = False) -> Simulated:
@@ -136,7 +137,7 @@ def _check_size(shape: LayerShape, array: SystolicArray) -> None:
     if needed > MOST_BYTES:
         raise CostError(
             f"SCALE-Sim would need about {needed / 2**30:.0f} GiB for the {cycles} cycles of a layer of {shape}; "
-            f"expected at most {MOST_BYTES / 2**30:.0f}: use --costs systolic, which differs by one cycle"
+            f"expected at most {MOST_BYTES / 2**30:.0f}: use --costs systolic, which counts the same"
         )
 
 
