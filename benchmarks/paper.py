@@ -1,11 +1,13 @@
 """Auto-Split's comparison (KDD 2021) on its own constants: exact and Auto-Split beside what they are compared with.
 
-    python benchmarks/paper.py --data DIR [--network NAME ...] [--rate MBIT ...] [--limit BITS ...] [--json FILE]
+    python benchmarks/paper.py --data DIR [--network NAME ...] [--rate MBIT ...] [--limit BITS ...]
+        [--costs array|systolic|scalesim] [--json FILE]
 
-Edge Eyeriss, cloud TPU, as `tvm_split/profile/mac_array.py` counts their cycles; 1, 3, 10 and 20 Mbit/s of 2^20 bits
-without a round trip; raw 8-bit frames for cloud-only, results wanted in the cloud, as floats. Widths 2, 4, 6 and 8, and
-16, the paper's reference, for floats: on the edge at half the rate of 8 bits, and in the cloud. Weights below 8 bits
-take less memory here, but no less time.
+Edge Eyeriss, cloud TPU, as `tvm_split/profile/mac_array.py` counts their cycles, or with --costs as SCALE-Sim's arrays,
+in closed form or simulated (`systolic.py` there); 1, 3, 10 and 20 Mbit/s of 2^20 bits without a round trip; raw 8-bit
+frames for cloud-only, results wanted in the cloud, as floats. Widths 2, 4, 6 and 8, and 16, the paper's reference, for
+floats: on the edge at half the rate of 8 bits, and in the cloud. Weights below 8 bits take less memory here, but no
+less time.
 
 Limits, the same for all: the edge's memory, as a compiled half takes it (5a with live tensors, raw frame and payload),
 and the distortion of 5b. Memory is the proof of concept's for ResNet-50 and GoogLeNet (4 and 8 MiB), half of what U8
@@ -40,6 +42,7 @@ from paper_chart import Chart
 from tvm_split import data, frontend, pipeline, zoo
 from tvm_split.calibration.gather import gather
 from tvm_split.calibration.network import Calibrated, calibratable
+from tvm_split.costs import SIMULATED
 from tvm_split.extract import graph as extract_graph
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph, Layer
@@ -53,7 +56,8 @@ from tvm_split.plan.memory import fits
 from tvm_split.plan.mixed import Bits, evaluate_mixed, precision_of
 from tvm_split.plan.problem import Candidate, Link, Problem
 from tvm_split.plan.question import ROUNDING
-from tvm_split.profile.mac_array import EYERISS, TPU, array_costs
+from tvm_split.profile.accelerators import accelerator_costs
+from tvm_split.targets import load_target
 from tvm_split.versions import versions
 
 NETWORKS = ("resnet50", "googlenet", "efficientnet-lite0", "yolox", "plate-detector")
@@ -97,7 +101,7 @@ def is_preprocessing(layer: Layer) -> bool:
     return layer.name.startswith("preprocess_")
 
 
-def prepare(name: str, images: str, pictures: int) -> Network:
+def prepare(name: str, images: str, pictures: int, source: str) -> Network:
     spec = PreprocessSpec.named(zoo.entry(name).preprocess or "bgr")  # YOLOX reads the bytes as they are
     mod = pipeline.layers(winograd=False)(Preprocess(spec)(frontend.load(zoo.fetch(name))))
     whole = extract_graph(mod, name)
@@ -106,12 +110,13 @@ def prepare(name: str, images: str, pictures: int) -> Network:
     calibrated = Calibrated.of(mod, graph, gather(LayerRunner(mod), calibratable(graph), batches))
     channels = {layer: each.array.shape[each.kernel_layout.index("I")] for layer, each in layer_weights(mod).items()}
     widths = (*WIDTHS, REFERENCE)
-    integer = array_costs(graph, channels, EYERISS, 8, 8)
+    edge, cloud = load_target("eyeriss"), load_target("tpu")
+    integer = accelerator_costs(source, mod, graph, edge, 8)
     precision = calibrated.precision(widths, widths, integer, {})
     problem = Problem(
         graph,
-        array_costs(graph, channels, EYERISS, REFERENCE, REFERENCE),
-        array_costs(graph, channels, TPU, REFERENCE, REFERENCE),
+        accelerator_costs(source, mod, graph, edge, REFERENCE),
+        accelerator_costs(source, mod, graph, cloud, REFERENCE),
         link_of(1),
         cut_bits=widths,
         result_at="cloud",
@@ -218,15 +223,21 @@ def main() -> None:
     parser.add_argument("--rate", action="append", type=float, metavar="MBIT", help=f"by default {RATES}")
     parser.add_argument("--pictures", type=int, default=8)
     parser.add_argument("--limit", action="append", type=int, choices=WIDTHS, help=f"by default {LIMITS}")
+    parser.add_argument("--costs", choices=SIMULATED, default="array")
     parser.add_argument("--json", type=Path, metavar="FILE")
     asked = parser.parse_args()
-    found: dict[str, Any] = {"benchmark": "paper", "pictures": asked.pictures, "versions": versions()}
+    found: dict[str, Any] = {
+        "benchmark": "paper",
+        "pictures": asked.pictures,
+        "costs": asked.costs,
+        "versions": versions(),
+    }
     rows, failed = [], []
     for name in asked.network or NETWORKS:
         began = time.monotonic()
-        network = prepare(name, asked.data, asked.pictures)
+        network = prepare(name, asked.data, asked.pictures, asked.costs)
         problem = network.problem
-        if name == "resnet50":
+        if name == "resnet50" and asked.costs == "array":  # what the chart was drawn with
             chart = Chart(problem.graph, network.channels, link_of(3))
             print(chart.text() + "\n", flush=True)
             found["chart"] = {"series": chart.series(), "published": chart.against_published()}

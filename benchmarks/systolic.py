@@ -5,8 +5,9 @@
 
 MODEL is a name of `tvm-split zoo`, resnet50 unless given. The arrays are those of targets/eyeriss.toml and tpu.toml.
 Convolutions of one shape are simulated once, and kept in the cache folder; `seconds` is what each took when it was.
---memory simulates the addresses of shapes of at most so many cycles too (230 us a cycle), which gives SCALE-Sim's own
-COMPUTE_REPORT, and what it fetches beside `systolic.traffic`. Exit code 1 when a convolution differs by more than 1 %.
+--memory simulates the addresses of shapes of at most so many cycles too (0.3 ms a cycle), which gives SCALE-Sim's own
+COMPUTE_REPORT, and what it fetches beside `systolic.traffic`. Exit code 1 when a convolution differs by more than 1 %,
+and by more than the one cycle a run that SCALE-Sim counts less.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -44,15 +45,22 @@ def convolutions(model: str) -> dict[str, LayerShape]:
 
 
 def compare(shape: LayerShape, array: SystolicArray, most_cycles: int) -> dict[str, Any]:
-    """One shape on one array: the closed form, the simulator's answer, and the share by which they differ."""
+    """One shape on one array: the closed form, what the simulator reports for its groups, and how far they differ."""
     closed, simulated = compute_cycles(shape, array), cached(shape, array)
     cycles = simulated.cycles * shape.groups
     row = {"closed": closed, "scalesim": cycles, "off": abs(closed - cycles) / cycles, "seconds": simulated.seconds}
     if closed <= most_cycles:
-        with_memory = cached(shape, array, memory=True)
+        with_memory, fetched = cached(shape, array, memory=True), traffic(replace(shape, groups=1), array)
         row["report"] = asdict(with_memory)
-        row["traffic"] = asdict(traffic(shape, array))
+        row["traffic"] = asdict(fetched)
+        reads = (with_memory.inputs or 0) + (with_memory.weights or 0)
+        row["reads_off"] = abs(fetched.inputs + fetched.weights - reads) / reads
     return row
+
+
+def wrong(row: Mapping[str, Any]) -> bool:
+    """Whether the two differ by more than the one cycle a run that is known, and by more than MOST."""
+    return row["off"] > MOST and abs(row["closed"] - row["scalesim"]) > row["shape"]["groups"]
 
 
 def run(model: str, most_cycles: int) -> list[dict[str, Any]]:
@@ -69,12 +77,14 @@ def run(model: str, most_cycles: int) -> list[dict[str, Any]]:
     for target in TARGETS:
         these = [row for row in rows if row["target"] == target]
         once = [row for (_, name), row in found.items() if name == target]
-        whole = [row["report"] for row in once if "report" in row]
+        whole = [row for row in once if "report" in row]
         print(
             f"{model} on {target}: {len(these)} convolutions of {len(once)} shapes; off by {max_off(these):.1e} at "
             f"most, {median(row['off'] for row in these):.1e} in the median; simulated in "
             f"{sum(row['seconds'] for row in once):.0f} s; with memory {len(whole)} shapes, in "
-            f"{sum(report['seconds'] for report in whole):.0f} s"
+            f"{sum(row['report']['seconds'] for row in whole):.0f} s: what they fetch is off by "
+            f"{max((row['reads_off'] for row in whole), default=0.0):.1e} at most, "
+            f"stalls {sum(row['report']['stalls'] for row in whole)}"
         )
     return rows
 
@@ -93,8 +103,8 @@ def main() -> None:
     if asked.json:
         found = {"benchmark": "systolic", "versions": {**versions(), "scalesim": version("scalesim")}, "rows": rows}
         asked.json.write_text(json.dumps(found, indent=1) + "\n")
-    if max_off(rows) > MOST:
-        sys.exit(f"the closed form is off by {max_off(rows):.1%}; expected at most {MOST:.0%}")
+    if any(map(wrong, rows)):
+        sys.exit(f"the closed form is off by {max_off(rows):.1%}; expected at most {MOST:.0%}, or a cycle a run")
 
 
 if __name__ == "__main__":
