@@ -7,6 +7,8 @@ array       the tile schedule of the Auto-Split authors' proof of concept, which
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import tvm
 
 from tvm_split.costs import Costs
@@ -14,7 +16,8 @@ from tvm_split.errors import CostError
 from tvm_split.graph import Graph
 from tvm_split.profile.mac_array import EYERISS, TPU, MacArray, array_costs
 from tvm_split.profile.read_shapes import layer_shapes
-from tvm_split.profile.systolic import FLOAT_BITS, array_of, compute_cycles, systolic_costs
+from tvm_split.profile.scalesim_run import release, simulated_cycles
+from tvm_split.profile.systolic import FLOAT_BITS, array_of, systolic_costs
 from tvm_split.targets.spec import TargetSpec
 
 ARRAYS = {array.name: array for array in (EYERISS, TPU)}
@@ -32,10 +35,9 @@ def accelerator_costs(source: str, mod: tvm.IRModule, graph: Graph, spec: Target
     array_of(spec)  # a wrong target is told before any work
     shapes = layer_shapes(mod)
     if source == "systolic":
-        return systolic_costs(graph, shapes, spec, bits, source, compute_cycles)
-    from tvm_split.profile.scalesim_run import simulated_cycles  # its package need not be there for the others
-
-    return systolic_costs(graph, shapes, spec, bits, source, simulated_cycles)
+        return systolic_costs(graph, shapes, spec, bits)
+    costs = systolic_costs(graph, shapes, spec, bits, source, simulated_cycles)
+    return replace(costs, provenance={**costs.provenance, "scalesim": release()})
 
 
 def _mac_array(spec: TargetSpec) -> MacArray:

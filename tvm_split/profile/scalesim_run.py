@@ -34,7 +34,7 @@ INSTALL = "pip install 'tvm-split[systolic]', or use --costs systolic, which nee
 #: where the simulator puts inputs, weights and results; any will do that are apart
 OFFSETS = (0, 10_000_000, 20_000_000)
 #: its tables of demands have a line a cycle and 8 bytes a row and twice a column, and are copied once
-BYTES_OF_DEMAND, MOST_BYTES = 16, 8 * 2**30
+BYTES_OF_DEMAND, MOST_BYTES = 16, 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +141,19 @@ def _check_size(shape: LayerShape, array: SystolicArray) -> None:
         )
 
 
-def _name(shape: LayerShape, array: SystolicArray, memory: bool) -> str:
-    """The file's name tells all that the answer depends on."""
+def release() -> str:
+    """The simulator's version; CostError that says how to install it."""
     try:
-        release = version("scalesim")
+        return version("scalesim")
     except PackageNotFoundError as error:
         raise CostError(f"the costs 'scalesim' need the simulator SCALE-Sim ({error}); {INSTALL}") from None
+
+
+def _name(shape: LayerShape, array: SystolicArray, memory: bool) -> str:
+    """The file's name tells all that the answer depends on."""
     sizes = "-".join(map(str, list(asdict(array).values())[:-1]))  # all but the clock
     layer = "-".join(map(str, asdict(shape).values()))
-    return f"scalesim-{release}/{sizes}/{layer}{'-memory' if memory else ''}.json"
+    return f"scalesim-{release()}/{sizes}/{layer}{'-memory' if memory else ''}.json"
 
 
 def _write(path: Path, shape: LayerShape, array: SystolicArray, memory: bool) -> None:
