@@ -74,10 +74,10 @@ def simulate(shape: LayerShape, array: SystolicArray, memory: bool = False) -> S
 
     Time and memory grow with the cycles: seconds for a million, four minutes with `memory`.
     """
+    _check_size(shape, array)  # before the operands are built, which are as large
     began = time.monotonic()
     sim, stall_free = _prepared(replace(shape, groups=1), array), _StallFree()
     if not memory:
-        _check_size(shape, array)
         sim.set_memory_system(stall_free)
         sim.run()
         return Simulated(stall_free.cycles, 0, time.monotonic() - began)

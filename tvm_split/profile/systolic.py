@@ -20,9 +20,10 @@ cycle whatever the chip. The costs have the wait in their own way: `traffic` is 
 
 Counted in the traffic, for loops that take every fold of the rows before the next of the cols, half of each memory for
 what is used (the other half is being filled): an operand that fits is fetched once, else as often as it is needed
-again; sums of unfinished results that do not fit leave and come back. SCALE-Sim's fetches ("DRAM Reads") of
-ResNet-50's convolutions are the same (benchmarks/systolic.py), and with memories of 4 KiB within half as much more or
-less (tests/profile/test_scalesim.py); its array writes the sums of every fold, and reads none back.
+again; sums of unfinished results that do not fit leave and come back. SCALE-Sim's fetches ("DRAM Reads") are the same
+for all shapes of ResNet-50 on the TPU, and for those simulated on Eyeriss (benchmarks/systolic.py --memory); with
+memories of 4 KiB they are within half as much more or less (tests/profile/test_scalesim.py). Its array writes the sums
+of every fold, and reads none back.
 
 Not counted: the first fetch, which nothing overlaps; conflicts of memory banks and latencies of DRAM; what bias,
 residual add and activation take beyond reading their tensors. Layers that multiply nothing take the time in which they
