@@ -16,7 +16,8 @@ from tvm_split.passes.layer_weights import layer_weights
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan import baselines
 from tvm_split.plan.problem import Link, Problem
-from tvm_split.profile.mac_array import EYERISS, TPU, array_costs
+from tvm_split.profile.accelerators import accelerator_costs
+from tvm_split.targets import load_target
 
 #: bits that are chosen from; those of floats
 WIDTHS, REFERENCE = (2, 4, 6, 8), 16
@@ -53,8 +54,8 @@ def is_preprocessing(layer: Layer) -> bool:
     return layer.name.startswith("preprocess_")
 
 
-def prepare(name: str, images: str, pictures: int) -> Network:
-    """A network of the zoo, at 1 Mbit/s, calibrated on so many of the pictures."""
+def prepare(name: str, images: str, pictures: int, source: str) -> Network:
+    """A network of the zoo, at 1 Mbit/s, calibrated on so many of the pictures; costs of a simulated `source`."""
     spec = PreprocessSpec.named(zoo.entry(name).preprocess or "bgr")  # YOLOX reads the bytes as they are
     mod = pipeline.layers(winograd=False)(Preprocess(spec)(frontend.load(zoo.fetch(name))))
     whole = extract_graph(mod, name)
@@ -63,12 +64,13 @@ def prepare(name: str, images: str, pictures: int) -> Network:
     calibrated = Calibrated.of(mod, graph, gather(LayerRunner(mod), calibratable(graph), batches))
     channels = {layer: each.array.shape[each.kernel_layout.index("I")] for layer, each in layer_weights(mod).items()}
     widths = (*WIDTHS, REFERENCE)
-    integer = array_costs(graph, channels, EYERISS, 8, 8)
+    edge, cloud = load_target("eyeriss"), load_target("tpu")
+    integer = accelerator_costs(source, mod, graph, edge, 8)
     precision = calibrated.precision(widths, widths, integer, {})
     problem = Problem(
         graph,
-        array_costs(graph, channels, EYERISS, REFERENCE, REFERENCE),
-        array_costs(graph, channels, TPU, REFERENCE, REFERENCE),
+        accelerator_costs(source, mod, graph, edge, REFERENCE),
+        accelerator_costs(source, mod, graph, cloud, REFERENCE),
         link_of(1),
         cut_bits=widths,
         result_at="cloud",

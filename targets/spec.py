@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tvm_split.errors import TargetError
 from tvm_split.plan.precision import EDGE_WIDTHS
+from tvm_split.targets.systolic import SystolicArray, parse_systolic
 
 KINDS = ("edge", "cloud", "both")
 ARCHS = ("aarch64", "x86_64", "simulated")
@@ -30,6 +31,7 @@ class TargetSpec:
     vector_bits: width of a SIMD register.  l1_bytes: L1 data cache of a core.  l2_bytes: L2 that one core reaches.
     tvm_target: a TVM tag, or a table with `kind`; `mcpu = "native"` means the machine that compiles.
     bits: widths that layers may have on it, of EDGE_WIDTHS; None for all: kernels exist for every processor.
+    systolic: the array of a simulated accelerator, for the costs "systolic" and "scalesim"; None for all else.
     sources: field name -> where its number comes from.
     """
 
@@ -51,6 +53,7 @@ class TargetSpec:
     active_w: float | None = None
     idle_w: float | None = None
     bits: tuple[int, ...] | None = None
+    systolic: SystolicArray | None = None
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -137,6 +140,8 @@ def parse_target(table: Mapping[str, Any], where: str) -> TargetSpec:
         raise TargetError(f"{where}: efficiency is {values['efficiency']}; expected a share above 0 and at most 1")
     if "bits" in table:
         values["bits"] = _bits(table["bits"], where)
+    if "systolic" in table:
+        values["systolic"] = parse_systolic(table["systolic"], where, number)
     values["sources"] = MappingProxyType(dict(table.get("sources", {})))
     return TargetSpec(**values)
 

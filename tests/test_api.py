@@ -115,3 +115,21 @@ def test_costs_from_files(mod, tmp_path):
         paths[-1].write_text(json.dumps(costs.to_json()))
     edge, cloud, warnings = costs_of(tuple(paths), graph, layered, load_target("host"), load_target("host"))
     assert (edge.of(graph.layers[0].name), cloud.of(graph.layers[0].name), warnings) == (0.5, 0.25, [])
+
+
+@pytest.mark.parametrize("source", ["systolic", "array"])
+def test_a_plan_on_the_chips_of_the_paper(mod, samples, source):
+    """Integers are priced on the array too, as eight bits in one pass."""
+    with pytest.warns(UserWarning, match=rf"simulated arrays \({source}\)"):
+        plan = tvm_split.plan(
+            mod, edge="eyeriss", cloud="tpu", link="3mbit", data={"x": samples}, costs=source, edge_bits=(8,)
+        )
+    problem = plan.problem
+    assert (problem.edge.source, problem.cloud.source) == (source, source)
+    assert problem.precision.integer.source == source and problem.precision.integer.provenance["bits"] == 8
+    assert problem.precision.integer.of("lv") < problem.edge.of("lv")
+
+
+def test_costs_of_no_known_source_are_refused(mod):
+    with pytest.raises(PlanError, match=r"costs is 'guess'; expected 'roofline', .*'systolic', 'scalesim', 'array' or"):
+        tvm_split.plan(mod, costs="guess")

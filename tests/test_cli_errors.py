@@ -34,7 +34,7 @@ def _raiser(error: BaseException) -> Callable[..., Any]:
         (["--pin", "stem=moon"], "'stem=moon' is not of the form GLOB=edge|cloud"),
         (["--bits", "h=four"], "an example: --bits"),
         (["--shape", "x=1x0x3"], "an example: --shape image=1x3x320x320"),
-        (["--costs", "guess"], "give roofline, measured, or two files as edge.json,cloud.json"),
+        (["--costs", "guess"], "systolic, scalesim, array, or two files as edge.json,cloud.json"),
         (["--costs", "no.json,none.json"], "costs file 'no.json': there is no such file"),
         (["--min-agreement", "2"], "2"),
         (["--max-drop", "1"], "'1' is either 1% or all there is; write 1%, or 1.0"),

@@ -11,6 +11,9 @@ from typing import Any
 from tvm_split.errors import CostError
 
 VERSION = 1
+#: what computes costs on simulated accelerators, and all names that costs can be asked for by
+SIMULATED = ("systolic", "scalesim", "array")
+SOURCES = ("roofline", "measured", *SIMULATED)
 #: more than any layer takes: thirty years
 LIMIT_S = 1e9
 
@@ -19,8 +22,8 @@ LIMIT_S = 1e9
 class Costs:
     """Seconds of every layer of one network on one target.
 
-    `source` says where the numbers come from ("roofline" or "measured"); `provenance` holds machine, versions, date
-    and repeat counts as text or numbers.
+    `source` says where the numbers come from (one of SOURCES, or measured times scaled); `provenance` holds machine,
+    versions, date and repeat counts as text or numbers.
     """
 
     target: str

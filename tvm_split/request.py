@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tvm_split.choice import Tolerance
+from tvm_split.costs import SOURCES
 from tvm_split.errors import PlanError
 from tvm_split.metrics import AGREEMENT, NAMES, is_metric
 from tvm_split.plan.precision import EDGE_WIDTHS
@@ -51,7 +52,8 @@ class Request:
     and energy with targets and links that state their power. pareto: ask as well for the front of latency against this.
     every_solution: keep all answers of the planner, not only those compared.
     costs: "roofline"; "measured": on the boards `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where
-    there is no key on this machine, scaled to the target by its roofline; or the costs files of edge and cloud.
+    there is no key on this machine, scaled to the target by its roofline; "systolic", "scalesim", "array": of targets
+    that are simulated accelerators, eyeriss and tpu; or the costs files of edge and cloud.
     rounding: how weights become codes: "in-order", each layer making up for those before it, where any has fewer than 8
     bits; or "nearest", which takes no time.
     equalize: whether weights of neighbouring layers are balanced where that makes fewer bits lose less.
@@ -122,9 +124,8 @@ class Request:
         _demand(self.objective in OBJECTIVES, "objective", self, f"one of {', '.join(OBJECTIVES)}")
         _demand(self.pareto in (None, "memory", "distortion"), "pareto", self, "'memory', 'distortion' or None")
         files = isinstance(self.costs, tuple) and len(self.costs) == 2
-        _demand(
-            files or self.costs in ("roofline", "measured"), "costs", self, "'roofline', 'measured' or (file, file)"
-        )
+        named = isinstance(self.costs, str) and self.costs in SOURCES
+        _demand(files or named, "costs", self, f"{', '.join(map(repr, SOURCES))} or (file, file)")
         self._check_accuracy()
         _demand(isinstance(self.equalize, bool), "equalize", self, "True or False")
         _demand(self.rounding in ROUNDINGS, "rounding", self, " or ".join(map(repr, ROUNDINGS)))

@@ -1,5 +1,7 @@
 """Cycles of the Auto-Split paper's chips, by hand."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,3 +73,10 @@ def test_the_arrays_have_the_rates_of_the_targets(array):
     spec = load_target(array.name)
     assert 2 * array.macs * array.clock_hz == pytest.approx(spec.peak_int8_ops_per_s, rel=1e-6)
     assert array.memory_bytes_per_s == spec.memory_bandwidth_bytes_per_s
+
+
+def test_what_winograds_algorithm_adds_to_the_weights_does_not_come_to_the_array():
+    graph = network()
+    stored = replace(graph.layers[0], weight_bytes=4 * 100 + 300, winograd_bytes=300)
+    more = replace(graph, layers=(stored, *graph.layers[1:]))
+    assert array_costs(more, {"conv": 12}, ARRAY, 8, 8) == array_costs(graph, {"conv": 12}, ARRAY, 8, 8)

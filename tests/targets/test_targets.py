@@ -9,6 +9,7 @@ from tvm_split.targets import TargetSpec, load_target, target_names
 from tvm_split.targets import host as host_module
 from tvm_split.targets.load import ENVIRONMENT, PACKAGED
 from tvm_split.targets.spec import COUNTS, FIELDS, NUMBERS, REQUIRED, parse_target
+from tvm_split.targets.systolic import SystolicArray
 from tvm_split.tvm_target import resolve
 
 FILES = sorted(PACKAGED.glob("*.toml"))
@@ -220,3 +221,39 @@ def test_host_without_a_known_clock_or_processor_says_so(monkeypatch):
     monkeypatch.setattr(host_module.platform, "machine", lambda: "riscv64")
     with pytest.raises(TargetError, match="this machine is 'riscv64'"):
         load_target("host")
+
+
+SYSTOLIC = {
+    "rows": 4, "cols": 3, "dataflow": "ws", "ifmap_kib": 1, "filter_kib": 2, "ofmap_kib": 3, "clock_hz": 1e9,
+}  # fmt: skip
+
+
+def test_a_systolic_array_is_read_with_all_its_fields():
+    spec = parse_target(GOOD | {"systolic": SYSTOLIC}, "chip.toml")
+    assert spec.systolic == SystolicArray(4, 3, "ws", 1, 2, 3, 1e9)
+    assert load_target("tpu").systolic == SystolicArray(256, 256, "os", 8192, 8192, 8192, 1464.84375e6)
+    assert load_target("raspberry-pi-4").systolic is None
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"rows": 0}, "rows is 0; expected a whole number above 0"),
+        ({"cols": 2.5}, "cols is 2.5; expected a whole number"),
+        ({"clock_hz": "fast"}, "clock_hz is 'fast'; expected a number"),
+        ({"dataflow": "rs"}, "dataflow is 'rs'; expected 'ws' .weights stay., 'os'"),
+        ({"depth": 1}, "unknown field 'depth'; the fields are rows, cols, dataflow, ifmap_kib"),
+    ],
+)
+def test_a_wrong_field_of_an_array_is_named(change, says):
+    with pytest.raises(TargetError, match=rf"^chip\.toml: \[systolic\]: {says}"):
+        parse_target(GOOD | {"systolic": SYSTOLIC | change}, "chip.toml")
+
+
+def test_an_array_needs_every_field_and_is_a_table():
+    for name in SYSTOLIC:
+        table = {key: value for key, value in SYSTOLIC.items() if key != name}
+        with pytest.raises(TargetError, match=f"field '{name}' is missing"):
+            parse_target(GOOD | {"systolic": table}, "chip.toml")
+    with pytest.raises(TargetError, match=r"systolic is 'ws'; expected a table"):
+        parse_target(GOOD | {"systolic": "ws"}, "chip.toml")

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from tvm_split.costs import SOURCES
+
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -94,18 +96,18 @@ def _side(text: str) -> str:
 
 
 class CostsSource(click.ParamType[Any]):
-    """'roofline', 'measured', or the two files of edge and cloud."""
+    """One of SOURCES, or the two files of edge and cloud."""
 
-    name = "roofline|measured|edge.json,cloud.json"
+    name = "|".join((*SOURCES, "edge.json,cloud.json"))
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str | tuple[Path, Path]:
-        if value in ("roofline", "measured"):
+        if value in SOURCES:
             return str(value)
         if isinstance(value, tuple):
             return value
         files = [part.strip() for part in value.split(",")]
         if len(files) != 2 or not all(files):
-            self.fail(f"{value!r}: give roofline, measured, or two files as edge.json,cloud.json", param, ctx)
+            self.fail(f"{value!r}: give {', '.join(SOURCES)}, or two files as edge.json,cloud.json", param, ctx)
         for name in files:
             if not Path(name).is_file():
                 self.fail(

@@ -100,7 +100,9 @@ REQUEST = (
                  help="Where the outputs are wanted."),
     click.option("--costs", type=CostsSource(), default="roofline", show_default=True, metavar=CostsSource.name,
                  help="Where layer times come from: the targets' data sheets; boards at --tracker, or else this "
-                      "machine's clock scaled to the targets; or two files, as `plan --save-costs` writes."),
+                      "machine's clock scaled to the targets; the arrays of eyeriss and tpu, in closed form "
+                      "(systolic), simulated (scalesim), or by the Auto-Split authors' tile schedule (array); or two "
+                      "files, as `plan --save-costs` writes."),
     click.option("--max-drop", type=Loss(), metavar="LOSS",
                  help="What an answer may lose of the metric on the samples held back: 1% or 0.01 of top-1 is one "
                       "point; of a function of your own, in its unit. [default: 5%]"),

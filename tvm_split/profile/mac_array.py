@@ -65,7 +65,7 @@ def _seconds(graph: Graph, layer: Layer, channels: int, array: MacArray, weight_
     input_s = sum(t.elements * min(bits, DTYPE_BITS[t.dtype]) for t in read) / 8 / array.memory_bytes_per_s
     if not channels:
         return input_s
-    weights_s = layer.weight_bytes / 4 * weight_bits / 8 / array.memory_bytes_per_s
+    weights_s = (layer.weight_bytes - layer.winograd_bytes) / 4 * weight_bits / 8 / array.memory_bytes_per_s
     multiplications = layer.flops / 2  # bias, residual and activation are at most a few of these
     results = sum(graph.tensor[name].elements for name in layer.outputs)
     tiles = -(-channels // array.channels)

@@ -1,4 +1,4 @@
-"""Where a plan's layer times come from: data sheets, boards, this machine's clock, or files."""
+"""Where a plan's layer times come from: data sheets, simulated accelerators, boards, this machine's clock, or files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvm_split.costs import Costs
+from tvm_split.costs import SIMULATED, Costs
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph
+from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.profile.file_kinds import is_device_model
 from tvm_split.profile.roofline import integer_roofline, roofline
 from tvm_split.targets import TargetSpec, load_target
@@ -51,14 +52,23 @@ def costs_of(
     """Costs of both sides and the warnings that belong to them.
 
     source: "roofline"; "measured" (on the board where there is one, otherwise this machine's times, scaled to the
-    target by the ratio of the rooflines); or the costs files of edge and cloud. CostError: a file is no costs file or a
-    layer cannot be timed. PlanError: boards are named but not asked for. LinkDownError: no tracker or board answers.
+    target by the ratio of the rooflines); "systolic", "scalesim" and "array" on simulated accelerators
+    (accelerators.py); or the costs files of edge and cloud. CostError: a file is no costs file, a layer cannot be timed
+    or mapped, or a target is no such accelerator. PlanError: boards are named but not asked for. LinkDownError: no
+    tracker or board answers.
     """
     check_boards("measured", boards)
     if source == "roofline":
         return roofline(graph, edge), roofline(graph, cloud), [
             "Times are predicted from the targets' data sheets (roofline), not measured; they may be off by several "
             "times. Compare them with each other, not with a clock."
+        ]  # fmt: skip
+    if source in SIMULATED:
+        from tvm_split.profile.accelerators import accelerator_costs  # imports TVM
+
+        return accelerator_costs(source, mod, graph, edge), accelerator_costs(source, mod, graph, cloud), [
+            f"Times are those of simulated arrays ({source}), which compute 8 bits in a pass: floats of 32 bits take "
+            "four times the cycles and the bytes."
         ]  # fmt: skip
     if isinstance(source, tuple):
         edge_path, cloud_path = source
@@ -113,8 +123,8 @@ def model_in(path: Path) -> DeviceModel | None:
 def integer_costs(
     source: str | tuple[Path, Path], edge: Costs, mod: tvm.IRModule, graph: Graph, spec: TargetSpec
 ) -> Costs | None:
-    """The edge's costs of layers on 8-bit integers: of the target's data sheet; measured ones scaled as that says; of
-    the edge's model, where `source` (as `costs_of` has it) is one.
+    """The edge's costs of layers on 8-bit integers: of the target's data sheet or its simulated array; measured ones
+    scaled as the data sheet says; of the edge's model, where `source` (as `costs_of` has it) is one.
 
     None where the target states no rate of 8-bit integers.
     """
@@ -123,6 +133,10 @@ def integer_costs(
         from tvm_split.profile.predicted import integer_model_costs
 
         return integer_model_costs(model, mod, graph, spec, edge)
+    if edge.source in SIMULATED and edge.target == spec.name:  # else they are a file's, of another target
+        from tvm_split.profile.accelerators import accelerator_costs
+
+        return accelerator_costs(edge.source, mod, graph, spec, INTEGER_BITS)
     integers, floats = integer_roofline(graph, spec), roofline(graph, spec)
     if integers is None or edge.source == "roofline":
         return integers
