@@ -56,6 +56,13 @@ def test_what_was_written_is_read(path):
     assert isinstance(bundle.link, Link) and bundle.link == load_link("4g")
 
 
+def test_a_bundle_of_before_radios_is_read(path):
+    link = load_link("4g").to_json()
+    del link["radio"]
+    forge(path, link=link)
+    assert Bundle.open(path).link == Link.from_json(link)
+
+
 @pytest.mark.parametrize("name", ["edge.so", "cloud.so"])
 def test_one_byte_changed(path, name):
     data = bytearray((path / name).read_bytes())
@@ -129,6 +136,8 @@ def test_a_manifest_of_other_shape(path, files):
         ({"outputs": {"name": "y"}}, "outputs is .*; expected a list"),
         ({"halves": ["edge.so"]}, "halves is .*; expected an object"),
         ({"link": {"name": "4g"}}, "link has no field 'up_bytes_per_s'"),
+        ({"link": load_link("4g").to_json() | {"radio": [1]}}, r"link: radio is \[1\]; expected an object"),
+        ({"link": load_link("4g").to_json() | {"radio": {"base_w": 1.0}}}, "radio has no field 'up_j_per_byte'"),
         ({"compiled_for": {}}, r"names the half cloud = 'cloud\.so', which is not among its compiled_for"),
     ],
 )
