@@ -66,7 +66,7 @@ def result_of(request: workflow.Request) -> Any:
         calibrating=2, checking=2,
         problem=SimpleNamespace(
             link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs, memory_bytes=request.memory_bytes
-        ), warnings=("No --data was given.",), front=(), solutions=(), quantised={split: Quantised()},
+        ), warnings=("No --data was given.",), front=(), solutions=(), quantised={split: Quantised()}, watts=None,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pytest
 from tvm_split.calibration.ranges import Choice
 from tvm_split.choice import Tolerance
 from tvm_split.drop import drop_of
+from tvm_split.plan.energy import Watts
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.plan_json import to_json
 from tvm_split.quantised import Quantised, WeightFacts
@@ -55,7 +56,7 @@ def _result(**accuracy: object) -> SimpleNamespace:
     choice = Choice(Quantizer(4, 0.5, 3), -1.5, 6.0, "l3", 0.01)
     quantised = {split: Quantised({}, {"h": choice}, {}, {"stem": WeightFacts(8, "nearest", 1e-6)})}
     return SimpleNamespace(graph=graph, request=request, problem=problem, chosen=scored[0], candidates=scored,
-                           calibrating=16, checking=4, quantised=quantised)  # fmt: skip
+                           calibrating=16, checking=4, quantised=quantised, watts=Watts(2.0, 5.0, 7.0))  # fmt: skip
 
 
 @pytest.mark.parametrize("accuracy", [{}, {"top1_agreement": None}, {"max_abs_error": None, "relative_error": None},
@@ -87,6 +88,7 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
         "weights": [{"layer": "stem", "bits": 8, "rounding": "nearest", "mse": 1e-6}],
     }  # fmt: skip
     assert made["chosen"]["predicted"]["total_s"] == pytest.approx(0.61)
+    assert [each["edge_j"] for each in made["candidates"]] == pytest.approx([0.2 * 2 + 0.1 * 5 + 0.01 * 7, 2.0])
     assert made["candidates"][1]["measured"]["edge_s"] == 1.1
     assert made["candidates"][1]["accuracy"] is None
 

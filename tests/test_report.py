@@ -51,7 +51,7 @@ def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span
     graph = SimpleNamespace(name="net")
     return SimpleNamespace(
         chosen=chosen, candidates=tuple(candidates), request=request, problem=problem, graph=graph, spans=spans,
-        calibrating=16, checking=20, quantised={chosen.candidate: Quantised()},
+        calibrating=16, checking=20, quantised={chosen.candidate: Quantised()}, watts=None,
     )  # fmt: skip
 
 

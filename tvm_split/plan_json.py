@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tvm_split.plan.energy import Watts, joules
+
 if TYPE_CHECKING:
     from tvm_split.choice import Scored
     from tvm_split.plan.problem import Link
@@ -16,7 +18,11 @@ def to_json(result: PlanResult) -> dict[str, Any]:
     """The result as plain data: seconds and bytes, candidates in the order of the result, the chosen one among them;
     `quantisation` is that of the chosen one."""
     asked = (("front", result.request.pareto), ("solutions", result.request.every_solution))
-    lists = {name: [candidate_json(scored) for scored in getattr(result, name)] for name, wanted in asked if wanted}
+    lists = {
+        name: [candidate_json(scored, result.watts) for scored in getattr(result, name)]
+        for name, wanted in asked
+        if wanted
+    }
     return {
         "version": VERSION,
         "model": result.graph.name,
@@ -25,9 +31,9 @@ def to_json(result: PlanResult) -> dict[str, Any]:
         "link": _link(result.problem.link),
         "memory_bytes": result.problem.memory_bytes,
         "checks": _checks(result),
-        "chosen": candidate_json(result.chosen),
+        "chosen": candidate_json(result.chosen, result.watts),
         "quantisation": result.quantised[result.chosen.candidate].to_json(),
-        "candidates": [candidate_json(scored) for scored in result.candidates],
+        "candidates": [candidate_json(scored, result.watts) for scored in result.candidates],
         **lists,
     }
 
@@ -51,8 +57,11 @@ def _checks(result: PlanResult) -> dict[str, Any]:
     }
 
 
-def candidate_json(scored: Scored) -> dict[str, Any]:
-    """One candidate. Cloud-only as JPEG differs from cloud-only raw in the bytes of its crossing tensor."""
+def candidate_json(scored: Scored, watts: Watts | None = None) -> dict[str, Any]:
+    """One candidate; its energy is None where the edge's power is not known.
+
+    Cloud-only as JPEG differs from cloud-only raw in the bytes of its crossing tensor.
+    """
     candidate = scored.candidate
     return {
         "kind": candidate.kind,
@@ -68,6 +77,7 @@ def candidate_json(scored: Scored) -> dict[str, Any]:
         "distortion": candidate.distortion,
         "gap": candidate.gap,
         "predicted": candidate.predicted.to_json(),
+        "edge_j": None if watts is None else joules(candidate.predicted, watts),
         "measured": None if scored.measured is None else scored.measured.to_json(),
         "accuracy": None if scored.accuracy is None else scored.accuracy.to_json(),
         "predicted_drop": scored.predicted_drop,

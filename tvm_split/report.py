@@ -15,8 +15,8 @@ from rich.text import Text
 from tvm_split import report_accuracy
 from tvm_split.choice import label_of
 from tvm_split.plan.problem import Candidate, Timing
-from tvm_split.report_fronts import objective_reason
-from tvm_split.units import rate, seconds, size
+from tvm_split.report_fronts import Joules, joules_of, objective_reason
+from tvm_split.units import energy, rate, seconds, size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,10 +56,12 @@ def answers(result: PlanResult, top: int = 10) -> Table:
     splits = [scored for scored in result.candidates if scored.candidate.kind == "split" and not scored.baseline]
     left_out = {id(scored) for scored in splits[top:]} - {id(result.chosen)}
     accuracy = report_accuracy.columns(result.candidates)
-    rows = [_row(scored, result, accuracy) for scored in result.candidates if id(scored) not in left_out]
+    taken = joules_of(result)
+    rows = [_row(scored, result, accuracy, taken) for scored in result.candidates if id(scored) not in left_out]
     link, request = result.problem.link, result.request
     title = f"{result.graph.name}: {request.edge} -> {request.cloud} over {link.name} ({rate(link.up_bytes_per_s)} up)"
-    return table(title, ("", "answer", *STAGES, "payload", "edge memory", *accuracy), rows, left=2)
+    extra = ("energy",) if taken else ()
+    return table(title, ("", "answer", *STAGES, *extra, "payload", "edge memory", *accuracy), rows, left=2)
 
 
 def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
@@ -74,7 +76,8 @@ def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
     if quantisers := result.quantised[result.chosen.candidate].line():
         out.print(quantisers)
     if result.spans:
-        out.print("\nBest answer by uplink rate, as predicted:")
+        best = "Best" if result.request.objective == "latency" else "Soonest"
+        out.print(f"\n{best} answer by uplink rate, as predicted:")
         for line in bandwidths(result):
             out.print(f"  {line}")
 
@@ -86,13 +89,14 @@ def plan_text(result: PlanResult) -> str:
     return buffer.getvalue()
 
 
-def _row(scored: Scored, result: PlanResult, accuracy: report_accuracy.Columns) -> list[Text]:
+def _row(scored: Scored, result: PlanResult, accuracy: report_accuracy.Columns, taken: Joules | None) -> list[Text]:
     candidate, chosen = scored.candidate, scored is result.chosen
     refused = not result.request.tolerance.allows(scored)
     mark, style = ("->", "bold green") if chosen else ("x", "dim") if refused else ("", "")
     if scored.baseline:
         mark, style = "=", "cyan"
     cells = [mark, scored.label, *map(seconds, _stages(candidate.predicted))]
+    cells += [energy(taken(candidate))] if taken else []
     cells += [size(candidate.payload_bytes), size(candidate.edge_memory_bytes)]
     cells += [cell(scored) for cell in accuracy.values()]
     return [Text(cell, style=style) for cell in cells]

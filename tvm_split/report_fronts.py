@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from tvm_split.units import seconds, size
+from tvm_split.plan.energy import joules
+from tvm_split.plan.problem import Candidate
+from tvm_split.units import energy, seconds, size
 
 if TYPE_CHECKING:
     from tvm_split.choice import Scored
     from tvm_split.workflow import PlanResult
 
+Joules = Callable[[Candidate], float]
 WANTED = {"energy": "least energy of the edge", "payload": "fewest bytes sent"}
 
 
@@ -42,8 +45,26 @@ def objective_reason(result: PlanResult) -> str:
     """Which answer was chosen, and of what it has least."""
     chosen, objective = result.chosen, result.request.objective
     sent = size(chosen.candidate.payload_bytes)
-    total = seconds(chosen.candidate.predicted.total_s)
+    total, taken = seconds(chosen.candidate.predicted.total_s), joules_of(result)
+    used = f"{total} and {energy(taken(chosen.candidate))}" if taken else total
     return (
-        f"Chosen: {chosen.label}, which takes {total} and sends {sent}: the {WANTED[objective]} of all answers that "
-        "memory, pins and accuracy allow."
+        f"Chosen: {chosen.label}, which takes {used} and sends {sent}: the {WANTED[objective]} of all answers that "
+        f"memory, pins and accuracy allow.{_counted(result)}"
+    )
+
+
+def joules_of(result: PlanResult) -> Joules | None:
+    """Energy of an answer as predicted; None where the plan is not for energy."""
+    watts = result.watts if result.request.objective == "energy" else None
+    return None if watts is None else lambda candidate: joules(candidate.predicted, watts)
+
+
+def _counted(result: PlanResult) -> str:
+    """What the energy is of."""
+    if result.request.objective != "energy" or result.watts is None:
+        return ""
+    edge_w, up_w, down_w = result.watts
+    return (
+        f" Energy is what the edge draws beyond idle: {edge_w:.3g} W computing, {up_w:.3g} W sending, {down_w:.3g} W "
+        "receiving; waiting for the cloud adds none."
     )

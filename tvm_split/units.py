@@ -1,4 +1,4 @@
-"""Times, sizes, rates and scores for people: three digits and a unit."""
+"""Times, sizes, rates, energies and scores for people: three digits and a unit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ def seconds(value: float) -> str:
     if value >= 0.9995e-3 or value == 0:
         return f"{value * 1e3:.3g} ms"
     return f"{value * 1e6:.3g} us"
+
+
+def energy(joules: float) -> str:
+    """An energy with three digits: 850 uJ, 8.12 mJ, 812 mJ, 3.25 J."""
+    for factor, unit in ((1.0, "J"), (1e-3, "mJ")):
+        if joules >= factor * 0.9995:
+            return f"{joules / factor:.3g} {unit}" if joules < factor * 999.5 else f"{joules / factor:.0f} {unit}"
+    return f"{joules * 1e6:.3g} uJ" if joules else "0 J"
 
 
 def size(value: float) -> str:

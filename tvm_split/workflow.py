@@ -16,14 +16,7 @@ from tvm_split.calibration.equalized import better_of
 from tvm_split.calibration.network import widths_below
 from tvm_split.calibration.output_table import OutputTable, predicted_agreement
 from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
-from tvm_split.choice import (
-    SWEEP,
-    Scored,
-    baselines,
-    choose,
-    in_order,
-    no_split_warnings,
-)
+from tvm_split.choice import SWEEP, Scored, baselines, choose, in_order, no_split_warnings
 from tvm_split.contest import Contest
 from tvm_split.edge_half import rounded_module
 from tvm_split.edge_kernels import edge_integers, with_edge_scratch
@@ -38,6 +31,7 @@ from tvm_split.metrics import NAMES, Judge, class_count, metric_of
 from tvm_split.passes.preprocess import Preprocess
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
+from tvm_split.plan.energy import Watts, watts_of
 from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.overrides import check_widths, fixed_bits
 from tvm_split.plan.precision import INTEGER_BITS
@@ -64,6 +58,7 @@ class PlanResult:
 
     checking: samples that accuracy was measured on; calibrating: others that set the quantisers, 0 if they are one.
     front, solutions: as predicted, if the request asks for them (pareto, every_solution).
+    watts: of the edge and its radio, which energy follows from; None where the target or the link does not state them.
     """
 
     request: Request
@@ -79,6 +74,7 @@ class PlanResult:
     checking: int = 1
     front: tuple[Scored, ...] = ()
     solutions: tuple[Scored, ...] = ()
+    watts: Watts | None = None
 
     def quantizers(self, candidate: Candidate) -> tuple[dict[str, Quantizer], dict[str, Quantizer]]:
         """By tensor: of those that the edge holds as integers, and of those that cross at fewer bits than their own."""
@@ -212,6 +208,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, quantised,
         calibrating, len(samples.checking),
         front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, planned),
+        watts=watts_of(link, edge.active_w),
     )  # fmt: skip
 
 

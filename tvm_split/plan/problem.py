@@ -26,7 +26,10 @@ AS_IT_IS = 32
 @dataclass(frozen=True, slots=True)
 class Radio:
     """Power of the edge's radio as a line in its rate: base_w + joules a byte * bytes a second (JointDNN,
-    arXiv:1801.08618v1, where a Mbit/s of rate costs so many milliwatts: nanojoules a bit)."""
+    arXiv:1801.08618v1, where a Mbit/s of rate costs so many milliwatts: nanojoules a bit).
+
+    A line through measurements at the rates of its time: far above them, its watts are no radio's.
+    """
 
     up_j_per_byte: float
     down_j_per_byte: float

@@ -8,6 +8,7 @@ from typing import Literal
 from tvm_split.errors import PlanError
 from tvm_split.plan.choices import Choices, choices, float_choices, worthwhile
 from tvm_split.plan.cut_model import CutModel
+from tvm_split.plan.energy import Watts, joules, watts_of
 from tvm_split.plan.evaluate import Storages, alive, as_planned, evaluate
 from tvm_split.plan.mixed import Bits, evaluate_mixed
 from tvm_split.plan.problem import Candidate, Problem
@@ -65,9 +66,7 @@ class Question:
     def cost(self, found: Candidate) -> float:
         """What is minimised: seconds, bytes, joules, or distortion."""
         if self.objective == "energy":
-            edge_w, up_w, down_w = self._watts()
-            timing = found.predicted
-            return edge_w * timing.edge_s + up_w * timing.uplink_s + down_w * timing.downlink_s
+            return joules(found.predicted, self._watts())
         return {
             "latency": found.predicted.total_s,
             "payload": float(found.payload_bytes),
@@ -75,14 +74,15 @@ class Question:
             "distortion": found.distortion,
         }[self.objective]
 
-    def _watts(self) -> tuple[float, float, float]:
+    def _watts(self) -> Watts:
         link = self.problem.link
-        if self.edge_w is None or link.up_w is None or link.down_w is None:
+        watts = watts_of(link, self.edge_w)
+        if watts is None:
             raise PlanError(
                 f"energy needs the power of the edge (edge_w={self.edge_w}) and of the radio on link '{link.name}' "
                 f"(up_w={link.up_w}, down_w={link.down_w}); give all three in watts"
             )
-        return self.edge_w, link.up_w, link.down_w
+        return watts
 
     def total(self, model: CutModel, memory: Sum | None) -> Sum:
         """`cost`, as a sum of the model's variables."""
