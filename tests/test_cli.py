@@ -20,6 +20,7 @@ from tvm_split.costs import Costs
 from tvm_split.errors import ModelError
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
+from tvm_split.profile.queueing import under_load
 from tvm_split.quantised import Quantised
 
 COMMANDS = (
@@ -96,7 +97,7 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
         "--preprocess", "imagenet", "--data", "d.npz",
         "--costs", f"{tmp_path}/edge.json,{tmp_path}/cloud.json", "--samples", "3", "--max-error", "0.3",
         "--edge-bits", "8,32", "--no-winograd", "--objective", "payload", "--pareto", "memory", "--all",
-        "--distortion", "output",
+        "--distortion", "output", "--cloud-load", "0.25",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     (request,) = asked
@@ -110,6 +111,7 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
     assert (request.objective, request.pareto, request.every_solution) == ("payload", "memory", True)
     assert (request.check, request.baselines, request.tolerance) == (5, True, Tolerance(0.01, 0.3))
     assert request.costs == (tmp_path / "edge.json", tmp_path / "cloud.json")
+    assert request.cloud_load == 0.25
     assert (request.preprocess, request.data) == ("imagenet", Path("d.npz"))
 
 
@@ -148,6 +150,8 @@ def test_memory_units(asked: list[workflow.Request], text: str, size: int) -> No
         (["--costs", "guess"], "give roofline, measured, or two files as edge.json,cloud.json"),
         (["--costs", "no.json,none.json"], "costs file 'no.json': there is no such file"),
         (["--min-agreement", "2"], "2"),
+        (["--cloud-load", "1"], "1.0 is not in the range 0<=x<1"),
+        (["--cloud-load", "nan"], "cloud_load is nan; expected a share of time from 0 to less than 1"),
         (["--max-drop", "1"], "'1' is either 1% or all there is; write 1%, or 1.0"),
         (["--max-drop", "200%"], "max_drop is 2.0; expected a number from 0 to 1 (0.01, or 1%, is one point)"),
         (["--max-drop", "-1%"], "'-1%' is no loss"),
@@ -258,6 +262,21 @@ def test_plan_prints_table_and_reason_and_saves_costs(asked: list[workflow.Reque
     done = call("plan", "m.onnx", "--save-costs", str(tmp_path / "costs"))
     assert "split after a, 4 bits" in done.stdout and "Chosen:" in done.stdout
     assert Costs.load(tmp_path / "costs" / "edge.json").layer_s == {"a": 0.1, "b": 0.2}
+
+
+def test_saved_costs_have_no_load_in_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They are edited and given to --costs, where --cloud-load may stand again."""
+
+    def plan(request: workflow.Request, progress: Callable[[str], None]) -> Any:
+        result = result_of(request)
+        result.problem.cloud = under_load(result.problem.cloud, request.cloud_load)
+        return result
+
+    monkeypatch.setattr(workflow, "plan", plan)
+    done = call("plan", "m.onnx", "--cloud-load", "0.5", "--save-costs", str(tmp_path))
+    assert "busy with others" in done.stdout
+    saved = Costs.load(tmp_path / "cloud.json")
+    assert saved.layer_s == pytest.approx({"a": 0.1, "b": 0.2}) and "cloud_load" not in saved.provenance
 
 
 @pytest.mark.parametrize("command", ["targets", "links", "planners", "passes", "zoo"])

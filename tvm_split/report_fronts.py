@@ -1,4 +1,5 @@
-"""Lists beside a plan's table: its front, all that the planner answered, and why another objective chose as it did."""
+"""What stands beside a plan's table: its front, all that the planner answered, why another objective chose as it did,
+and what the cloud's load does."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from tvm_split.plan.energy import joules
 from tvm_split.plan.problem import Candidate
+from tvm_split.profile.queueing import waiting_factor
 from tvm_split.units import energy, seconds, size
 
 if TYPE_CHECKING:
@@ -50,6 +52,17 @@ def objective_reason(result: PlanResult) -> str:
     return (
         f"Chosen: {chosen.label}, which takes {used} and sends {sent}: the {WANTED[objective]} of all answers that "
         f"memory, pins and accuracy allow.{_counted(result)}"
+    )
+
+
+def load_line(result: PlanResult) -> str:
+    """What the cloud's load does to its times; "" when it is idle."""
+    load = result.request.cloud_load
+    if not load:
+        return ""
+    return (
+        f"The cloud is busy with others {load:.3g} of the time: its times are {waiting_factor(load):.3g} times those "
+        "of computing, with the mean waiting for it."
     )
 
 

@@ -36,6 +36,7 @@ from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.overrides import check_widths, fixed_bits
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Problem
+from tvm_split.profile.queueing import under_load
 from tvm_split.profile.source import Boards, costs_of, integer_costs
 from tvm_split.quantised import Quantised
 from tvm_split.quantizer import Quantizer
@@ -153,6 +154,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     boards = Boards(request.tracker, request.edge_key, request.cloud_key)
     edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud, boards)
     warnings += notes
+    cloud_costs = under_load(cloud_costs, request.cloud_load)
     inside = Inside(mod, graph, samples, progress, judge, request.rounding)
     calibrated = inside.calibrated() if has_bits_to_choose or request.baselines else None
     integer = None if calibrated is None else integer_costs(edge_costs, graph, edge)

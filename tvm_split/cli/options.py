@@ -101,6 +101,10 @@ REQUEST = (
     click.option("--costs", type=CostsSource(), default="roofline", show_default=True, metavar=CostsSource.name,
                  help="Where layer times come from: the targets' data sheets; boards at --tracker, or else this "
                       "machine's clock scaled to the targets; or two files, as `plan --save-costs` writes."),
+    click.option("--cloud-load", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
+                 metavar="SHARE",
+                 help="The share of time that the cloud machine is busy with other requests like this one, below 1: "
+                      "the mean waiting for it (M/D/1 queue) is added to the cloud's times."),
     click.option("--max-drop", type=Loss(), metavar="LOSS",
                  help="What an answer may lose of the metric on the samples held back: 1% or 0.01 of top-1 is one "
                       "point; of a function of your own, in its unit. [default: 5%]"),

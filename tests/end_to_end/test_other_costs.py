@@ -1,4 +1,4 @@
-"""A plan for energy from the command line, on a packaged board over a packaged link."""
+"""Plans from the command line for energy, on a packaged board over a packaged link, and under the cloud's load."""
 
 import json
 
@@ -76,3 +76,15 @@ def test_the_table_has_joules_and_says_what_they_are_of(model):
 def test_a_target_without_power_says_what_to_do(model):
     done = plan(model, "--edge", "jetson-nano", "--link", "wifi", "--objective", "energy")
     assert done.exit_code == 2 and "'jetson-nano' has no active_w" in done.stderr
+
+
+def test_a_busy_cloud_takes_longer_and_says_so(model):
+    idle, busy = (plan(model, "--json", *words) for words in ((), ("--cloud-load", "0.5")))
+    times = []
+    for done in (idle, busy):
+        (raw,) = (each for each in json.loads(done.stdout)["candidates"] if each["kind"] == "cloud-only")
+        times.append(raw["predicted"]["cloud_s"])
+    assert times[1] == pytest.approx(1.5 * times[0])
+    assert json.loads(busy.stdout)["cloud_load"] == {"load": 0.5, "factor": 1.5, "service_s": pytest.approx(times[0])}
+    assert "cloud_load" not in json.loads(idle.stdout)
+    assert "The cloud is busy with others 0.5 of the time" in plan(model, "--cloud-load", "0.5").stdout
