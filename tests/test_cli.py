@@ -33,6 +33,7 @@ COMMANDS = (
     "demo",
     "targets",
     "links",
+    "link",
     "planners",
     "passes",
     "zoo",
