@@ -48,7 +48,8 @@ def check_power(request: Request, edge: TargetSpec, link: Link) -> None:
     if edge.active_w is None:
         raise CostError(
             f"target '{edge.name}' has no active_w, the watts that computing adds to what it draws idle, which energy "
-            "(--objective energy) needs; copy its file, add active_w = WATTS and give that file as --edge"
+            "(--objective energy) needs; plan for a Raspberry Pi, or copy its file, add active_w = WATTS and give that "
+            "file as --edge"
         )
     if link.up_w is None or link.down_w is None:
         raise CostError(

@@ -56,8 +56,9 @@ REQUEST = (
     click.option("--cloud", default="c5.xlarge", show_default=True, metavar="TARGET",
                  help="The cloud machine: a name of `tvm-split targets`, or a .toml file."),
     click.option("--link", default="4g", show_default=True, metavar="LINK",
-                 help="The network between them: a name of `tvm-split links`, a .toml file, or a rate such as 3mbit or "
-                      "3mbit/10mbit/20ms (up/down/round trip)."),
+                 help="The network between them: a name of `tvm-split links`, a .toml file (`tvm-split link` "
+                      "measures one), a rate such as 3mbit or 3mbit/10mbit/20ms (up/down/round trip), or a named link "
+                      "at a rate, wifi@3mbit."),
     click.option("--data", type=click.Path(path_type=Path), metavar="FILE|FOLDER|FUNCTION",
                  help="Samples that calibrate quantisers and, others, check accuracy: .npz with one array an input "
                       "and labels, .npy, a picture, a folder of pictures (folders in it are classes), a .csv of lines "

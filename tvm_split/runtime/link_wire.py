@@ -126,7 +126,8 @@ class Probe(Connection):
         found = self.hear(deadline)
         if found.kind == REFUSED:
             text = bytes(self.read(min(found.number, MOST_TEXT), "why it refused")).decode(errors="replace")
-            raise LinkDownError(f"{self.peer} refused: {text}")
+            words = "".join(c if c.isprintable() else "?" for c in text)  # a stranger's bytes, for a terminal
+            raise LinkDownError(f"{self.peer} refused: {words}")
         if found.kind != kind or number not in (None, found.number):
             raise LinkDownError(
                 f"{self.peer} answered {NAMES[found.kind]} {found.number}, expected {NAMES[kind]}"
