@@ -24,7 +24,7 @@ def greeted(link: socket.socket) -> wire.Probe:
 
 def works(port: int) -> bool:
     """Whether a client is served, as soon as the one before it is gone."""
-    for _ in range(100):
+    for _ in range(300):
         with connect(port) as link:
             try:
                 probe = greeted(link)

@@ -2,7 +2,7 @@
 
     joules = edge_w * edge_s + up_w * uplink_s + down_w * downlink_s
 
-Waiting for the cloud is idle, and costs nothing here.
+Waiting for the cloud is idle, and costs nothing here; the half round trips in the link's seconds count as the radio's.
 """
 
 from __future__ import annotations
