@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from tvm_split.errors import TargetError
-from tvm_split.plan.problem import Link
+from tvm_split.plan.problem import Link, Radio
 from tvm_split.targets.host import host
-from tvm_split.targets.rates import FORMS, is_rate, parse_rate
+from tvm_split.targets.rates import FORMS, at_rate, is_rate, named_rate, parse_rate
 from tvm_split.targets.spec import TargetSpec, check_fields, number, parse_target, text
 
 ENVIRONMENT = "TVM_SPLIT_TARGETS"
 PACKAGED = Path(__file__).resolve().parent
-LINK_FIELDS = (
-    "name", "description", "up_bits_per_s", "down_bits_per_s", "rtt_s", "up_w", "down_w", "sources",
-)  # fmt: skip
-LINK_REQUIRED = LINK_FIELDS[:5]
+#: watts of the radio at the link's own rates; or the line that they follow from at any rate
+WATTS = ("up_w", "down_w")
+RADIO = ("up_j_per_bit", "down_j_per_bit", "radio_w")
+LINK_REQUIRED = ("name", "description", "up_bits_per_s", "down_bits_per_s", "rtt_s")
+LINK_FIELDS = (*LINK_REQUIRED, *WATTS, *RADIO, "sources")
 
 
 def folders() -> tuple[Path, ...]:
@@ -65,25 +66,45 @@ def load_target(name_or_path: str | Path) -> TargetSpec:
 
 
 def load_link(name_or_path_or_rate: str | Path) -> Link:
-    """The link of that name, of that `.toml` file, or of that rate (see rates.py). Bits there, bytes in the Link.
+    """The link of that name, of that `.toml` file, of that rate, or a named one at a rate (see rates.py).
 
-    Raises TargetError as `load_target` does.
+    Bits there, bytes in the Link. Raises TargetError as `load_target` does.
     """
     wanted = str(name_or_path_or_rate)
     if is_rate(wanted):
         return parse_rate(wanted)
+    if (parts := named_rate(wanted)) is not None:
+        return at_rate(load_link(parts[0]), parts[1])
     path = _path(wanted, "links", "link", f"; or give a rate, such as {FORMS}")
-    table, where = _read(path), path.name
+    return parse_link(_read(path), path.name)
+
+
+def parse_link(table: Mapping[str, Any], where: str) -> Link:
+    """Check a link's table; `where` is the file's name in every message. Raises TargetError."""
     check_fields(table, LINK_FIELDS, LINK_REQUIRED, where)
     text(table, "description", where)
-    watts = {name: float(number(table, name, where)) for name in ("up_w", "down_w") if name in table}
+    watts = {name: float(number(table, name, where)) for name in WATTS if name in table}
     return Link(
         name=table["name"],
         up_bytes_per_s=number(table, "up_bits_per_s", where) / 8,
         down_bytes_per_s=number(table, "down_bits_per_s", where) / 8,
         rtt_s=float(number(table, "rtt_s", where, zero=True)),
+        radio=_radio(table, where),
         **watts,
     )
+
+
+def _radio(table: Mapping[str, Any], where: str) -> Radio | None:
+    """The radio of a link's table; None when it states none, TargetError when it states a part of it, or watts too."""
+    stated = [name for name in RADIO if name in table]
+    if not stated:
+        return None
+    if missing := [name for name in RADIO if name not in table]:
+        raise TargetError(f"{where}: {stated[0]} needs {missing[0]} as well; power is {RADIO[2]} + J a bit * bits/s")
+    if both := [name for name in WATTS if name in table]:
+        raise TargetError(f"{where}: {both[0]} follows from {', '.join(RADIO)}; leave one or the other out")
+    up, down, base = (float(number(table, name, where, zero=True)) for name in RADIO)
+    return Radio(up * 8, down * 8, base)
 
 
 def _index(below: str) -> dict[str, Path]:

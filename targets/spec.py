@@ -29,6 +29,9 @@ class TargetSpec:
     layer_overhead_s: what a layer costs beyond its arithmetic and its bytes.
     memory_bytes: what the board has, None only for a simulated device whose memory nobody published.
     vector_bits: width of a SIMD register.  l1_bytes: L1 data cache of a core.  l2_bytes: L2 that one core reaches.
+    active_w: what the board draws *beyond* idle_w while all cores compute, so full load less idle; None when nobody
+        measured it. Energy (`--objective energy`) counts this and the radio, not what the board draws whatever it does.
+    idle_w: what the board draws while nothing runs; nothing is computed from it.
     tvm_target: a TVM tag, or a table with `kind`; `mcpu = "native"` means the machine that compiles.
     bits: widths that layers may have on it, of EDGE_WIDTHS; None for all: kernels exist for every processor.
     systolic: the array of a simulated accelerator, for the costs "systolic" and "scalesim"; None for all else.

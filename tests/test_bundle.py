@@ -7,7 +7,7 @@ import pytest
 from tvm_split.bundle import Bundle, _digest_of, write_manifest
 from tvm_split.bundle_folder import MANIFEST, canonical_json, new_folder, write_json
 from tvm_split.errors import BundleError
-from tvm_split.plan.problem import Link
+from tvm_split.plan.problem import Link, Timing
 from tvm_split.targets import load_link
 
 FACTS = {
@@ -54,6 +54,13 @@ def test_what_was_written_is_read(path):
     assert bundle.edge_so == path / "edge.so" and bundle.half("edge_host") is None
     assert bundle.compiled_for("edge").mcpu == "cortex-a72" and bundle.targets["cloud"] == "c5.xlarge"
     assert isinstance(bundle.link, Link) and bundle.link == load_link("4g")
+
+
+def test_a_bundle_of_before_radios_is_read(path):
+    link = load_link("4g").to_json()
+    del link["radio"]
+    forge(path, link=link)
+    assert Bundle.open(path).link == Link.from_json(link)
 
 
 @pytest.mark.parametrize("name", ["edge.so", "cloud.so"])
@@ -129,6 +136,8 @@ def test_a_manifest_of_other_shape(path, files):
         ({"outputs": {"name": "y"}}, "outputs is .*; expected a list"),
         ({"halves": ["edge.so"]}, "halves is .*; expected an object"),
         ({"link": {"name": "4g"}}, "link has no field 'up_bytes_per_s'"),
+        ({"link": load_link("4g").to_json() | {"radio": [1]}}, r"link: radio is \[1\]; expected an object"),
+        ({"link": load_link("4g").to_json() | {"radio": {"base_w": 1.0}}}, "radio has no field 'up_j_per_byte'"),
         ({"compiled_for": {}}, r"names the half cloud = 'cloud\.so', which is not among its compiled_for"),
     ],
 )
@@ -138,12 +147,19 @@ def test_a_field_that_is_missing_or_wrong(path, changes, message):
         Bundle.open(path)
 
 
-@pytest.mark.parametrize("plan", [None, "{", "{}", '{"chosen": {"predicted": {"edge_s": 1}}}'])
+@pytest.mark.parametrize("plan", [None, "{", "{}", "[1]", '{"chosen": {"predicted": {"edge_s": 1}}}'])
 def test_a_plan_that_predicts_nothing(path, plan):
     if plan is not None:
         (path / "plan.json").write_text(plan)
     with pytest.raises(BundleError, match=r"plan\.json tells no predicted times"):
         Bundle.open(path).predicted  # noqa: B018
+
+
+def test_what_a_run_is_compared_with_has_no_waiting_in_it(path):
+    plan = {"chosen": {"predicted": Timing(0.1, 0.2, 0.3, 0.4).to_json()}}
+    for load, cloud_s in (({}, 0.3), ({"cloud_load": {"load": 0.5, "factor": 1.5, "service_s": 1.0}}, 0.2)):
+        write_json(path / "plan.json", plan | load)
+        assert Bundle.open(path).predicted == Timing(0.1, 0.2, pytest.approx(cloud_s), 0.4)
 
 
 def test_no_bundle_there(tmp_path):

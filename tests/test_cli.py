@@ -18,6 +18,7 @@ from tvm_split.cli import cli
 from tvm_split.costs import Costs
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
+from tvm_split.profile.queueing import under_load
 from tvm_split.quantised import Quantised
 
 COMMANDS = (
@@ -30,6 +31,7 @@ COMMANDS = (
     "demo",
     "targets",
     "links",
+    "link",
     "planners",
     "passes",
     "zoo",
@@ -65,7 +67,7 @@ def result_of(request: workflow.Request) -> Any:
         problem=SimpleNamespace(
             link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs, memory_bytes=request.memory_bytes
         ), warnings=("No --data was given.",), front=(), solutions=(), quantised={split: Quantised()},
-        energy_j=lambda _: None,
+        energy_j=lambda _: None, edge_w=None,
     )  # fmt: skip
 
 
@@ -95,7 +97,7 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
         "--preprocess", "imagenet", "--data", "d.npz",
         "--costs", f"{tmp_path}/edge.json,{tmp_path}/cloud.json", "--samples", "3", "--max-error", "0.3",
         "--edge-bits", "8,32", "--no-winograd", "--objective", "payload", "--pareto", "memory", "--all",
-        "--distortion", "output",
+        "--distortion", "output", "--cloud-load", "0.25",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     (request,) = asked
@@ -109,6 +111,7 @@ def test_options_become_a_request(asked: list[workflow.Request], tmp_path: Path)
     assert (request.objective, request.pareto, request.every_solution) == ("payload", "memory", True)
     assert (request.check, request.baselines, request.tolerance) == (5, True, Tolerance(0.01, 0.3))
     assert request.costs == (tmp_path / "edge.json", tmp_path / "cloud.json")
+    assert request.cloud_load == 0.25
     assert (request.preprocess, request.data) == ("imagenet", Path("d.npz"))
 
 
@@ -151,6 +154,21 @@ def test_costs_that_cannot_be_saved_are_told_before_the_plan(asked: list[workflo
     (tmp_path / "file").write_text("x")
     done = call("plan", "m.onnx", "--save-costs", str(tmp_path / "file" / "costs"))
     assert done.exit_code == 2 and "--save-costs: no file can be written at" in done.stderr and asked == []
+
+
+def test_saved_costs_have_no_load_in_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They are edited and given to --costs, where --cloud-load may stand again."""
+
+    def plan(request: workflow.Request, progress: Callable[[str], None]) -> Any:
+        result = result_of(request)
+        result.problem.cloud = under_load(result.problem.cloud, request.cloud_load)
+        return result
+
+    monkeypatch.setattr(workflow, "plan", plan)
+    done = call("plan", "m.onnx", "--cloud-load", "0.5", "--save-costs", str(tmp_path))
+    assert "busy with others" in done.stdout
+    saved = Costs.load(tmp_path / "cloud.json")
+    assert saved.layer_s == pytest.approx({"a": 0.1, "b": 0.2}) and "cloud_load" not in saved.provenance
 
 
 @pytest.mark.parametrize("command", ["targets", "links", "planners", "passes", "zoo"])

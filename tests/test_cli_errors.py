@@ -37,6 +37,8 @@ def _raiser(error: BaseException) -> Callable[..., Any]:
         (["--costs", "guess"], "systolic, scalesim, array, or two files as edge.json,cloud.json"),
         (["--costs", "no.json,none.json"], "costs file 'no.json': there is no such file"),
         (["--min-agreement", "2"], "2"),
+        (["--cloud-load", "1"], "1.0 is not in the range 0<=x<1"),
+        (["--cloud-load", "nan"], "cloud_load is nan; expected a share of time from 0 to less than 1"),
         (["--max-drop", "1"], "'1' is either 1% or all there is; write 1%, or 1.0"),
         (["--max-drop", "200%"], "max_drop is 2.0; expected a number from 0 to 1 (0.01, or 1%, is one point)"),
         (["--max-drop", "-1%"], "'-1%' is no loss"),

@@ -11,9 +11,11 @@ import pytest
 
 from tvm_split.calibration.ranges import Choice
 from tvm_split.choice import Tolerance
+from tvm_split.costs import Costs
 from tvm_split.drop import drop_of
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.plan_json import to_json
+from tvm_split.profile.queueing import under_load
 from tvm_split.quantised import Quantised, WeightFacts
 from tvm_split.quantizer import Quantizer
 
@@ -49,7 +51,7 @@ def _result(**accuracy: object) -> SimpleNamespace:
         ),
     )
     request = SimpleNamespace(strategy="exact", edge="raspberry-pi-4", cloud=Path("mine/attic.toml"), pareto=None,
-                              every_solution=False, tolerance=Tolerance(0.01, 0.2))  # fmt: skip
+                              every_solution=False, cloud_load=0.0, tolerance=Tolerance(0.01, 0.2))  # fmt: skip
     problem = SimpleNamespace(link=Link("3mbit", 375_000, 375_000, 0.0), memory_bytes=8 << 20)
     graph = SimpleNamespace(name="net")
     choice = Choice(Quantizer(4, 0.5, 3), -1.5, 6.0, "l3", 0.01)
@@ -91,6 +93,15 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
     assert made["candidates"][1]["measured"]["edge_s"] == 1.1
     assert [each["energy_j"] for each in made["candidates"]] == [2.5, None]
     assert made["candidates"][1]["accuracy"] is None
+
+
+def test_a_load_of_the_cloud_is_told() -> None:
+    result = _result()
+    result.request.cloud_load = 0.5
+    result.problem.cloud = under_load(Costs("c", "test", {"head": 0.2}), 0.5)
+    made = json.loads(json.dumps(to_json(result)))
+    jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
+    assert made["cloud_load"] == {"load": 0.5, "factor": 1.5, "service_s": 0.2}
 
 
 @pytest.mark.parametrize(

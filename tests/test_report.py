@@ -44,13 +44,14 @@ def to_text(part: object) -> str:
 
 def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span, ...] = ()) -> SimpleNamespace:
     candidates = sorted((chosen, *others), key=lambda scored: scored.candidate.predicted.total_s)
-    request = SimpleNamespace(edge="raspberry-pi-4", cloud="c5.xlarge", tolerance=Tolerance(), objective="latency")
+    request = SimpleNamespace(edge="raspberry-pi-4", cloud="c5.xlarge", tolerance=Tolerance(), objective="latency",
+                              cloud_load=0.0)  # fmt: skip
     problem = SimpleNamespace(link=Link("4g", 731_250, 1_720_000, 0.04), memory_bytes=4_000_000)
     graph = SimpleNamespace(name="net")
     return SimpleNamespace(
         chosen=chosen, candidates=tuple(candidates), request=request, problem=problem, graph=graph, spans=spans,
         calibrating=16, checking=20, quantised={chosen.candidate: Quantised()},
-        energy_j=lambda candidate: 5 * candidate.predicted.edge_s,
+        energy_j=lambda candidate: 5 * candidate.predicted.edge_s, edge_w=None,
     )  # fmt: skip
 
 
@@ -128,6 +129,13 @@ def test_baselines_are_marked_and_always_shown_and_no_reason_names_them() -> Non
     assert rows == ["U4", "QDMP"] and "= is a baseline" in text
     assert "QDMP" in to_text(report.answers(result, top=1))
     assert "U4" not in report.reason(result) and "QDMP" not in report.reason(result)
+
+
+def test_a_busy_cloud_is_told() -> None:
+    result = _result(SPLIT, EDGE)
+    assert "busy" not in report.plan_text(result)
+    result.request.cloud_load = 0.5
+    assert "busy with others 0.5 of the time: its times are 1.5 times those of computing" in report.plan_text(result)
 
 
 def test_what_accuracy_was_checked_on_is_told() -> None:

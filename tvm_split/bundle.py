@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ class Bundle:
 
     @property
     def link(self) -> Link:
-        return Link(**{name: self.manifest["link"][name] for name in FIELDS["link"]})
+        return Link.from_json({name: value for name, value in self.manifest["link"].items() if name in FIELDS["link"]})
 
     @property
     def result_at(self) -> str:
@@ -133,10 +133,12 @@ class Bundle:
 
     @property
     def predicted(self) -> Timing:
+        """Without the waiting for other requests that a plan under load has in the cloud's time: a run has none."""
         try:
             plan = json.loads((self.path / PLAN).read_text())
-            return Timing.from_json(plan["chosen"]["predicted"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            timing = Timing.from_json(plan["chosen"]["predicted"])
+            return replace(timing, cloud_s=timing.cloud_s / plan.get("cloud_load", {}).get("factor", 1.0))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
             raise BundleError(f"{self.path / PLAN} tells no predicted times ({error}); compile it again") from None
 
     @property
@@ -203,7 +205,7 @@ def _digest_of(manifest: Mapping[str, Any]) -> str:
 def write_manifest(folder: Path, facts: Mapping[str, Any], link: Link, names: list[str]) -> dict[str, Any]:
     """Add the digest of every named file and of the manifest itself, and write it."""
     files = {name: {"sha256": file_digest(folder / name), "bytes": (folder / name).stat().st_size} for name in names}
-    manifest = {"version": VERSION, **facts, "link": asdict(link), "files": files}
+    manifest = {"version": VERSION, **facts, "link": link.to_json(), "files": files}
     manifest["manifest_sha256"] = _digest_of(manifest)
     write_json(folder / MANIFEST, manifest)
     return manifest

@@ -9,7 +9,8 @@ from tvm_split.errors import BundleError
 NUMBER, NUMBER_OR_NONE = (int, float), (int, float, type(None))
 TENSOR = {"name": str, "shape": [int], "dtype": str}
 #: What a manifest must have. A dict: these fields. A list: each element. EACH: every key's value. OPTIONAL: or null.
-EACH, OPTIONAL = object(), object()
+#: ABSENT: or not there at all.
+EACH, OPTIONAL, ABSENT = object(), object(), object()
 FIELDS: dict[Any, Any] = {
     "fingerprint": str, "kind": str, "model": str, "result_at": str, "manifest_sha256": str,
     "inputs": [TENSOR],
@@ -26,7 +27,8 @@ FIELDS: dict[Any, Any] = {
                                            "scratch_bytes", "input_bytes")},
     "compiled_for": {EACH: {"arch": str, "mcpu": str, "features": [str]}},
     "link": {"name": str, "up_bytes_per_s": NUMBER, "down_bytes_per_s": NUMBER, "rtt_s": NUMBER,
-             "up_w": NUMBER_OR_NONE, "down_w": NUMBER_OR_NONE},
+             "up_w": NUMBER_OR_NONE, "down_w": NUMBER_OR_NONE,
+             "radio": {ABSENT: True, "up_j_per_byte": NUMBER, "down_j_per_byte": NUMBER, "base_w": NUMBER}},
     "files": {EACH: {"sha256": str, "bytes": int}},
     "versions": {EACH: str},
     "database": {OPTIONAL: True, "name": str, "sha256": str},
@@ -43,6 +45,8 @@ def check_manifest(value: Any, wanted: Any, where: str) -> None:
             check_manifest(value[key], wanted[EACH], f"{where}: {key}")
         for key in (key for key in wanted if isinstance(key, str)):
             if key not in value:
+                if isinstance(wanted[key], dict) and ABSENT in wanted[key]:
+                    continue
                 raise BundleError(f"{where} has no field '{key}'; compile the bundle again")
             check_manifest(value[key], wanted[key], f"{where}: {key}")
     elif isinstance(wanted, list):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tvm_split.profile.queueing import LOAD
+
 if TYPE_CHECKING:
     from tvm_split.choice import Scored
     from tvm_split.plan.problem import Link
@@ -31,12 +33,18 @@ def to_json(result: PlanResult) -> dict[str, Any]:
         "quantisation": result.quantised[result.chosen.candidate].to_json(),
         "candidates": [candidate_json(scored, result) for scored in result.candidates],
         **lists,
+        **_load(result),
     }
 
 
 def _link(link: Link) -> dict[str, Any]:
     rates = {"up_bytes_per_s": link.up_bytes_per_s, "down_bytes_per_s": link.down_bytes_per_s, "rtt_s": link.rtt_s}
     return {"name": link.name, **rates}
+
+
+def _load(result: PlanResult) -> dict[str, Any]:
+    """How busy the cloud is and what that does to its times, if it is; service_s: of the whole network, without."""
+    return {"cloud_load": dict(result.problem.cloud.provenance[LOAD])} if result.request.cloud_load else {}
 
 
 def _checks(result: PlanResult) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tvm_split import report_accuracy
 from tvm_split.labels import label_of
 from tvm_split.plan.evaluate import identity
 from tvm_split.plan.problem import Candidate, Timing
-from tvm_split.report_fronts import bandwidths_title, objective_reason
+from tvm_split.report_fronts import bandwidths_title, load_line, objective_reason
 from tvm_split.units import joules, rate, seconds, size
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
     """Everything that is said of a plan: `answers`, what they were checked on, the reason, the soonest answer by uplink
     rate."""
     out.print(answers(result, top))
+    if line := load_line(result):
+        out.print(line)
     if any(scored.baseline for scored in result.candidates):
         out.print("= is a baseline: compared with, never chosen.")
     if any(scored.accuracy is not None for scored in result.candidates):

@@ -1,4 +1,5 @@
-"""Lists beside a plan's table: its front, all that the planner answered, and why another objective chose as it did."""
+"""What stands beside a plan's table: its front, all that the planner answered, why another objective chose as it did,
+and what the cloud's load does."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from tvm_split.plan.energy import watts_of
+from tvm_split.profile.queueing import waiting_factor
 from tvm_split.units import joules, seconds, size
 
 if TYPE_CHECKING:
@@ -53,7 +56,29 @@ def objective_reason(result: PlanResult) -> str:
         takes += f" and {joules(result.energy_j(chosen.candidate))} of the edge"
     return (
         f"Chosen: {chosen.label}, which takes {takes} and sends {size(chosen.candidate.payload_bytes)}: the "
-        f"{WANTED[objective]} of all answers that memory, pins and accuracy allow."
+        f"{WANTED[objective]} of all answers that memory, pins and accuracy allow.{_counted(result)}"
+    )
+
+
+def load_line(result: PlanResult) -> str:
+    """What the cloud's load does to its times; "" when it is idle."""
+    load = result.request.cloud_load
+    if not load:
+        return ""
+    return (
+        f"The cloud is busy with others {load:.3g} of the time: its times are {waiting_factor(load):.3g} times those "
+        "of computing, with the mean waiting for it."
+    )
+
+
+def _counted(result: PlanResult) -> str:
+    """What the energy is of."""
+    watts = watts_of(result.edge_w, result.problem.link) if result.request.objective == "energy" else None
+    if watts is None:
+        return ""
+    return (
+        f" Energy is what the edge draws beyond idle: {watts.edge:.3g} W computing, {watts.up:.3g} W sending, "
+        f"{watts.down:.3g} W receiving; waiting for the cloud adds none."
     )
 
 

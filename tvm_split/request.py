@@ -54,6 +54,8 @@ class Request:
     costs: "roofline"; "measured": on the boards `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where
     there is no key on this machine, scaled to the target by its roofline; "systolic", "scalesim", "array": of targets
     that are simulated accelerators, eyeriss and tpu; or the costs files of edge and cloud.
+    cloud_load: the share of time that the cloud machine is busy with other requests, from 0 to less than 1; the mean
+    waiting for it is in the cloud's times (profile/queueing.py).
     rounding: how weights become codes: "in-order", each layer making up for those before it, where any has fewer than 8
     bits; or "nearest", which takes no time.
     equalize: whether weights of neighbouring layers are balanced where that makes fewer bits lose less.
@@ -87,6 +89,7 @@ class Request:
     every_solution: bool = False
     result_at: Side = "edge"
     costs: str | tuple[Path, Path] = "roofline"
+    cloud_load: float = 0.0
     metric: str | None = None
     max_drop: float | None = None
     min_agreement: float | None = None
@@ -126,6 +129,8 @@ class Request:
         files = isinstance(self.costs, tuple) and len(self.costs) == 2
         named = isinstance(self.costs, str) and self.costs in SOURCES
         _demand(files or named, "costs", self, f"{', '.join(map(repr, SOURCES))} or (file, file)")
+        in_range = _is_number(self.cloud_load) and self.cloud_load < 1
+        _demand(in_range, "cloud_load", self, "a share of time from 0 to less than 1, at which the queue has no end")
         self._check_accuracy()
         _demand(isinstance(self.equalize, bool), "equalize", self, "True or False")
         _demand(self.rounding in ROUNDINGS, "rounding", self, " or ".join(map(repr, ROUNDINGS)))

@@ -48,13 +48,15 @@ def check_power(request: Request, edge: TargetSpec, link: Link) -> None:
         return
     if edge.active_w is None:
         raise CostError(
-            f"target '{edge.name}' has no active_w, the watts that it draws while it computes, which energy "
-            "(--objective energy) needs; copy its file, add active_w = WATTS and give that file as --edge"
+            f"target '{edge.name}' has no active_w, the watts that computing adds to what it draws idle, which energy "
+            "(--objective energy) needs; plan for a Raspberry Pi, or copy its file, add active_w = WATTS and give that "
+            "file as --edge"
         )
     if link.up_w is None or link.down_w is None:
         raise CostError(
             f"link '{link.name}' has no up_w and down_w, the watts of the edge's radio, which energy (--objective "
-            "energy) needs; add them to its file, or plan for a link that has them: 3g, 4g, wifi"
+            "energy) needs; add them to its file, or plan for a link that has them: 3g, 4g, wifi, or one of these at "
+            "your rate, such as wifi@3mbit"
         )
 
 

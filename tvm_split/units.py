@@ -33,9 +33,10 @@ def joules(value: float | None) -> str:
     """An energy with three digits: 850 uJ, 8.12 mJ, 3.25 J, 1200 J; unknown for None."""
     if value is None:
         return "unknown"
-    if value >= 0.9995:
-        return f"{value:.3g} J" if value < 999.5 else f"{value:.0f} J"
-    return f"{value * 1e3:.3g} mJ" if value >= 0.9995e-3 or value == 0 else f"{value * 1e6:.3g} uJ"
+    for factor, unit in ((1.0, "J"), (1e-3, "mJ")):
+        if value >= factor * 0.9995:
+            return f"{value / factor:.3g} {unit}" if value < factor * 999.5 else f"{value / factor:.0f} {unit}"
+    return f"{value * 1e6:.3g} uJ" if value else "0 J"
 
 
 def score(value: float, metric: str) -> str:

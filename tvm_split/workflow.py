@@ -15,14 +15,7 @@ from tvm_split.bundle_folder import check_free
 from tvm_split.calibration.network import widths_below
 from tvm_split.calibration.output_table import OutputTable, predicted_agreement
 from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
-from tvm_split.choice import (
-    SWEEP,
-    Scored,
-    baselines,
-    choose,
-    in_order,
-    no_split_warnings,
-)
+from tvm_split.choice import SWEEP, Scored, baselines, choose, in_order, no_split_warnings
 from tvm_split.contest import Contest
 from tvm_split.edge_half import rounded_module
 from tvm_split.edge_kernels import edge_integers, with_edge_scratch
@@ -39,6 +32,7 @@ from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.overrides import fixed_bits
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Problem
 from tvm_split.prepare import model_name, prepare
+from tvm_split.profile.queueing import under_load
 from tvm_split.profile.source import Boards, costs_of, integer_costs
 from tvm_split.progress import Progress, quiet
 from tvm_split.quantised import Quantised
@@ -132,6 +126,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     boards = Boards(request.tracker, request.edge_key, request.cloud_key)
     edge_costs, cloud_costs, notes = costs_of(request.costs, graph, mod, edge, cloud, boards)
     warnings += notes
+    cloud_costs = under_load(cloud_costs, request.cloud_load)
     progress("measuring the scratch memory of each layer, as compiled for the edge")
     graph, notes = with_edge_scratch(mod, graph, edge, progress)
     warnings += notes

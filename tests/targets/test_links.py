@@ -1,16 +1,20 @@
+import json
 import tomllib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_split.errors import TargetError
+from tvm_split.plan.problem import Link
 from tvm_split.targets import link_names, load_link
 from tvm_split.targets.load import PACKAGED
 from tvm_split.targets.rates import RATE_UNITS, TIME_UNITS, is_rate
 
 FILES = sorted((PACKAGED / "links").glob("*.toml"))
 GOOD = 'name = "mine"\ndescription = "mine"\nup_bits_per_s = 8_000\ndown_bits_per_s = 16_000\nrtt_s = 0.5\n'
+LINE = "up_j_per_bit = 1e-7\ndown_j_per_bit = 2e-7\nradio_w = 0.5\n"
 #: JointDNN, arXiv:1801.08618v1: alpha up, alpha down in mW a Mbit/s, beta in mW
 JOINTDNN_POWER = {"3g": (868.98, 122.12, 817.88), "4g": (438.39, 51.97, 1288.04), "wifi": (283.17, 137.01, 132.86)}
 
@@ -39,6 +43,74 @@ def test_radio_power_is_that_of_jointdnn(name, power):
     up_mbit_per_s, down_mbit_per_s = link.up_bytes_per_s * 8e-6, link.down_bytes_per_s * 8e-6
     assert link.up_w == pytest.approx((alpha_up * up_mbit_per_s + beta) / 1e3, rel=1e-5)
     assert link.down_w == pytest.approx((alpha_down * down_mbit_per_s + beta) / 1e3, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "up_w", "down_w"),
+    [("3g", 1.773758, 1.0654783), ("4g", 3.8526215, 2.0031472), ("wifi", 5.4791096, 7.6642997)],
+)
+def test_radio_power_of_the_table(name, up_w, down_w):
+    """P = alpha t + beta in watts, by hand from the paper's table."""
+    link = load_link(name)
+    assert (link.up_w, link.down_w) == (pytest.approx(up_w, rel=1e-9), pytest.approx(down_w, rel=1e-9))
+
+
+def test_power_follows_the_rate():
+    """4G at 2 Mbit/s up and 10 down: 438.39 * 2 + 1288.04 = 2164.82 mW, 51.97 * 10 + 1288.04 = 1807.74 mW."""
+    slow = load_link("4g@2mbit/10mbit")
+    assert (slow.name, slow.rtt_s) == ("4g@2mbit/10mbit", load_link("4g").rtt_s)
+    assert (slow.up_w, slow.down_w) == (pytest.approx(2.16482), pytest.approx(1.80774))
+    swept = replace(load_link("4g"), up_bytes_per_s=2e6 / 8)
+    assert swept.up_w == pytest.approx(2.16482) and swept.down_w == load_link("4g").down_w
+    assert load_link("wifi@3mbit/50ms").rtt_s == 0.05
+
+
+@given(st.sampled_from(sorted(JOINTDNN_POWER)), st.floats(0.01, 1000), st.floats(0.01, 1000))
+def test_power_at_any_rate_is_jointdnn_s_line(name, up, down):
+    alpha_up, alpha_down, beta = JOINTDNN_POWER[name]
+    link = replace(load_link(name), up_bytes_per_s=up * 1e6 / 8, down_bytes_per_s=down * 1e6 / 8)
+    assert link.up_w == pytest.approx((alpha_up * up + beta) / 1e3)
+    assert link.down_w == pytest.approx((alpha_down * down + beta) / 1e3)
+
+
+def test_watts_alone_are_of_their_own_rate(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD + "up_w = 2.0\ndown_w = 1.0\n")
+    assert (load_link(path).up_w, load_link(path).down_w) == (2.0, 1.0)
+    other = load_link(f"{path}@1mbit")
+    assert (other.up_w, other.down_w, other.up_bytes_per_s) == (None, None, 125_000)
+
+
+def test_a_link_of_an_unknown_name_at_a_rate_is_unknown():
+    with pytest.raises(TargetError, match=r"unknown link 'wfi' \(did you mean 'wifi'\?\)"):
+        load_link("wfi@3mbit")
+    with pytest.raises(TargetError, match="is no link: rates go from"):
+        load_link("wifi@0mbit")
+
+
+@pytest.mark.parametrize("name", ["wifi", "5g", "3mbit"])
+def test_a_link_survives_json(name):
+    link = load_link(name)
+    data = json.loads(json.dumps(link.to_json()))
+    assert Link.from_json(data) == link and ("radio" in data) == (name == "wifi")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (LINE.replace("radio_w = 0.5\n", ""), "up_j_per_bit needs radio_w as well"),
+        ("radio_w = 0.5\n", "radio_w needs up_j_per_bit as well"),
+        (LINE + "up_w = 1.0\n", "up_w follows from up_j_per_bit, down_j_per_bit, radio_w; leave one"),
+        (LINE.replace("0.5", "-0.5"), "radio_w is -0.5; expected a number from 0"),
+    ],
+)
+def test_a_radio_that_is_stated_in_part_or_twice_is_refused(tmp_path, lines, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD + LINE)
+    assert load_link(path).up_w == pytest.approx(0.5 + 1e-7 * 8000)
+    path.write_text(GOOD + lines)
+    with pytest.raises(TargetError, match=message):
+        load_link(path)
 
 
 @pytest.mark.parametrize(

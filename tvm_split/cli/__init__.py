@@ -11,6 +11,7 @@ from tvm_split.cli.bench_command import bench
 from tvm_split.cli.demo_command import demo
 from tvm_split.cli.doctor import doctor
 from tvm_split.cli.layers_command import layers
+from tvm_split.cli.link_command import link
 from tvm_split.cli.lists import links, passes, planners, targets, zoo
 from tvm_split.cli.plan_commands import compile_command, plan
 from tvm_split.cli.profile_command import profile
@@ -39,8 +40,8 @@ def cli() -> None:
 
 
 for command in (
-    compile_command, plan, layers, run, measure, bench, profile, tune, demo, targets, links, planners, passes, zoo,
-    doctor,
+    compile_command, plan, layers, run, measure, bench, profile, tune, demo, targets, links, link, planners, passes,
+    zoo, doctor,
 ):  # fmt: skip
     cli.add_command(command)
 

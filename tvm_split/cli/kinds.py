@@ -116,6 +116,28 @@ class CostsSource(click.ParamType[Any]):
         return Path(files[0]), Path(files[1])
 
 
+class Address(click.ParamType[Any]):
+    """HOST or HOST:PORT; an IPv6 address with a port stands in brackets, [::1]:80."""
+
+    name = "host[:port]"
+    _bracketed = re.compile(r"\[([^\[\]\s]+)\](?::([0-9]+))?")
+    _plain = re.compile(r"([^:\[\]\s]+)(?::([0-9]+))?")
+    _ipv6 = re.compile(r"((?:[0-9a-fA-F]*:){2,}[0-9a-fA-F.]*(?:%\w+)?)()")
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        found = (form.fullmatch(value) for form in (self._bracketed, self._plain, self._ipv6))
+        match = next(filter(None, found), None)
+        port = 0 if match is None else int(match[2] or self._port)
+        if match is None or not 0 < port < 65536:
+            self.fail(f"{value!r} is no address; write HOST or HOST:PORT, the port from 1 to 65535", param, ctx)
+        return match[1], port
+
+
 SHAPE = Pair("NAME=1x3x224x224", "--shape image=1x3x320x320", _shape)
 PIN = Pair("GLOB=edge|cloud", "--pin 'stem*=edge'", _side)
 BITS = Pair("GLOB=BITS", "--bits 'block3_*=4'", int)

@@ -44,6 +44,9 @@ def targets() -> None:
 def links() -> None:
     """List what --link takes by name. A rate works as well: 3mbit, 3mbit/10mbit (up/down), 3mbit/10mbit/20ms.
 
+    wifi@3mbit is the link of that name at your rate, with the power of its radio there. Measure your own link:
+    tvm-split link HOST.
+
     Add one: put links/NAME.toml into ~/.config/tvm-split/targets, or into a folder named in TVM_SPLIT_TARGETS.
     """
     from tvm_split import report

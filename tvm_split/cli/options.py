@@ -56,8 +56,9 @@ REQUEST = (
     click.option("--cloud", default="c5.xlarge", show_default=True, metavar="TARGET",
                  help="The cloud machine: a name of `tvm-split targets`, or a .toml file."),
     click.option("--link", default="4g", show_default=True, metavar="LINK",
-                 help="The network between them: a name of `tvm-split links`, a .toml file, or a rate such as 3mbit or "
-                      "3mbit/10mbit/20ms (up/down/round trip)."),
+                 help="The network between them: a name of `tvm-split links`, a .toml file (`tvm-split link` "
+                      "measures one), a rate such as 3mbit or 3mbit/10mbit/20ms (up/down/round trip), or a named link "
+                      "at a rate, wifi@3mbit."),
     click.option("--data", type=click.Path(path_type=Path), metavar="FILE|FOLDER|FUNCTION",
                  help="Samples that calibrate quantisers and, others, check accuracy: .npz with one array an input "
                       "and labels, .npy, a picture, a folder of pictures (folders in it are classes), a .csv of lines "
@@ -103,6 +104,10 @@ REQUEST = (
                       "machine's clock scaled to the targets; the arrays of eyeriss and tpu, in closed form "
                       "(systolic), simulated (scalesim), or by the Auto-Split authors' tile schedule (array); or two "
                       "files, as `plan --save-costs` writes."),
+    click.option("--cloud-load", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
+                 metavar="SHARE",
+                 help="The share of time that the cloud machine is busy with other requests like this one, below 1: "
+                      "the mean waiting for it (M/D/1 queue) is added to the cloud's times."),
     click.option("--max-drop", type=Loss(), metavar="LOSS",
                  help="What an answer may lose of the metric on the samples held back: 1% or 0.01 of top-1 is one "
                       "point; of a function of your own, in its unit. [default: 5%]"),

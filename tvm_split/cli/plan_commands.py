@@ -37,8 +37,10 @@ def plan(save_costs: Path | None, top: int, as_json: bool, explain: bool, quiet:
         check_writable(save_costs / "edge.json", "--save-costs: no file can be written at")
     result = workflow.plan(request_of(given), Progress(quiet))
     if save_costs is not None:
+        from tvm_split.profile.queueing import without_load
+
         save_costs.mkdir(parents=True, exist_ok=True)
-        for name, costs in (("edge", result.problem.edge), ("cloud", result.problem.cloud)):
+        for name, costs in (("edge", result.problem.edge), ("cloud", without_load(result.problem.cloud))):
             (save_costs / f"{name}.json").write_text(json.dumps(costs.to_json(), indent=1) + "\n")
     show(result, top, as_json)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -27,11 +27,25 @@ ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
+class Radio:
+    """Power of the edge's radio as a line in its rate: base_w + joules a byte * bytes a second (JointDNN,
+    arXiv:1801.08618v1, where a Mbit/s of rate costs so many milliwatts: nanojoules a bit).
+
+    A line through measurements at the rates of its time: far above them, its watts are no radio's.
+    """
+
+    up_j_per_byte: float
+    down_j_per_byte: float
+    base_w: float
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
     """A network between edge and cloud. Rates in bytes a second, round trip in seconds, radio power in watts.
 
     One message costs half a round trip plus its bytes at the direction's rate. `up_w` and `down_w` are the power the
-    edge's radio draws while it sends or receives; None when nobody published them.
+    edge's radio draws while it sends or receives; None when nobody published them. Where there is a `radio`, they
+    follow from it and from the rates, also those of `dataclasses.replace`, whatever is given for them.
     """
 
     name: str
@@ -40,6 +54,7 @@ class Link:
     rtt_s: float = 0.0
     up_w: float | None = None
     down_w: float | None = None
+    radio: Radio | None = None
 
     def __post_init__(self) -> None:
         if not (self.up_bytes_per_s > 0 and self.down_bytes_per_s > 0 and self.rtt_s >= 0):
@@ -47,6 +62,20 @@ class Link:
                 f"link '{self.name}' has rates {self.up_bytes_per_s} and {self.down_bytes_per_s} bytes/s and "
                 f"round trip {self.rtt_s} s; rates must be positive and the round trip not negative"
             )
+        if self.radio is not None:
+            set_here = object.__setattr__  # the dataclass is frozen for everybody else
+            set_here(self, "up_w", self.radio.base_w + self.radio.up_j_per_byte * self.up_bytes_per_s)
+            set_here(self, "down_w", self.radio.base_w + self.radio.down_j_per_byte * self.down_bytes_per_s)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every number; `radio` only where there is one."""
+        return {name: value for name, value in asdict(self).items() if name != "radio" or value is not None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Link:
+        """TypeError for fields that are no link's."""
+        radio = data.get("radio")
+        return cls(**{**data, "radio": None if radio is None else Radio(**radio)})
 
     def up_s(self, size_bytes: int) -> float:
         return self.rtt_s / 2 + size_bytes / self.up_bytes_per_s

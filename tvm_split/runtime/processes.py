@@ -17,7 +17,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -79,7 +78,7 @@ def _end_with_stdin() -> None:
 
 
 def link_json(link: Link) -> str:
-    return json.dumps(asdict(link))
+    return json.dumps(link.to_json())
 
 
 def link_of(text: str | None, bundle: Bundle) -> Link | None:
@@ -89,8 +88,8 @@ def link_of(text: str | None, bundle: Bundle) -> Link | None:
     if text == "bundle":
         return bundle.link
     try:
-        return Link(**json.loads(text))
-    except (ValueError, TypeError) as error:
+        return Link.from_json(json.loads(text))
+    except (ValueError, TypeError, AttributeError) as error:
         raise TargetError(
             f"--shape {text!r} is no link ({error}); expected 'bundle' or "
             '\'{"name": "x", "up_bytes_per_s": 1e6, "down_bytes_per_s": 1e6, "rtt_s": 0.01}\''

@@ -15,7 +15,6 @@ WARM_UP is a PAYLOAD whose reply is not paced and not counted. Every receive has
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import struct
 import time
@@ -23,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tvm_split.errors import BundleError, LinkDownError
+from tvm_split.runtime.connection import Connection
 from tvm_split.runtime.shaper import Pacer
 
 MAGIC = b"TVSP"
@@ -55,28 +55,17 @@ def frame(number: int, kind: int, data: bytes | bytearray | memoryview) -> bytes
     return HEADER.pack(number, kind, len(data)) + bytes(data)
 
 
-class Channel:
-    """One connection between the halves. `peer` names the other side in errors; a frame must end in `timeout_s`.
+class Channel(Connection):
+    """The connection between two halves of one bundle: hellos, then frames.
 
-    LinkDownError: the peer is gone, silent, or speaks something else. BundleError: it is another bundle's half.
+    BundleError: the peer is another bundle's half. LinkDownError as above, and for what is no frame.
     """
-
-    def __init__(self, link: socket.socket, peer: str, timeout_s: float) -> None:
-        self._link, self._peer, self._timeout_s = link, peer, timeout_s
-        if link.family in (socket.AF_INET, socket.AF_INET6):
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the peer is a process of this machine, as far as its address tells."""
-        address = self._link.getpeername()
-        return isinstance(address, tuple) and ipaddress.ip_address(address[0]).is_loopback
 
     def greet(self, fingerprint: str) -> None:
         """Send our hello and read the other. BundleError naming both fingerprints when they differ."""
-        self._write(hello(fingerprint))
+        self.write(hello(fingerprint))
         deadline = time.monotonic() + self._timeout_s
-        magic, version, length = HELLO.unpack(self._read(HELLO.size, "its hello", deadline))
+        magic, version, length = HELLO.unpack(self.read(HELLO.size, "its hello", deadline))
         if magic != MAGIC:
             raise LinkDownError(
                 f"{self._peer} is no half of a tvm-split bundle: it began with {magic!r}, expected {MAGIC!r}; "
@@ -86,7 +75,7 @@ class Channel:
             raise BundleError(
                 f"{self._peer} speaks protocol version {version}, this side {VERSION}; install one tvm-split on both"
             )
-        theirs = bytes(self._read(length, "its fingerprint", deadline)).decode("ascii", errors="backslashreplace")
+        theirs = bytes(self.read(length, "its fingerprint", deadline)).decode("ascii", errors="backslashreplace")
         if theirs != fingerprint:
             raise BundleError(
                 f"{self._peer} runs the bundle with fingerprint {theirs}, this side {fingerprint}; "
@@ -99,9 +88,9 @@ class Channel:
         """Send a frame, at the pacer's rate when there is one; header and data are both paced."""
         whole = frame(number, kind, data)
         if pacer is None:
-            self._write(whole)
+            self.write(whole)
         else:
-            pacer.send(whole, self._write)
+            pacer.send(whole, self.write)
 
     def receive(self, lengths: Mapping[int, int | range], number: int | None = None) -> Frame:
         """The next frame. `lengths`: kind -> exact length of its data, or a range of them for what a codec made; ERROR
@@ -112,7 +101,7 @@ class Channel:
         """
         deadline = time.monotonic() + self._timeout_s
         expected = " or ".join(NAMES[kind] for kind in lengths)
-        found, kind, length = HEADER.unpack(self._read(HEADER.size, f"a {expected} frame", deadline))
+        found, kind, length = HEADER.unpack(self.read(HEADER.size, f"a {expected} frame", deadline))
         if kind not in lengths:
             raise LinkDownError(
                 f"{self._peer} sent a frame of kind {NAMES.get(kind, kind)}, expected {expected}; the stream is damaged"
@@ -131,38 +120,7 @@ class Channel:
                 f"{self._peer} announced {length} bytes of {NAMES[kind]}, this bundle's is {allowed}; "
                 "refused unread: use the same bundle on both sides"
             )
-        return Frame(found, kind, self._read(length, f"{NAMES[kind]} {found}", deadline))
-
-    def _write(self, data: bytes | memoryview) -> None:
-        try:
-            self._link.settimeout(self._timeout_s)
-            self._link.sendall(data)
-        except OSError as error:
-            raise LinkDownError(
-                f"{self._peer} cannot be written to ({error}): see that its process still runs"
-            ) from error
-
-    def _read(self, size: int, what: str, deadline: float) -> bytearray:
-        data = bytearray(size)
-        view, done = memoryview(data), 0
-        while done < size:
-            left = deadline - time.monotonic()
-            try:
-                if left <= 0:
-                    raise TimeoutError
-                self._link.settimeout(left)
-                count = self._link.recv_into(view[done:])
-            except TimeoutError as error:
-                raise LinkDownError(
-                    f"{self._peer} did not send {what} within {self._timeout_s:g} s ({done} of {size} bytes came): "
-                    "see that its process runs, or allow more time"
-                ) from error
-            except OSError as error:
-                raise LinkDownError(f"{self._peer} ended the connection before {what} ({error})") from error
-            if not count:
-                raise LinkDownError(f"{self._peer} closed the connection in {what} ({done} of {size} bytes came)")
-            done += count
-        return data
+        return Frame(found, kind, self.read(length, f"{NAMES[kind]} {found}", deadline))
 
 
 def is_closed(link: socket.socket, timeout_s: float) -> bool:
