@@ -3,13 +3,11 @@
 import json
 import time
 
-import numpy as np
-import onnx
 import pytest
 from click.testing import CliRunner
-from onnx import TensorProto, helper, numpy_helper
 
 from tests.profile.made_records import halves, layers
+from tests.profile.small_network import save
 from tvm_split import extract, frontend, pipeline
 from tvm_split.cli import cli
 from tvm_split.errors import CostError
@@ -25,20 +23,7 @@ SPEC = load_target("host")
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
-    """Three convolutions with ReLU."""
-    random = np.random.default_rng(0)
-    nodes, weights = [], []
-    for i, (ins, outs) in enumerate([(3, 8), (8, 8), (8, 16)]):
-        weights.append(numpy_helper.from_array(random.standard_normal((outs, ins, 3, 3)).astype("float32"), f"w{i}"))
-        nodes.append(helper.make_node("Conv", [f"y{i}", f"w{i}"], [f"c{i}"], pads=[1] * 4))
-        nodes.append(helper.make_node("Relu", [f"c{i}"], [f"y{i + 1}"]))
-    graph = helper.make_graph(
-        nodes, "net", [helper.make_tensor_value_info("y0", TensorProto.FLOAT, [1, 3, 16, 16])],
-        [helper.make_tensor_value_info("y3", TensorProto.FLOAT, [1, 16, 16, 16])], weights,
-    )  # fmt: skip
-    path = tmp_path_factory.mktemp("model") / "net.onnx"
-    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), path)
-    return path
+    return save(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
