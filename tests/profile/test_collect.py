@@ -52,7 +52,7 @@ def test_layers_on_floats_and_integers_and_halves_and_sampled_shapes_are_timed(r
 
 def test_what_is_there_is_not_timed_again(records, model_file, monkeypatch):
     monkeypatch.setattr(Collector, "_time", lambda self, work, layers: pytest.fail(str(layers)) if layers else None)
-    monkeypatch.setattr(Collector, "half", lambda *args: pytest.fail("a half"))
+    monkeypatch.setattr(Collector, "_whole", lambda self, network, halves: pytest.fail("halves") if halves else [])
     monkeypatch.setattr(Collector, "_sampled", lambda self, shapes, seed: None)
     again, _ = collect(SPEC, [str(model_file)], records.path, 1, plan=Plan(cuts=2))
     assert again.found.keys() == records.found.keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def profile(
     out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Time the layers of the MODELs (without any: of all the zoo's networks), layers of shapes around theirs, and whole
-    halves, on this machine or on a board; fit a cost model to them, and write it.
+    halves, on this machine or on all boards with KEY at once; fit a cost model to them, and write it.
 
     `plan` and `compile` take it with `--costs EDGE.json,CLOUD.json`.
     """
@@ -53,7 +54,7 @@ def profile(
         raise click.UsageError(f"--out {out}: there is no folder {out.parent}; make it, or give another name")
     from tvm_split import zoo
     from tvm_split.profile import collect, device_model
-    from tvm_split.profile.rpc import connect
+    from tvm_split.profile.rpc import connect_all
     from tvm_split.targets import load_target
 
     spec, say = load_target(target), Progress(quiet)
@@ -61,8 +62,10 @@ def profile(
     path = out.with_suffix(".records.jsonl")
     try:
         if tracker is not None and key is not None:
-            with connect(tracker, key, WAIT_S) as session:
-                records, outcome = collect.collect(spec, networks, path, minutes, remote=session, key=key, say=say)
+            with ExitStack() as held:
+                sessions = [held.enter_context(each) for each in connect_all(tracker, key, WAIT_S)]
+                say(f"{len(sessions)} boards" if len(sessions) > 1 else "one board")
+                records, outcome = collect.collect(spec, networks, path, minutes, remotes=sessions, key=key, say=say)
         else:
             records, outcome = collect.collect(spec, networks, path, minutes, threads=threads, say=say)
     except KeyboardInterrupt:

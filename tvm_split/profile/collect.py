@@ -7,9 +7,10 @@ was cut off goes on.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,13 +22,13 @@ from tvm import rpc
 from tvm_split import extract, frontend, lower, pipeline
 from tvm_split.errors import CostError, SplitError
 from tvm_split.graph import Graph
-from tvm_split.layer_kernels import MAIN
 from tvm_split.profile import sampled
+from tvm_split.profile.fleet import Fleet
 from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
 from tvm_split.profile.kernel_set import kernel_set
 from tvm_split.profile.noise import Timed, settled
 from tvm_split.profile.records import HalfRecord, Record, Records
-from tvm_split.profile.timing import Bench, check_runs, made_up, processor, through_vm
+from tvm_split.profile.timing import Bench, check_runs, processor
 from tvm_split.profile.workload import Workload, integer_workload, workload
 from tvm_split.runtime.executor import use_threads
 from tvm_split.targets import TargetSpec
@@ -73,16 +74,21 @@ def device_facts(spec: TargetSpec, threads: int, key: str | None) -> dict[str, A
 
 
 class Collector:
-    """Times on one device, into `records`, until `deadline` (of time.monotonic)."""
+    """Times on one device, or on several boards of a kind at once, into `records`, until `deadline` (of
+    time.monotonic)."""
 
     def __init__(
-        self, spec: TargetSpec, records: Records, folder: Path, deadline: float, remote: rpc.RPCSession | None = None,
-        say: Say = lambda _text: None, plan: Plan = Plan(),
+        self, spec: TargetSpec, records: Records, folder: Path, deadline: float,
+        remotes: Sequence[rpc.RPCSession] = (), say: Say = lambda _text: None, plan: Plan = Plan(),
     ) -> None:  # fmt: skip
-        check_runs(spec, remote)
-        device = tvm.cpu() if remote is None else remote.cpu()
         self.spec, self.target = spec, resolve(spec)
-        self.bench = Bench(folder, spec, self.target, device, remote, REPEATS)
+        benches = {
+            f"board {i + 1}": Bench(folder, spec, self.target, remote.cpu(), remote, REPEATS)
+            for i, remote in enumerate(remotes)
+        }
+        check_runs(spec, remotes[0] if remotes else None)
+        here = {} if benches else {"": Bench(folder, spec, self.target, tvm.cpu(), None, REPEATS)}
+        self.fleet = Fleet(benches or here, say)
         self.records, self.deadline, self.say, self.plan = records, deadline, say, plan
         self.outcome = Outcome([])
         self._begin = time.monotonic()
@@ -95,6 +101,8 @@ class Collector:
             shapes += sampled.shapes_of(mod)
             if self._left(LAYERS_SHARE):
                 self._layers(name, mod, graph)
+            else:
+                self.outcome.complete = False
         for name in networks:
             if self._left(HALVES_SHARE):
                 mod, graph = _network(name)
@@ -114,26 +122,42 @@ class Collector:
             self._time(work, new)
 
     def _time(self, work: Workload, layers: Sequence[str]) -> None:
+        """Compile here, time on whichever board is free."""
         kernels = {layer: work.kernel(layer) for layer in layers}
         functions = {kernel.symbol: kernel.function for kernel in kernels.values() if kernel is not None}
-        library = self.bench.built(tvm.IRModule(functions), f"kernels of {work.network}") if functions else None
-        for layer, kernel in kernels.items():
+        bench = next(iter(self.fleet.boards.values()))
+        shared = bench.exported(tvm.IRModule(functions), f"kernels of {work.network}") if functions else None
+        own = {
+            layer: bench.exported(work.lowered.modules[layer], f"layer '{layer}'", lower.pipeline(self.target))
+            for layer, kernel in kernels.items() if kernel is None
+        }  # fmt: skip
+        libraries: dict[int, tvm.runtime.Module] = {}
+
+        def take(bench: Bench, layer: str) -> Timed | None:
             if time.monotonic() > self.deadline:
-                return
-            what = f"layer '{layer}' of {work.network}"
-            try:
-                if kernel is None:
-                    alone = work.lowered.modules[layer]
-                    timed = settled(partial(self.bench.module_times, alone, layer), what)
-                else:
-                    timed = settled(partial(self.bench.kernel_times, library, kernel, layer), what)
-            except CostError as error:
-                self.outcome.refused.append(str(error))
-                continue
-            facts = asdict(work.described[layer])
-            self.records.add(
-                Record(key=work.keys[layer], network=work.network, seconds=timed.seconds, spread=timed.spread, **facts)
-            )
+                return None
+            what, kernel = f"layer '{layer}' of {work.network}", kernels[layer]
+            if kernel is None:
+                alone = bench.loaded(own[layer])
+                return settled(partial(bench.vm_times, alone, work.lowered.modules[layer], layer), what)
+            assert shared is not None
+            if id(bench) not in libraries:
+                libraries[id(bench)] = bench.loaded(shared)
+            return settled(partial(bench.kernel_times, libraries[id(bench)], kernel, layer), what)
+
+        if len(self.fleet.boards) > 1 and (first := next((layer for layer in layers if layer not in own), None)):
+            self.fleet.drop_slow(partial(_seconds, take, first))
+        for layer, timed in self.fleet.each(layers, take):
+            if isinstance(timed, CostError):
+                self.outcome.refused.append(str(timed))
+            elif timed is not None:
+                facts = asdict(work.described[layer])
+                self.records.add(
+                    Record(key=work.keys[layer], network=work.network, seconds=timed.seconds, spread=timed.spread,
+                           **facts)
+                )  # fmt: skip
+        for path in (*own.values(), *([] if shared is None else [shared])):
+            path.unlink()
 
     def _halves(self, mod: tvm.IRModule, graph: Graph, seed: int) -> None:
         done = {(half.network, half.side, half.cut) for half in self.records.halves}
@@ -141,29 +165,37 @@ class Collector:
         found = self.records.found
         layer_s = {layer: found[key].seconds for layer, key in work.keys.items() if key in found}
         for count in prefixes(graph, self.plan.cuts, seed):
+            new = []
             for half in halves_at(mod, graph, [layer.name for layer in graph.layers[:count]]):
-                here = (graph.name, half.side, half.cut)
-                if half.side not in self.plan.sides or here in done or time.monotonic() > self.deadline:
+                if half.side not in self.plan.sides or (graph.name, half.side, half.cut) in done:
                     continue
                 if missing := [layer.name for layer in half.layers if layer.name not in layer_s]:
                     self.outcome.refused.append(f"the {half.side} half of {graph.name}: no time of '{missing[0]}'")
                     continue
-                self.say(f"{graph.name}: the {half.side} half at {half.cut}")
-                try:
-                    timed = self.half(half.module, f"the {half.side} half of {graph.name} at {half.cut}")
-                except CostError as error:
-                    self.outcome.refused.append(str(error))
-                    continue
+                new.append(half)
+            if time.monotonic() > self.deadline:
+                self.outcome.complete = False
+                return
+            for half, timed in self._whole(graph.name, new):
                 self.records.add_half(_half_record(graph, half, layer_s, work.keys, timed))
 
-    def half(self, mod: tvm.IRModule, what: str) -> Timed:
-        """A half as compiled, timed whole. CostError: it cannot be compiled or run, or its times spread."""
-        inputs = [made_up(param.ty) for param in mod[MAIN].params]
-        module = self.bench.built(mod, what, lower.pipeline(self.target))
-        try:
-            return settled(lambda: through_vm(module, self.bench.device, inputs, REPEATS), what)
-        except (RuntimeError, OSError) as error:
-            raise CostError(f"{what} cannot be timed: {error}") from error
+    def _whole(self, network: str, halves: Sequence[WholeHalf]) -> Iterator[tuple[WholeHalf, Timed]]:
+        """Halves as compiled, timed whole, those that could be."""
+        named = {f"the {half.side} half of {network} at {half.cut}": half for half in halves}
+        bench = next(iter(self.fleet.boards.values()))
+        files = {what: bench.exported(half.module, what, lower.pipeline(self.target)) for what, half in named.items()}
+
+        def take(bench: Bench, what: str) -> Timed:
+            self.say(f"timing {what}")
+            return settled(partial(bench.vm_times, bench.loaded(files[what]), named[what].module, what), what)
+
+        for what, timed in self.fleet.each([*files], take):
+            if isinstance(timed, CostError):
+                self.outcome.refused.append(str(timed))
+            else:
+                yield named[what], timed
+        for path in files.values():
+            path.unlink()
 
     def _sampled(self, shapes: list[Any], seed: int) -> None:
         while time.monotonic() < self.deadline and shapes:
@@ -182,18 +214,24 @@ class Collector:
 
 def collect(
     spec: TargetSpec, networks: Sequence[str], path: Path, minutes: float, *, threads: int | None = None,
-    remote: rpc.RPCSession | None = None, key: str | None = None, say: Say = lambda _text: None, plan: Plan = Plan(),
+    remotes: Sequence[rpc.RPCSession] = (), key: str | None = None, say: Say = lambda _text: None, plan: Plan = Plan(),
 ) -> tuple[Records, Outcome]:  # fmt: skip
-    """Time `spec`, this machine or a board's session, for `minutes` at most, into the records file `path`.
+    """Time `spec`, this machine or boards with `key`, for `minutes` at most, into the records file `path`.
 
     CostError: nothing of it runs there, or the file is of another device. What was timed is in the file even if this
     is interrupted.
     """
-    pool = use_threads(threads) if remote is None else 0
+    pool = 0 if remotes else use_threads(threads)
     records = Records(path, device_facts(spec, pool, key))
     with tempfile.TemporaryDirectory(prefix="tvm-split-profile-") as folder:
-        collector = Collector(spec, records, Path(folder), time.monotonic() + 60 * minutes, remote, say, plan)
+        collector = Collector(spec, records, Path(folder), time.monotonic() + 60 * minutes, remotes, say, plan)
         return records, collector.run(networks)
+
+
+def _seconds(take: Callable[[Bench, str], Timed | None], layer: str, bench: Bench) -> float:
+    """What comparing boards goes by; infinity once the time is up."""
+    timed = take(bench, layer)
+    return math.inf if timed is None else timed.seconds
 
 
 def _network(name: str) -> tuple[tvm.IRModule, Graph]:

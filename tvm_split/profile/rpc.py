@@ -28,6 +28,8 @@ from tvm_split.errors import BundleError, LinkDownError, last_line
 from tvm_split.runtime.executor import flat_arrays
 
 MAIN = "main"
+#: seconds to wait for one more board, which may be busy
+BUSY_S = 5.0
 
 
 class BoardSession(rpc.RPCSession):
@@ -77,6 +79,18 @@ def connect(tracker: str, key: str, timeout_s: float) -> BoardSession:
                 if time.monotonic() >= deadline:
                     raise refusal from error
                 time.sleep(min(1.0, _left(deadline)))
+
+
+def connect_all(tracker: str, key: str, timeout_s: float) -> list[BoardSession]:
+    """A session on every board with `key` that is free: the first as `connect`, the others without waiting for long."""
+    sessions = [connect(tracker, key, timeout_s)]
+    host, port = address_of(tracker)
+    with _tracker(host, port, timeout_s) as link:
+        count = _count(_ask(link, host, port, [base.TrackerCode.SUMMARY]), tracker, key)
+    for _ in range(count - 1):
+        with contextlib.suppress(LinkDownError):  # in use by others
+            sessions.append(connect(tracker, key, BUSY_S))
+    return sessions
 
 
 def upload(session: rpc.RPCSession, path: str | Path) -> tvm.runtime.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import tvm
 from tvm import relax, rpc
 
 from tvm_split import lower
-from tvm_split.errors import CostError, last_line
+from tvm_split.errors import CostError, LinkDownError, last_line
 from tvm_split.layer_kernels import MAIN, Kernel
 from tvm_split.linker import find_linker
 from tvm_split.profile.rpc import upload
@@ -37,18 +38,31 @@ class Bench:
     repeats: int
 
     def built(self, mod: tvm.IRModule, what: str, pipeline: tvm.transform.Pass | None = None) -> tvm.runtime.Module:
-        """The module compiled, linked, and loaded where it is timed."""
-        path = self.folder / "measured.so"
+        """The module compiled, linked, and loaded where it is timed; its file is gone again."""
+        path = self.exported(mod, what, pipeline)
+        try:
+            return self.loaded(path)
+        finally:
+            path.unlink()
+
+    def exported(self, mod: tvm.IRModule, what: str, pipeline: tvm.transform.Pass | None = None) -> Path:
+        """The module compiled and linked: a file of its own. CostError: TVM cannot compile it. Not for two threads."""
+        path = self.folder / f"{uuid.uuid4().hex[:12]}.so"
         try:
             options = {} if pipeline is None else {"relax_pipeline": pipeline}
             tvm.compile(mod, self.target, **options).export_library(str(path), fcompile=find_linker(self.spec.arch))
         except tvm.error.InternalError as error:
             raise CostError(f"{what}: TVM cannot compile this for '{self.spec.name}': {last_line(error)}") from error
-        if self.remote is not None:
-            return upload(self.remote, path)
-        moved = path.with_name(f"{len(list(self.folder.iterdir()))}.so")  # a loaded library must not be overwritten
-        path.rename(moved)
-        return tvm.runtime.load_module(str(moved))
+        return path
+
+    def loaded(self, path: Path) -> tvm.runtime.Module:
+        """A file of `exported`, loaded where it is timed. LinkDownError: the board is gone."""
+        return tvm.runtime.load_module(str(path)) if self.remote is None else upload(self.remote, path)
+
+    def vm_times(self, module: tvm.runtime.Module, mod: tvm.IRModule, what: str) -> list[float]:
+        """Seconds of single calls of `main` of `mod`, which `module` is compiled from, on values that are made up."""
+        inputs = [made_up(param.ty) for param in mod[MAIN].params]
+        return self._timed(lambda: through_vm(module, self.device, inputs, self.repeats), what)
 
     def kernel_times(self, library: tvm.runtime.Module, kernel: Kernel, layer: str) -> list[float]:
         """Seconds of each repeat of a kernel of the library, on values that are made up but for its weights."""
@@ -68,15 +82,18 @@ class Bench:
 
     def module_times(self, mod: tvm.IRModule, layer: str) -> list[float]:
         """Seconds of each repeat of a module's `main`, through Relax's virtual machine."""
-        inputs = [made_up(param.ty) for param in mod[MAIN].params]
-        module = self.built(mod, f"layer '{layer}'", lower.pipeline(self.target))
-        return self._timed(lambda: through_vm(module, self.device, inputs, self.repeats), layer)
+        return self.vm_times(self.built(mod, f"layer '{layer}'", lower.pipeline(self.target)), mod, layer)
 
     def _timed(self, call: Callable[[], list[float]], layer: str) -> list[float]:
-        """CostError that names the layer when it fails or no time was taken."""
+        """CostError that names the layer when it fails or no time was taken; LinkDownError when the board is gone."""
         try:
             repeats = call()
         except RAISED as error:
+            if self.remote is not None and not answers(self.remote):
+                raise LinkDownError(
+                    f"the board of '{self.spec.name}' ended its session over layer '{layer}' ({last_line(error)}); "
+                    "see that its RPC server runs, and go on"
+                ) from error
             raise CostError(
                 f"layer '{layer}' cannot be timed on '{self.spec.name}': {last_line(error)}; use --costs roofline, or "
                 "give a costs file"
@@ -86,6 +103,15 @@ class Bench:
                 f"layer '{layer}' was timed as {min(repeats)} s on '{self.spec.name}'; expected more than 0"
             )
         return repeats
+
+
+def answers(remote: rpc.RPCSession) -> bool:
+    """Whether a board's session is still there."""
+    try:
+        remote.get_function("tvm.rpc.server.workpath")
+    except Exception:
+        return False
+    return True
 
 
 def made_up(ty: relax.TensorType) -> np.ndarray:
