@@ -47,7 +47,7 @@ class Fleet(Generic[Board]):
         on_its_own: items are names of boards, and each is for that board. LinkDownError: no board is left.
         """
         if len(self.boards) == 1 and not on_its_own:
-            ((name, board),) = self.boards.items()
+            (board,) = self.boards.values()
             for item in items:
                 yield item, self._made(work, board, item)
             return
