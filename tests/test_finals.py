@@ -23,11 +23,11 @@ def scored(layers, edge_s, cloud_s, bits=8, **more):
     return Scored(candidate, f"after {layers} at {bits}", **more)
 
 
-def final(item, edge_s, cloud_s, cloud="measured"):
+def final(item, edge_s, cloud_s, cloud="measured", load=0.0):
     places = {name: Place("t", "somewhere", "computed") for name in ("uplink", "downlink")}
     places |= {"edge": Place("t", "here", "measured"), "cloud": Place("t", "here", cloud)}
     measured = Timing(edge_s, 0.1, cloud_s, 0.0)
-    return Final(item, None, compare(item.candidate.predicted, measured, places))
+    return Final(item, None, compare(item.candidate.predicted, measured, places), load)
 
 
 def test_finalists_are_of_different_cuts_before_different_bits():
@@ -44,6 +44,10 @@ def test_what_was_timed_elsewhere_counts_as_predicted_and_corrects_nothing():
     assert timed[0].timing == Timing(3.0, 0.1, 2.0, 0.0)
     assert corrections(timed) == (3.5, 1.0)
     assert corrections([final(scored(1, 1.0, 2.0), 3.0, 1.0)]) == (3.0, 0.5)
+
+
+def test_a_busy_cloud_is_waited_for_whatever_the_clock_says():
+    assert final(scored(1, 1.0, 2.0), 3.0, 4.0, load=0.5).timing == Timing(3.0, 0.1, 6.0, 0.0)
 
 
 @pytest.fixture

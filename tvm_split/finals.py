@@ -23,6 +23,7 @@ from tvm_split.comparison import Stage
 from tvm_split.measure import measure_bundle, random_inputs
 from tvm_split.plan.evaluate import identity
 from tvm_split.plan.problem import Timing
+from tvm_split.profile.queueing import waiting_factor
 from tvm_split.profile.source import WAIT_S
 from tvm_split.progress import Progress
 from tvm_split.runtime.local import run_bundle
@@ -35,19 +36,25 @@ MOST_MORE = 3
 
 @dataclass(frozen=True)
 class Final:
-    """A finalist's halves as timed. stages: predicted beside measured, and where each was timed."""
+    """A finalist's halves as timed. stages: predicted beside measured, and where each was timed, nobody waiting.
+
+    cloud_load: the share of time that the cloud is busy with others, as the plan has it.
+    """
 
     scored: Scored
     bundle: Bundle
     stages: tuple[Stage, ...]
+    cloud_load: float = 0.0
 
     @property
     def timing(self) -> Timing:
-        """Each stage as measured where it was for its own device or computed from the link; else as predicted."""
+        """Each stage as measured where it was for its own device or computed from the link, else as predicted; with the
+        mean waiting for the cloud."""
         seconds = {
             stage.stage: stage.predicted_s if stage.basis == "elsewhere" else stage.measured_s for stage in self.stages
         }
-        return Timing(seconds["edge"], seconds["uplink"], seconds["cloud"], seconds["downlink"])
+        waited = seconds["cloud"] * waiting_factor(self.cloud_load)
+        return Timing(seconds["edge"], seconds["uplink"], waited, seconds["downlink"])
 
 
 Take = Callable[[Bundle], Sequence[Stage]]
@@ -134,7 +141,7 @@ def _timed(result: PlanResult, scored: Scored, folder: Path, take: Take, progres
     progress(f"finalist: {scored.label}")
     bundle = compile_plan(replace(result, chosen=scored), folder, progress)
     progress(f"timing {scored.label}")
-    return Final(scored, bundle, tuple(take(bundle)))
+    return Final(scored, bundle, tuple(take(bundle)), result.request.cloud_load)
 
 
 def _taker(result: PlanResult) -> Take:
