@@ -103,6 +103,18 @@ def test_top1_is_measured_on_samples_that_calibrated_nothing(
     assert "float top-1" in text and "on 6 samples held back; 4 others calibrated" in text and "U4" in text
 
 
+def test_baselines_take_the_same_memory_whatever_widths_the_edge_is_given(planned: Callable[..., PlanResult]) -> None:
+    """Their weights are decoded into scratch. With floats on the edge, --bits are of what is sent: 1 bit as well."""
+    found = [
+        {item.label: item.candidate.edge_memory_bytes for item in plan.candidates if item.label in ("U2", "U4", "U8")}
+        for plan in (
+            planned(samples=2, check=2, max_drop=1.0, baselines=True, **options)
+            for options in ({"edge_bits": (4, 8)}, {"edge_bits": (8,)}, {"edge_bits": (32,), "tensor_bits": {"*": 1}})
+        )
+    ]
+    assert len(found[0]) == 3 and found == found[:1] * 3
+
+
 def test_the_budget_is_searched_by_a_metric_of_the_user_s_own(
     planned: Callable[..., PlanResult], data: dict[str, np.ndarray], runner: LayerRunner, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
