@@ -5,8 +5,9 @@ import json
 import pytest
 
 from tvm_split.bundle import Bundle, _digest_of, write_manifest
-from tvm_split.bundle_folder import MANIFEST, canonical_json, new_folder, write_json
+from tvm_split.bundle_folder import canonical_json, new_folder, write_json
 from tvm_split.errors import BundleError
+from tvm_split.manifest import MANIFEST
 from tvm_split.plan.problem import Link, Timing
 from tvm_split.targets import load_link
 

@@ -15,7 +15,7 @@ def identifier(name: str) -> str:
 
 
 def keys_of(inputs: Iterable[str], given: Collection[str], where: object) -> dict[str, str]:
-    """Input -> the given name that stands for it: its own, else that of the model's file, of which it is the identifier.
+    """Input -> the given name that stands for it: its own, else the one in the model's file, whose identifier it is.
 
     Inputs that nothing stands for are left out. DataError, beginning with `where`, when two names of the file may be
     one input's.
