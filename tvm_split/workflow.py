@@ -164,7 +164,8 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     if not splits:
         warnings += no_split_warnings(problem)
     predict = partial(_predicted_drop, outputs, judge)
-    contest = Contest(problem, lambda found: inside.look(found, request.result_at, calibrated), predict)
+    look = partial(inside.look, result_at=request.result_at, calibrated=calibrated)
+    contest = Contest(problem, look, predict)
     contest.add([*splits, *baselines(problem, samples.checking)])
     if precision is not None:
         contest.search_budget(planner, planned, request.tolerance, progress)

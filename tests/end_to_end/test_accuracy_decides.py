@@ -14,6 +14,7 @@ from tvm_split.edge_half import EdgeHalf
 from tvm_split.errors import DataError, PlanError
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.prepare import prepare
+from tvm_split.progress import quiet
 from tvm_split.request import Request
 from tvm_split.workflow import PlanResult
 
@@ -68,9 +69,9 @@ def data(runner: LayerRunner) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def planned(mod: tvm.IRModule, data: dict[str, np.ndarray]) -> Callable[..., PlanResult]:
-    def plan(**options: object) -> PlanResult:
+    def plan(progress: Callable[[str], None] = quiet, **options: object) -> PlanResult:
         given = {"data": data, "pins": {"*": "edge"}, "edge_bits": (8, 32), "strategy": "exact", **options}
-        return workflow.plan(Request(mod, edge="raspberry-pi-4", cloud="c5.xlarge", link="3mbit", **given))
+        return workflow.plan(Request(mod, edge="raspberry-pi-4", cloud="c5.xlarge", link="3mbit", **given), progress)
 
     return plan
 
@@ -78,7 +79,10 @@ def planned(mod: tvm.IRModule, data: dict[str, np.ndarray]) -> Callable[..., Pla
 def test_top1_is_measured_on_samples_that_calibrated_nothing(
     planned: Callable[..., PlanResult], data: dict[str, np.ndarray], runner: LayerRunner
 ) -> None:
-    plan = planned(samples=4, check=6, max_drop=1.0, baselines=True)
+    said: list[str] = []
+    plan = planned(said.append, samples=4, check=6, max_drop=1.0, baselines=True)
+    rounded = [text for text in said if text.startswith("rounding the weights of")]
+    assert len(rounded) == len(set(rounded)) and any("'U8'" in text for text in rounded)
     assert (plan.calibrating, plan.checking) == (4, 6)
     chosen = plan.chosen
     assert chosen.candidate.weight_bits and not chosen.baseline
