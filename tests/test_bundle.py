@@ -5,8 +5,9 @@ import json
 import pytest
 
 from tvm_split.bundle import Bundle, _digest_of, write_manifest
-from tvm_split.bundle_folder import MANIFEST, canonical_json, new_folder, write_json
+from tvm_split.bundle_folder import canonical_json, new_folder, write_json
 from tvm_split.errors import BundleError
+from tvm_split.manifest import MANIFEST
 from tvm_split.plan.problem import Link, Timing
 from tvm_split.targets import load_link
 
@@ -155,8 +156,10 @@ def test_a_plan_that_predicts_nothing(path, plan):
         Bundle.open(path).predicted  # noqa: B018
 
 
-def test_what_a_run_is_compared_with_has_no_waiting_in_it(path):
-    plan = {"chosen": {"predicted": Timing(0.1, 0.2, 0.3, 0.4).to_json()}}
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_a_run_is_compared_with_has_no_waiting_in_it(path, version):
+    """Of plans without `energy_j`, version 1, as well."""
+    plan = {"version": version, "chosen": {"predicted": Timing(0.1, 0.2, 0.3, 0.4).to_json()}}
     for load, cloud_s in (({}, 0.3), ({"cloud_load": {"load": 0.5, "factor": 1.5, "service_s": 1.0}}, 0.2)):
         write_json(path / "plan.json", plan | load)
         assert Bundle.open(path).predicted == Timing(0.1, 0.2, pytest.approx(cloud_s), 0.4)

@@ -196,11 +196,12 @@ def test_layers_show_what_each_glob_of_bits_meets(monkeypatch: pytest.MonkeyPatc
         assert done.exit_code == 2 and says in done.stderr and done.stdout == ""
 
 
-def test_layers_refuse_a_width_that_no_edge_has_as_plan_does() -> None:
-    wanted = "--bits '*=5': weights and tensors on the edge cannot have 5 bits; the widths are 2, 3, 4, 6, 8, 16, 32."
-    for command in ("layers", "plan"):
-        done = call(command, "no.onnx", "--bits", "*=5", *(("--edge-bits", "8") if command == "plan" else ()))
-        assert done.exit_code == 2 and wanted in done.stderr
+@pytest.mark.parametrize("bits", [1, 5, 7])
+def test_layers_take_a_width_that_only_what_is_sent_can_have(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
+    tensors, layers = (Tensor("x", (4,), "float32"), Tensor("a", (4,), "float32")), (Layer("a", "op", ("x",), ("a",)),)
+    monkeypatch.setattr(prepare, "prepare", lambda _request: (None, Graph("net", tensors, layers, ("x",), ("a",))))
+    done = call("layers", "m.onnx", "--bits", f"a={bits}", "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["bits"] == {"a": bits}
 
 
 def test_targets_say_that_peaks_are_computed() -> None:

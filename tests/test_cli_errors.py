@@ -130,3 +130,17 @@ def test_debug_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workflow, "plan", _raiser(ModelError("m.onnx: cut short")))
     done = call("plan", "m.onnx", "--debug")
     assert isinstance(done.exception, ModelError)
+
+
+@pytest.mark.parametrize("command", ["layers", "plan"])
+@pytest.mark.parametrize("bits", [9, 64])
+def test_a_width_that_nothing_has_is_refused(command: str, bits: int) -> None:
+    done = call(command, "no.onnx", "--bits", f"*={bits}")
+    wanted = f"a crossing tensor cannot have {bits} bits; the widths are 1, 2, 3, 4, 5, 6, 7, 8, 16, 32"
+    assert done.exit_code == 2 and wanted in done.stderr
+
+
+def test_a_width_that_no_edge_has_is_refused_for_an_edge_that_computes_with_it() -> None:
+    wanted = "--bits '*=5': weights and tensors on the edge cannot have 5 bits; the widths are 2, 3, 4, 6, 8, 16, 32."
+    done = call("plan", "no.onnx", "--bits", "*=5", "--edge-bits", "8")
+    assert done.exit_code == 2 and wanted in done.stderr

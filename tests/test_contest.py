@@ -44,7 +44,8 @@ class Look:
     def __init__(self) -> None:
         self.seen = []
 
-    def __call__(self, candidates):
+    def __call__(self, candidates, labels):
+        assert len(labels) == len(candidates)
         self.seen += [candidate for candidate in candidates if candidate.distortion]
         return {}, [self.accuracy(candidate) for candidate in candidates]
 

@@ -57,11 +57,19 @@ def test_the_name_in_the_model_s_file_serves_as_well(tmp_path, name):
 
 
 def test_two_names_of_one_input_are_refused(tmp_path):
-    both = {"serving_default_x:0": ROWS, "serving_default_x_0": ROWS + 1}
+    both = {"serving_default_x:0": ROWS, "serving_default_x.0": ROWS + 1}
     np.savez(tmp_path / "a.npz", **both)
     for source in (tmp_path / "a.npz", both):
         with pytest.raises(DataError, match="'serving_default_x_0' may be any of 'serving_default_x:0', 'serving_d"):
             load_batches(source, EXPORTED)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_input_s_own_name_comes_before_others_that_may_be_it(tmp_path, order):
+    both = dict([("serving_default_x_0", ROWS), ("serving_default_x:0", ROWS + 1)][::order])
+    np.savez(tmp_path / "a.npz", **both)
+    for source in (tmp_path / "a.npz", both):
+        np.testing.assert_array_equal([batch["serving_default_x_0"] for batch in load_batches(source, EXPORTED)], ROWS)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "bool"])

@@ -1,9 +1,13 @@
 """Labels of answers: short where no other has the same, else told apart by what differs."""
 
 import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from random import Random
 
 import pytest
 
+from tvm_split import labels
 from tvm_split.labels import distinct, label_of
 from tvm_split.plan.problem import Candidate, Crossing, Timing
 
@@ -62,3 +66,34 @@ def test_no_two_of_many_answers_have_one_label() -> None:
     widths = ("448", "484", "844", "488")
     found = [split(cut, BOTH[i], w, t) for cut, i, w, t in itertools.product(cuts, (0, 1), widths, widths)]
     assert len(set(named(*found))) == len(found)
+
+
+class Unsearched(tuple[str, ...]):
+    """A search among 2,000 layers for each of them takes seconds."""
+
+    __slots__ = ()
+
+    def __contains__(self, name: object) -> bool:
+        raise AssertionError(f"{name} was searched among all layers")
+
+
+def test_each_layer_is_looked_at_once_for_all_answers_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred answers of one label and 2,000 layers: not once more for each group that a layer's width divides."""
+    random = Random(0)
+    names = [f"l{i}" for i in range(2000)]
+    crossing, times = (Crossing("t", (4,), 8, 4),), Timing(1, 1, 1, 1)
+    found = [
+        Candidate("split", Unsearched(names), crossing, 1, times, {name: random.choice((4, 8)) for name in names})
+        for _ in range(100)
+    ]
+    looked = Counter[str]()
+    really = labels._features
+
+    def counted(group: Sequence[Candidate]) -> Iterator[list[str]]:
+        for words in really(group):
+            looked[words[0]] += 1
+            yield words
+
+    monkeypatch.setattr(labels, "_features", counted)
+    assert len(set(distinct(found, ["same"] * len(found)))) == len(found)
+    assert set(looked.values()) == {1} and 2000 < looked.total() < 2100

@@ -108,7 +108,7 @@ def test_a_load_of_the_cloud_is_told() -> None:
     "path, value",
     [
         (("extra",), 1),
-        (("version",), 2),
+        (("version",), 1),
         (("candidates",), []),
         (("devices", "phone"), "x"),
         (("memory_bytes",), 0),

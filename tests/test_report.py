@@ -1,17 +1,16 @@
-"""Tables and sentences from made-up plans: units, the chosen row, the reason, bandwidths; lists of what there is."""
+"""Tables and sentences from made-up plans: the chosen row, the reason, bandwidths."""
 
 import io
 from types import SimpleNamespace
 
 import pytest
 
-from tvm_split import report, units
+from tvm_split import report
 from tvm_split.choice import Tolerance
 from tvm_split.drop import drop_of
 from tvm_split.plan.bandwidths import Span
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.quantised import Quantised
-from tvm_split.report_lists import first_sentence, links_table, passes_table, planners_table, targets_table, zoo_table
 
 
 def _scored(
@@ -53,33 +52,6 @@ def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span
         calibrating=16, checking=20, quantised={chosen.candidate: Quantised()},
         energy_j=lambda candidate: 5 * candidate.predicted.edge_s, edge_w=None,
     )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "value, text",
-    [(0, "0 ms"), (8.5e-4, "850 us"), (0.00812, "8.12 ms"), (0.9994, "999 ms"), (3.25, "3.25 s"), (1234.0, "1234 s")],
-)
-def test_seconds(value: float, text: str) -> None:
-    assert units.seconds(value) == text
-
-
-@pytest.mark.parametrize("value, text", [(0, "0 B"), (999, "999 B"), (38_400, "38.4 KB"), (3_210_000, "3.21 MB")])
-def test_size(value: int, text: str) -> None:
-    assert units.size(value) == text
-
-
-@pytest.mark.parametrize(
-    "value, text",
-    [(0, "0 mJ"), (8.5e-4, "850 uJ"), (0.00812, "8.12 mJ"), (0.9994, "999 mJ"), (3.25, "3.25 J"), (1234.0, "1234 J"),
-     (None, "unknown")],
-)  # fmt: skip
-def test_joules(value: float | None, text: str) -> None:
-    assert units.joules(value) == text
-
-
-@pytest.mark.parametrize("value, text", [(6250, "50 kbit/s"), (731_250, "5.85 Mbit/s"), (125e6, "1 Gbit/s")])
-def test_rate(value: float, text: str) -> None:
-    assert units.rate(value) == text
 
 
 def test_table_marks_the_chosen_row_and_shows_every_column() -> None:
@@ -238,26 +210,3 @@ def test_joules_are_shown_when_they_are_the_objective() -> None:
     assert any("edge energy" in line for line in lines)
     assert [line.split("5 MB")[1].split()[:2] for line in lines if "5 MB" in line] == [["1.5", "J"], ["10", "J"]]
     assert any("takes 810 ms and 1.5 J of the edge and sends 38 KB: the least energy of the edge" in x for x in lines)
-
-
-def test_lists_hold_every_name() -> None:
-    from tvm_split import zoo
-    from tvm_split.passes import PASSES
-    from tvm_split.plan import PLANNERS
-    from tvm_split.targets import link_names, load_link, load_target, target_names
-
-    tables = {
-        targets_table([load_target(name) for name in target_names()]): target_names(),
-        links_table([load_link(name) for name in link_names()]): link_names(),
-        planners_table(): PLANNERS,
-        passes_table(): PASSES,
-        zoo_table([zoo.entry(name) for name in zoo.names()]): zoo.names(),
-    }
-    for made, names in tables.items():
-        text = to_text(made)
-        assert all(name in text for name in names)
-
-
-def test_first_sentence() -> None:
-    assert first_sentence("Fold it. And more.\nYet more.\n\nOther.") == "Fold it"
-    assert first_sentence("Say\nit all\n\nrest") == "Say it all"

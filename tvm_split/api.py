@@ -20,6 +20,7 @@ from tvm_split.edge_half import rounded_module, with_precision
 from tvm_split.errors import GraphError, PlanError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.frontend import load
+from tvm_split.plan.problem import Link
 from tvm_split.request import Request
 from tvm_split.runtime.local import RunResult, run_bundle
 from tvm_split.workflow import PlanResult
@@ -86,6 +87,15 @@ def build(plan: PlanResult, out: str | Path, *, force: bool = False) -> Bundle:
     return compile_plan(plan, Path(out), force=force)
 
 
-def run(bundle: Bundle | str | Path, inputs: Mapping[str, np.ndarray], **options: Any) -> RunResult:
-    """Run a bundle, or the one in a folder, on this machine; options as `runtime.local.run_bundle` has them."""
-    return run_bundle(bundle if isinstance(bundle, Bundle) else Bundle.open(bundle), inputs, **options)
+def run(
+    bundle: Bundle | str | Path,
+    inputs: Mapping[str, np.ndarray],
+    repeats: int = 3,
+    link: Link | None = None,
+    shaped: bool = True,
+    threads: int | None = None,
+    timeout_s: float = 120.0,
+) -> RunResult:
+    """Run a bundle, or the one in a folder, on this machine: `runtime.local.run_bundle`, which says what each means."""
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    return run_bundle(opened, inputs, repeats, link, shaped, threads, timeout_s)

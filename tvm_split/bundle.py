@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tvm_split.bundle_folder import MANIFEST, canonical_json, write_json
+from tvm_split.bundle_folder import canonical_json, write_json
 from tvm_split.errors import BundleError
-from tvm_split.manifest import FIELDS, check_manifest
+from tvm_split.manifest import FIELDS, MANIFEST, check_manifest
 from tvm_split.plan.problem import Link, Timing
 
 VERSION = 4

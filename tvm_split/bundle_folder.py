@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tvm_split.errors import BundleError
+from tvm_split.manifest import MANIFEST
 from tvm_split.scratch_folder import locked_folder, remove_stale
-
-MANIFEST = "manifest.json"
 
 
 def canonical_json(value: Any) -> str:
@@ -47,9 +46,9 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
     """A scratch folder that becomes `path` when the block ends well, and vanishes when it does not.
 
     The final step is one rename, so nobody ever sees a half-written bundle under its final name. What killed processes
-    left of theirs is removed first. BundleError when
-    something is there already and `force` is not given, when `force` would remove a folder that is no bundle, and when
-    the folder itself cannot be made or renamed. What the block raises keeps its own type and text.
+    left of theirs is removed first. BundleError when something is there already and `force` is not given, when `force`
+    would remove a folder that is no bundle, and when the folder itself cannot be made or renamed. What the block raises
+    keeps its own type and text.
     """
     path = path.absolute()
     check_free(path, force)

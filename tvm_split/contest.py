@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tvm_split.accuracy import Accuracy
     from tvm_split.quantised import Quantised
 
-#: how the candidates' numbers are held, and each one's accuracy (None: none can lose any)
-Look = Callable[[list[Candidate]], "tuple[Mapping[Candidate, Quantised], list[Accuracy | None]]"]
+#: candidates and what to call them -> how their numbers are held, and each one's accuracy (None: none can lose any)
+Look = Callable[[list[Candidate], list[str]], "tuple[Mapping[Candidate, Quantised], list[Accuracy | None]]"]
 
 
 @dataclass
@@ -41,10 +41,10 @@ class Contest:
 
     def add(self, candidates: Sequence[Candidate], names: Sequence[str] = ()) -> None:
         """Measure them and take them in; as baselines, if names are given."""
-        quantised, accuracies = self.look([*candidates])
+        labels = [*names] or [label_of(candidate) for candidate in candidates]
+        quantised, accuracies = self.look([*candidates], labels)
         self.quantised |= quantised
-        for i, (candidate, accuracy) in enumerate(zip(candidates, accuracies, strict=True)):
-            label = names[i] if names else label_of(candidate)
+        for candidate, label, accuracy in zip(candidates, labels, accuracies, strict=True):
             fit, lost = fits(self.problem, candidate), None if names else self.predict(candidate)
             scored = Scored(candidate, label, accuracy, fits=fit, baseline=bool(names), predicted_drop=lost)
             self.scored.append(scored)

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from tvm_split import strategy, user_function
 from tvm_split.costs import Costs
 from tvm_split.data_source import check_source
-from tvm_split.errors import CostError, PlanError
+from tvm_split.errors import CostError
 from tvm_split.frontend.preprocess_spec import PreprocessSpec
 from tvm_split.graph import Graph
 from tvm_split.metrics import NAMES
 from tvm_split.plan.cuts import forced_sides
 from tvm_split.plan.overrides import check_widths
 from tvm_split.plan.precision import EDGE_WIDTHS
-from tvm_split.plan.problem import WIDTHS, Link, Problem
+from tvm_split.plan.problem import Link, Problem, check_sent
 from tvm_split.profile.source import Boards, check_boards
 from tvm_split.request import FLOAT, Request
 from tvm_split.targets import TargetSpec, load_link, load_target
@@ -27,7 +27,7 @@ def before_reading(request: Request) -> tuple[Link, TargetSpec, TargetSpec]:
     strategy.check_power(request, edge, link)
     floats = tuple(request.edge_bits) == FLOAT
     check_widths(request.edge_bits, {} if floats else request.tensor_bits, EDGE_WIDTHS, edge.name, edge.bits)
-    _check_sent(request)
+    check_sent((*request.cut_bits, *request.tensor_bits.values()))
     check_boards(request.costs, Boards(request.tracker, request.edge_key, request.cloud_key), request.measure)
     if request.measure and request.edge_key is None and request.edge != "host":
         raise CostError(
@@ -48,10 +48,3 @@ def check_names(request: Request, graph: Graph) -> None:
     free = Costs("any", "none", {layer.name: 0.0 for layer in graph.layers})
     forced_sides(Problem(graph, free, free, Link("any", 1.0, 1.0), request.cut_bits, pins=request.pins,
                    tensor_bits=request.tensor_bits))  # fmt: skip
-
-
-def _check_sent(request: Request) -> None:
-    """PlanError for a width that no crossing tensor can have."""
-    for bits in (*request.cut_bits, *request.tensor_bits.values()):
-        if bits not in WIDTHS:
-            raise PlanError(f"a crossing tensor cannot have {bits} bits; the widths are {', '.join(map(str, WIDTHS))}")

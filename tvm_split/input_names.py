@@ -15,13 +15,14 @@ def identifier(name: str) -> str:
 
 
 def keys_of(inputs: Iterable[str], given: Collection[str], where: object) -> dict[str, str]:
-    """Input -> the given name that stands for it: its own, or that of the model's file, of which it is the identifier.
+    """Input -> the given name that stands for it: its own, else the one in the model's file, whose identifier it is.
 
-    Inputs that nothing stands for are left out. DataError, beginning with `where`, when two names may be one input's.
+    Inputs that nothing stands for are left out. DataError, beginning with `where`, when two names of the file may be
+    one input's.
     """
     found: dict[str, str] = {}
     for name in inputs:
-        names = [key for key in given if key == name or identifier(str(key)) == name]
+        names = [name] if name in given else [key for key in given if identifier(str(key)) == name]
         if len(names) > 1:
             listed = ", ".join(f"'{key}'" for key in names)
             raise DataError(f"{where}: input '{name}' may be any of {listed}; leave in the one that it is")

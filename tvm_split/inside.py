@@ -19,7 +19,6 @@ from tvm_split.calibration.output_table import OutputTable
 from tvm_split.edge_half import EdgeHalf, has_bits, rounded_module
 from tvm_split.graph import Graph
 from tvm_split.held_back import Divided
-from tvm_split.labels import label_of
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.metrics import Judge
 from tvm_split.passes.layer_weights import channel_axes, layer_weights
@@ -86,9 +85,9 @@ class Inside:
         return table, records.cautions
 
     def look(
-        self, candidates: list[Candidate], result_at: Side, calibrated: Calibrated | None
+        self, candidates: list[Candidate], labels: list[str], result_at: Side, calibrated: Calibrated | None
     ) -> tuple[dict[Candidate, Quantised], list[Accuracy | None]]:
-        """How the candidates' numbers are held, and each one's accuracy (None: none can lose any)."""
+        """How the candidates' numbers are held, and each one's accuracy (None: none can lose any). labels: theirs."""
         crossing = dict.fromkeys(part.tensor for candidate in candidates for part in candidate.crossing)
         quantisable = [name for name in crossing if is_quantisable(self.graph.tensor[name], self.graph)]
         if not quantisable and not any(candidate.is_coded or has_bits(candidate) for candidate in candidates):
@@ -100,9 +99,9 @@ class Inside:
             self._finalists = finalists
         quantised: dict[Candidate, Quantised] = {}
         halves: list[EdgeHalf | None] = []
-        for candidate in candidates:
+        for candidate, label in zip(candidates, labels, strict=True):
             if has_bits(candidate):
-                self.progress(f"rounding the weights of '{label_of(candidate)}' and compiling it for this machine")
+                self.progress(f"rounding the weights of '{label}' and compiling it for this machine")
             found = quantised[candidate] = finalists.of(candidate)
             half = None
             if has_bits(candidate):

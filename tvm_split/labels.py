@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
 from tvm_split.plan.problem import AS_IT_IS, Candidate
 
@@ -44,51 +43,49 @@ def distinct(candidates: Sequence[Candidate], labels: Sequence[str]) -> list[str
 
 
 def _differences(group: Sequence[Candidate]) -> list[list[str]]:
-    """Of each candidate, the words that tell it from the others; its number among those that nothing tells apart."""
-    if len(group) == 1:
-        return [[]]
-    for words_of in _features(group):
-        words = [words_of(candidate) for candidate in group]
-        if len(set(words)) == 1:
-            continue
-        found: list[list[str]] = [[] for _ in group]
-        for each in dict.fromkeys(words):
-            same = [i for i, word in enumerate(words) if word == each]
-            for i, more in zip(same, _differences([group[i] for i in same]), strict=True):
-                found[i] = [each, *more]
-        return found
-    return [[f"number {i}"] for i in range(1, len(group) + 1)]
+    """Of each candidate, the words that tell it from the others; its number among those that nothing tells apart.
+
+    O(candidates * layers): a group that a word divides goes on with the next one, which is the first that may divide
+    its parts.
+    """
+    found: list[list[str]] = [[] for _ in group]
+    alike = [list(range(len(group)))]
+    for words in _features(group):
+        left = []
+        for same in alike:
+            parts: dict[str, list[int]] = {}
+            for i in same:
+                parts.setdefault(words[i], []).append(i)
+            if len(parts) > 1:
+                for i in same:
+                    found[i].append(words[i])
+            left += [part for part in parts.values() if len(part) > 1]
+        alike = left
+        if not alike:
+            return found
+    for same in alike:
+        for number, i in enumerate(same, 1):
+            found[i].append(f"number {number}")
+    return found
 
 
-def _features(group: Sequence[Candidate]) -> Iterator[Callable[[Candidate], str]]:
-    """What may tell some of them from the others, the plainest first."""
-    yield lambda each: f"{len(each.edge_layers)} layers on the edge"
-    for layer in dict.fromkeys(name for each in group for name in each.edge_layers):
-        yield partial(_with, layer)
-    yield from _one_by_one(group, _sent, "{} sent at {} bits")
-    yield lambda each: _counts(each.weight_bits, "W", "layers")
-    yield lambda each: _counts(each.tensor_bits, "A", "tensors")
-    yield from _one_by_one(group, lambda each: each.weight_bits, "{} W{}")
-    yield from _one_by_one(group, lambda each: each.tensor_bits, "{} A{}")
+def _features(group: Sequence[Candidate]) -> Iterator[list[str]]:
+    """What may tell some of them from the others, the plainest first: the words that each has for it."""
+    weights, tensors = [each.weight_bits for each in group], [each.tensor_bits for each in group]
+    layers = [frozenset(each.edge_layers) for each in group]
+    yield [f"{len(found)} layers on the edge" for found in layers]
+    for name in dict.fromkeys(name for each in group for name in each.edge_layers):
+        yield [f"{'with' if name in found else 'without'} {name}" for found in layers]
+    yield from _one_by_one([{part.tensor: part.bits for part in each.crossing} for each in group], "{} sent at {} bits")
+    yield [_counts(found, "W", "layers") for found in weights]
+    yield [_counts(found, "A", "tensors") for found in tensors]
+    yield from _one_by_one(weights, "{} W{}")
+    yield from _one_by_one(tensors, "{} A{}")
 
 
-def _one_by_one(
-    group: Sequence[Candidate], widths_of: Callable[[Candidate], Mapping[str, int]], words: str
-) -> Iterator[Callable[[Candidate], str]]:
-    for name in dict.fromkeys(name for each in group for name in widths_of(each)):
-        yield partial(_width, name, widths_of, words)
-
-
-def _with(layer: str, candidate: Candidate) -> str:
-    return f"{'with' if layer in candidate.edge_layers else 'without'} {layer}"
-
-
-def _width(name: str, widths_of: Callable[[Candidate], Mapping[str, int]], words: str, candidate: Candidate) -> str:
-    return words.format(name, widths_of(candidate).get(name, AS_IT_IS))
-
-
-def _sent(candidate: Candidate) -> dict[str, int]:
-    return {part.tensor: part.bits for part in candidate.crossing}
+def _one_by_one(widths: Sequence[Mapping[str, int]], words: str) -> Iterator[list[str]]:
+    for name in dict.fromkeys(name for found in widths for name in found):
+        yield [words.format(name, found.get(name, AS_IT_IS)) for found in widths]
 
 
 def _counts(widths: Mapping[str, int], letter: str, what: str) -> str:

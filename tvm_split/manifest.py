@@ -6,6 +6,8 @@ from typing import Any
 
 from tvm_split.errors import BundleError
 
+#: the file that a folder has if it is a bundle
+MANIFEST = "manifest.json"
 NUMBER, NUMBER_OR_NONE = (int, float), (int, float, type(None))
 TENSOR = {"name": str, "shape": [int], "dtype": str}
 #: What a manifest must have. A dict: these fields. A list: each element. EACH: every key's value. OPTIONAL: or null.

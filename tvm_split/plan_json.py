@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tvm_split.plan.problem import Link
     from tvm_split.workflow import PlanResult
 
-VERSION = 1
+VERSION = 2
 
 
 def to_json(result: PlanResult) -> dict[str, Any]:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import tvm
 
     from tvm_split.finals import Final
+    from tvm_split.targets import TargetSpec
 
 #: TVM's tensor expressions and importers keep state of their own: two plans at once would mix theirs
 _ONE_AT_A_TIME = threading.RLock()
@@ -136,7 +137,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     as_integers = (
         {}
         if calibrated is None
-        else edge_integers(mod, graph, edge, calibrated, (*request.edge_bits, *request.tensor_bits.values()), progress)
+        else edge_integers(mod, graph, edge, calibrated, weight_widths(request, edge), progress)
     )
     precision = None
     outputs: OutputTable | None = None
@@ -163,13 +164,13 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     if not splits:
         warnings += no_split_warnings(problem)
     predict = partial(_predicted_drop, outputs, judge)
-    contest = Contest(problem, lambda found: inside.look(found, request.result_at, calibrated), predict)
+    look = partial(inside.look, result_at=request.result_at, calibrated=calibrated)
+    contest = Contest(problem, look, predict)
     contest.add([*splits, *baselines(problem, samples.checking)])
     if precision is not None:
         contest.search_budget(planner, planned, request.tolerance, progress)
     if calibrated is not None and request.baselines:
-        widths = [bits for bits in UNIFORM if edge.bits is None or bits in edge.bits]
-        uniform = calibrated.precision(widths or UNIFORM, request.cut_bits, integer, {})
+        uniform = calibrated.precision(_uniform_widths(edge), request.cut_bits, integer, {})
         contest.add_baselines(replace(uniform, integer_layers=as_integers))
     scored, quantised = contest.named(), contest.quantised
     lossless = partial(_lossless_bytes, problem)
@@ -187,6 +188,18 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, planned),
         edge_w=edge.active_w,
     )  # fmt: skip
+
+
+def weight_widths(request: Request, edge: TargetSpec) -> tuple[int, ...]:
+    """Widths that the weights of an answer may have, baselines included. With floats on the edge, `tensor_bits` are
+    only those of what is sent."""
+    fixed = () if tuple(request.edge_bits) == FLOAT else tuple(request.tensor_bits.values())
+    return (*request.edge_bits, *fixed, *(_uniform_widths(edge) if request.baselines else ()))
+
+
+def _uniform_widths(edge: TargetSpec) -> tuple[int, ...]:
+    """Of the uniform baselines: the target's own, all of them where it has none of these."""
+    return tuple(bits for bits in UNIFORM if edge.bits is None or bits in edge.bits) or UNIFORM
 
 
 def _lossless_bytes(problem: Problem) -> int | None:

@@ -14,6 +14,7 @@ from tvm_split.edge_half import EdgeHalf
 from tvm_split.errors import DataError, PlanError
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.prepare import prepare
+from tvm_split.progress import quiet
 from tvm_split.request import Request
 from tvm_split.workflow import PlanResult
 
@@ -68,9 +69,9 @@ def data(runner: LayerRunner) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def planned(mod: tvm.IRModule, data: dict[str, np.ndarray]) -> Callable[..., PlanResult]:
-    def plan(**options: object) -> PlanResult:
+    def plan(progress: Callable[[str], None] = quiet, **options: object) -> PlanResult:
         given = {"data": data, "pins": {"*": "edge"}, "edge_bits": (8, 32), "strategy": "exact", **options}
-        return workflow.plan(Request(mod, edge="raspberry-pi-4", cloud="c5.xlarge", link="3mbit", **given))
+        return workflow.plan(Request(mod, edge="raspberry-pi-4", cloud="c5.xlarge", link="3mbit", **given), progress)
 
     return plan
 
@@ -78,7 +79,11 @@ def planned(mod: tvm.IRModule, data: dict[str, np.ndarray]) -> Callable[..., Pla
 def test_top1_is_measured_on_samples_that_calibrated_nothing(
     planned: Callable[..., PlanResult], data: dict[str, np.ndarray], runner: LayerRunner
 ) -> None:
-    plan = planned(samples=4, check=6, max_drop=1.0, baselines=True)
+    said: list[str] = []
+    plan = planned(said.append, samples=4, check=6, max_drop=1.0, baselines=True)
+    rounded = [text for text in said if text.startswith("rounding the weights of")]
+    named = [text.split("'")[1] for text in rounded]
+    assert named[-5:] == ["U2", "U4", "U6", "U8", "QDMP quantised"] and "edge-only, W8A8" in named[:-5]
     assert (plan.calibrating, plan.checking) == (4, 6)
     chosen = plan.chosen
     assert chosen.candidate.weight_bits and not chosen.baseline
@@ -101,6 +106,18 @@ def test_top1_is_measured_on_samples_that_calibrated_nothing(
     assert errors == sorted(errors, reverse=True) and errors[-1] < 0.1 < errors[0]
     text = str(plan)
     assert "float top-1" in text and "on 6 samples held back; 4 others calibrated" in text and "U4" in text
+
+
+def test_baselines_take_the_same_memory_whatever_widths_the_edge_is_given(planned: Callable[..., PlanResult]) -> None:
+    """Their weights are decoded into scratch. With floats on the edge, --bits are of what is sent: 1 bit as well."""
+    found = [
+        {item.label: item.candidate.edge_memory_bytes for item in plan.candidates if item.label in ("U2", "U4", "U8")}
+        for plan in (
+            planned(samples=2, check=2, max_drop=1.0, baselines=True, **options)
+            for options in ({"edge_bits": (4, 8)}, {"edge_bits": (8,)}, {"edge_bits": (32,), "tensor_bits": {"*": 1}})
+        )
+    ]
+    assert len(found[0]) == 3 and found == found[:1] * 3
 
 
 def test_the_budget_is_searched_by_a_metric_of_the_user_s_own(

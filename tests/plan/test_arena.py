@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tvm_split.costs import Costs
 from tvm_split.graph import Graph, Layer, Tensor
-from tvm_split.plan.arena import RANGE, Arena, arena_bytes
+from tvm_split.plan.arena import RANGE, Arena, arena_walk
 from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.problem import Link, Problem
 
@@ -51,7 +51,7 @@ def test_storages_hold_the_live_tensors_and_no_more_than_all(seed, wanted, make_
     edge = graph.closure(layer.name for i, layer in enumerate(graph.layers) if i in wanted)
     order = [layer for layer in graph.layers if layer.name in edge]
     kept = {*graph.crossing(edge), *graph.outputs}
-    sizes = [0, *arena_bytes(graph, order, kept, graph.outputs)]
+    sizes = [0, *(after.size_bytes for after in arena_walk(graph, order, kept, graph.outputs))]
     assert sizes == sorted(sizes)
     made = sum(graph.tensor[name].size_bytes for layer in order for name in layer.outputs)
     assert live_peak(graph, edge, kept) <= sizes[-1] <= made

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tvm_split import units
 from tvm_split.plan.energy import Watts, energy_j, watts_of
 from tvm_split.plan.problem import Link, Timing
 from tvm_split.targets import load_link, load_target
@@ -34,10 +33,3 @@ def test_full_load_is_idle_and_what_computing_adds(name):
     spec = load_target(name)
     loads = {"raspberry-pi-3b-plus": 5.1, "raspberry-pi-4": 6.4, "raspberry-pi-5": 7.86}
     assert spec.idle_w + spec.active_w == pytest.approx(loads[name])
-
-
-@pytest.mark.parametrize(
-    "value, text", [(0, "0 J"), (8.5e-4, "850 uJ"), (0.00812, "8.12 mJ"), (0.9994, "999 mJ"), (3.25, "3.25 J")]
-)
-def test_an_energy_for_people(value, text):
-    assert units.joules(value) == text

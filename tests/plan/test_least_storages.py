@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tvm_split.graph import Graph, Layer, Tensor
-from tvm_split.plan.arena import arena_bytes
+from tvm_split.plan.arena import arena_walk
 from tvm_split.plan.choices import choices
 from tvm_split.plan.least_storages import least_storages
 
@@ -31,7 +31,9 @@ def test_no_widths_take_less(seed, states, wanted, draws, make_mixed):
     layers = [layer for layer in graph.layers if layer.name in edge]
     results = sum(graph.tensor[name].size_bytes for layer in layers for name in layer.outputs if name in returned)
     kept = {*graph.outputs, *graph.crossing(edge, result_at_cloud=problem.result_at == "cloud")}
-    size_bytes = max(arena_bytes(graph, layers, kept, returned, held), default=0) - results
+    size_bytes = (
+        max((after.size_bytes for after in arena_walk(graph, layers, kept, returned, held)), default=0) - results
+    )
     first = next((i for i, layer in enumerate(graph.layers) if layer.name not in edge), len(graph.layers))
     assert size_bytes >= least[first]
 

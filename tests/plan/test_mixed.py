@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tvm_split.costs import Costs
 from tvm_split.errors import CostError, PlanError
 from tvm_split.graph import Graph, Layer, Tensor
-from tvm_split.plan.arena import arena_bytes
+from tvm_split.plan.arena import arena_walk
 from tvm_split.plan.choices import choices, worthwhile
 from tvm_split.plan.evaluate import alive, evaluate
 from tvm_split.plan.live import live_bytes
@@ -150,7 +150,7 @@ def test_live_tensors_are_never_more_than_storages(seed, wanted, widths, make_mi
     layers = [layer for layer in graph.layers if layer.name in edge]
     sizes = list(live_bytes(graph, layers, graph.outputs, (), real.tensor_bits))
     assert sizes == sorted(sizes)
-    storages = list(arena_bytes(graph, layers, graph.outputs, (), real.tensor_bits))
+    storages = [after.size_bytes for after in arena_walk(graph, layers, graph.outputs, (), real.tensor_bits)]
     assert all(a <= b for a, b in zip(sizes, storages, strict=True))
 
 

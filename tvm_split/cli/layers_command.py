@@ -31,13 +31,13 @@ def layers(as_json: bool, **given: Any) -> None:
     layer that makes several are LAYER.0, LAYER.1 and so on.
     """
     from tvm_split import prepare, report
-    from tvm_split.plan.overrides import check_widths, chosen_bits
-    from tvm_split.plan.precision import EDGE_WIDTHS
+    from tvm_split.plan.overrides import chosen_bits
+    from tvm_split.plan.problem import check_sent
     from tvm_split.report_lists import layers_table
     from tvm_split.request import Request
 
     patterns = once(given["tensor_bits"], "--bits")
-    check_widths((), patterns, EDGE_WIDTHS, "any", None)
+    check_sent(patterns.values())  # which of these an edge may have as well, its --edge-bits say
     request = Request(
         given["model"], shapes=dict(given["shapes"]), preprocess=given["preprocess"], tensor_bits=patterns
     )

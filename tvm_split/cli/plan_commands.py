@@ -121,9 +121,10 @@ def memory_lines(memory: Mapping[str, int], limit_bytes: int | None) -> list[str
     parts = ", ".join(f"{what} {size(memory[f'{what}_bytes'])}" for what in ("weights", "storages", "scratch", "input"))
     lines = [f"edge memory as compiled: {size(made)} ({parts}); planned {size(memory['planned_bytes'])}"]
     if limit_bytes is not None and made > limit_bytes:
+        less = size(limit_bytes * limit_bytes // made).replace(" ", "")
         lines.append(
             f"warning: the edge half takes {size(made)}, more than the {size(limit_bytes)} of --memory; plan again "
-            f"with {size(limit_bytes * limit_bytes // made)}"
+            f"with --memory {less}"
         )
     return lines
 

@@ -143,14 +143,3 @@ def arena_walk(
             if last[name] == i and name in used and name not in kept and name not in returned:
                 arena.give(*used.pop(name))
         yield Stored(arena, used, results)
-
-
-def arena_bytes(
-    graph: Graph,
-    layers: Iterable[Layer],
-    kept: Collection[str],
-    returned: Collection[str],
-    held: Held = AS_THEY_ARE,
-) -> Iterator[int]:
-    """Sum of the storages after each of the layers; see `arena_walk`."""
-    return (stored.size_bytes for stored in arena_walk(graph, layers, kept, returned, held))

@@ -25,7 +25,7 @@ def live_bytes(
     returned: Collection[str],
     held: Held = AS_THEY_ARE,
 ) -> Iterator[int]:
-    """Bytes that the layers so far need, run in this order. Arguments as `arena_bytes`; O(layers + reads)."""
+    """Bytes that the layers so far need, run in this order. Arguments as `arena_walk`; O(layers + reads)."""
     order = tuple(layers)
     last = last_uses(order)
     live: Counter[str] = Counter()

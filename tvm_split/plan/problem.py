@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -24,6 +24,13 @@ AS_IT_IS = 32
 
 #: what is above a limit by no more than this, or than this share of it, is rounding
 ROUNDING = 1e-9
+
+
+def check_sent(widths: Iterable[int]) -> None:
+    """PlanError for a width that no crossing tensor can have."""
+    for bits in widths:
+        if bits not in WIDTHS:
+            raise PlanError(f"a crossing tensor cannot have {bits} bits; the widths are {', '.join(map(str, WIDTHS))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +121,7 @@ class Problem:
     def __post_init__(self) -> None:
         if not self.cut_bits:
             raise PlanError("cut_bits is empty; give at least one width, e.g. --cut-bits 8")
-        for bits in (*self.cut_bits, *self.tensor_bits.values()):
-            if bits not in WIDTHS:
-                widths = ", ".join(map(str, WIDTHS))
-                raise PlanError(f"a crossing tensor cannot have {bits} bits; the widths are {widths}")
+        check_sent((*self.cut_bits, *self.tensor_bits.values()))
         for layer in self.graph.layers:
             self.edge.of(layer.name)
             self.cloud.of(layer.name)

@@ -54,7 +54,7 @@ def link_stages(bundle: Bundle, link: Link) -> tuple[float, float]:
 def check_inputs(bundle: Bundle, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """The arrays in the bundle's order, C-contiguous; under the inputs' names or those of the model's file.
 
-    BundleError for a wrong name, shape or dtype: no conversion. DataError for two names of one input.
+    BundleError for a wrong name, shape or dtype: no conversion. DataError for two names of the file for one input.
     """
     wanted = [spec.name for spec in bundle.inputs]
     keys = keys_of(wanted, inputs, "inputs")
