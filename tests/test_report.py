@@ -1,6 +1,7 @@
 """Tables and sentences from made-up plans: units, the chosen row, the reason, bandwidths; lists of what there is."""
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -179,6 +180,17 @@ def test_reason_says_do_not_split_plainly() -> None:
     said = report.reason(_result(EDGE, slow))
     assert said.startswith("Chosen: do not split. Edge-only: 2 s, 1.8x sooner than split after a, 8 bits")
     assert "because it sends nothing instead of 900 KB" in said
+
+
+def test_reason_of_equal_times_says_what_decides() -> None:
+    times = (0.25, 0.0, 0.0, 0.0)
+    fine = _scored("edge-only, W8A8", "edge-only", 0, times, 0.99)
+    coarse = _scored("edge-only, W4A8", "edge-only", 0, (0.25 * (1 - 1e-13), 0.0, 0.0, 0.0), 0.95)
+    said = report.reason(_result(fine, coarse))
+    assert said == "Chosen: do not split. Edge-only, W8A8: 250 ms, as soon as edge-only, W4A8, and loses less."
+    smaller = _scored("edge-only, W4A6", "edge-only", 0, times, 0.95)
+    smaller.candidate = replace(smaller.candidate, edge_memory_bytes=4_000_000)
+    assert report.reason(_result(smaller, coarse)).endswith("as soon as edge-only, W4A8, and takes less memory.")
 
 
 def test_reason_names_a_sooner_split_that_was_not_accurate_enough() -> None:
