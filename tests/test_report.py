@@ -12,6 +12,7 @@ from tvm_split.drop import drop_of
 from tvm_split.plan.bandwidths import Span
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.quantised import Quantised
+from tvm_split.report_fronts import lists
 from tvm_split.report_lists import first_sentence, links_table, passes_table, planners_table, targets_table, zoo_table
 
 
@@ -273,3 +274,15 @@ def test_lists_hold_every_name() -> None:
 def test_first_sentence() -> None:
     assert first_sentence("Fold it. And more.\nYet more.\n\nOther.") == "Fold it"
     assert first_sentence("Say\nit all\n\nrest") == "Say it all"
+
+
+def test_a_sampled_front_says_so_and_cloud_only_takes_what_the_table_says() -> None:
+    frame = _scored("cloud-only raw", "cloud-only", 384, (0.0, 1.3, 0.2, 0.01))
+    result = _result(SPLIT, frame)
+    result.request.pareto, result.front, result.front_is_whole, result.solutions = "memory", (SPLIT, frame), True, ()
+    (whole,) = map(to_text, lists(result))
+    assert "sampled" not in whole and "cloud-only is within every" in whole
+    assert next(line for line in whole.splitlines() if "cloud-only raw" in line).count("5 MB") == 1
+    result.front_is_whole = False
+    (sampled,) = map(to_text, lists(result))
+    assert "sampled" in sampled

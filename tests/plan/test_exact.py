@@ -142,7 +142,8 @@ def test_the_front_is_that_of_all_choices(make_mixed):
                 if not expected or size < expected[-1][1] * (1 - 2e-5):  # nearer ones fall between two limits
                     expected.append((total_s, size))
             front = pareto_front(problem, against, points=10**6, live=True)
-            found = [(round(candidate.predicted.total_s, 12), value(candidate)) for candidate in front]
+            assert front.is_whole
+            found = [(round(candidate.predicted.total_s, 12), value(candidate)) for candidate in front.answers]
             assert [size for _, size in found] == pytest.approx([size for _, size in expected], rel=1e-6), (
                 f"seed {seed}"
             )
