@@ -132,4 +132,7 @@ def test_why_there_is_no_split(problem):
     assert no_split_warnings(problem) == []
     (warning,) = no_split_warnings(replace(problem, memory_bytes=10))
     smallest = min(c.edge_memory_bytes for c in plan_exhaustive(problem) if c.edge_layers)
-    assert f"fits the edge memory of 10 bytes; the smallest needs {smallest} bytes. Cloud-only is exempt" in warning
+    assert (
+        f"fits the edge memory of 10 bytes (--memory); the smallest needs {smallest} bytes. Cloud-only is exempt"
+        in warning
+    )

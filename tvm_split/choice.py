@@ -10,8 +10,10 @@ from tvm_split.errors import PlanError
 from tvm_split.jpeg import jpeg_candidate
 from tvm_split.plan.bandwidths import Planner, turning_points
 from tvm_split.plan.evaluate import evaluate, ranked
+from tvm_split.plan.exact import search
 from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.problem import ROUNDING, Candidate, Problem, Timing
+from tvm_split.plan.question import Question
 
 if TYPE_CHECKING:
     from tvm_split.accuracy import Accuracy
@@ -96,13 +98,22 @@ def no_split_warnings(problem: Problem) -> list[str]:
     sides = problem.pinned()
     if problem.memory_bytes is None or all(sides.get(layer.name) == "cloud" for layer in problem.graph.layers):
         return []
-    needed = smallest_split_bytes(problem)
-    if needed <= problem.memory_bytes:
+    needed = _least_memory_bytes(problem)
+    if needed is None or needed <= problem.memory_bytes:
         return []
+    smallest = "the smallest" if problem.precision is None else "the smallest that was found"
     return [
-        f"No split and no edge-only answer fits the edge memory of {problem.memory_bytes} bytes; the smallest needs "
-        f"{needed} bytes. Cloud-only is exempt: its edge only sends the frame that it has."
+        f"No split and no edge-only answer fits the edge memory of {problem.memory_bytes} bytes (--memory); {smallest} "
+        f"needs {needed} bytes. Cloud-only is exempt: its edge only sends the frame that it has."
     ]
+
+
+def _least_memory_bytes(problem: Problem) -> int | None:
+    """Edge memory of the smallest answer with an edge; of those with bits the planner's, None where it found none."""
+    if problem.precision is None:
+        return smallest_split_bytes(problem)
+    smallest = search(Question(problem, "memory", max_distortion=problem.precision.max_distortion)).best
+    return None if smallest is None else smallest.edge_memory_bytes
 
 
 @dataclass(frozen=True, slots=True)
