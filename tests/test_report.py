@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tvm_split import report, units
+from tvm_split import report, report_accuracy, units
 from tvm_split.choice import Tolerance
 from tvm_split.drop import drop_of
 from tvm_split.plan.bandwidths import Span
@@ -120,6 +120,22 @@ def test_float_predicted_and_measured_accuracy_of_a_row() -> None:
     assert row.count("75 %") == 2 and row.rstrip().endswith("exact")
     split.accuracy.drop = drop_of("mine:iou", [0.75], [0.5])
     assert "0.25 (unknown)" in to_text(report.answers(_result(split, EDGE)))
+
+
+def test_a_baseline_over_the_memory_is_marked() -> None:
+    over = _scored("U8", "edge-only", 0, (0.01, 0.0, 0.0, 0.0), 1.0, baseline=True, fits=False)
+    fine = _scored("U4", "edge-only", 0, (0.01, 0.0, 0.0, 0.0), 1.0, baseline=True)
+    text = report.plan_text(_result(SPLIT, over, fine))
+    rows = [line.split() for line in text.splitlines() if " ms" in line and line.split()[0] == "="]
+    assert sorted(row[1] for row in rows) == ["U4", "x"] and "x: over the memory" in text
+    assert "x: over the memory" not in report.plan_text(_result(SPLIT, fine))
+
+
+def test_a_predicted_share_is_no_less_than_nothing_and_no_more_than_all() -> None:
+    for drop, text in ((1.25, "0 %"), (-0.5, "100 %")):
+        split = _scored("split after a, 4 bits", "split", 38_000, (0.3, 0.4, 0.1, 0.01), 0.75, predicted_drop=drop)
+        cells = report_accuracy.columns([split])
+        assert cells["predicted"](split) == text
 
 
 def test_baselines_are_marked_and_always_shown_and_no_reason_names_them() -> None:

@@ -50,7 +50,8 @@ def answers(result: PlanResult, top: int = 10) -> Table:
     """The candidates soonest first: every answer without a split, every baseline, the chosen one, and the `top` soonest
     splits.
 
-    The chosen one is marked "->", those that do not fit the memory or lose too much accuracy "x", baselines "=".
+    The chosen one is marked "->", those that do not fit the memory or lose too much accuracy "x", baselines "=", those
+    of them that do not fit "= x".
     """
     splits = [scored for scored in result.candidates if scored.candidate.kind == "split" and not scored.baseline]
     left_out = {id(scored) for scored in splits[top:]} - {id(result.chosen)}
@@ -69,7 +70,9 @@ def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
     if line := load_line(result):
         out.print(line)
     if any(scored.baseline for scored in result.candidates):
-        out.print("= is a baseline: compared with, never chosen.")
+        over = any(scored.baseline and not scored.fits for scored in result.candidates)
+        note = " x: over the memory that you allow." if over else ""
+        out.print(f"= is a baseline: compared with, never chosen.{note}")
     if any(scored.accuracy is not None for scored in result.candidates):
         out.print(f"Accuracy: {_checked_on(result)}.")
     out.print(reason(result))
@@ -93,7 +96,7 @@ def _row(scored: Scored, result: PlanResult, accuracy: report_accuracy.Columns) 
     refused = not result.request.tolerance.allows(scored)
     mark, style = ("->", "bold green") if chosen else ("x", "dim") if refused else ("", "")
     if scored.baseline:
-        mark, style = "=", "cyan"
+        mark, style = "=" if scored.fits else "= x", "cyan"
     cells = [mark, scored.label, *map(seconds, _stages(candidate.predicted))]
     cells += [size(candidate.payload_bytes), size(candidate.edge_memory_bytes)]
     if result.request.objective == "energy":

@@ -27,8 +27,8 @@ def check(request: Request) -> None:
     floats = tuple(request.edge_bits) == FLOAT
     if not floats and request.strategy not in WITH_BITS:
         raise PlanError(
-            f"the planner '{request.strategy}' chooses no bits, but edge_bits is {tuple(request.edge_bits)}; plan with "
-            f"{' or '.join(WITH_BITS)} (--strategy), or leave edge_bits (--edge-bits) at 32"
+            f"the planner '{request.strategy}' chooses no bits, but edge_bits (--edge-bits) is "
+            f"{tuple(request.edge_bits)}; plan with {' or '.join(WITH_BITS)} (--strategy), or leave edge_bits at 32"
         )
     if request.objective != "latency" and request.strategy != EXACT:
         raise PlanError(

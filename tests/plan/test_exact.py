@@ -173,7 +173,7 @@ def test_infeasible_names_what_binds_and_what_would_do(needy):
             plan_exact(replace(needy, memory_bytes=memory, precision=precision))
         return str(error.value)
 
-    assert f"fits in memory_bytes={smallest - 1}, whatever its bits; {smallest} bytes would do" in refusal(
+    assert f"fits in memory_bytes={smallest - 1} (--memory), whatever its bits; {smallest} bytes would do" in refusal(
         smallest - 1, None
     )
     assert f"whatever memory it has; {finest:.6g} would do: raise max_distortion" in refusal(None, finest / 2)

@@ -19,7 +19,10 @@ from tvm_split.targets import load_link, load_target
     ("options", "message"),
     [
         ({"strategy": "magic"}, "there is no planner 'magic'; the planners are auto-split"),
-        ({"strategy": "qdmp", "edge_bits": (8,)}, "'qdmp' chooses no bits, but edge_bits is .8,.; plan with exact"),
+        (
+            {"strategy": "qdmp", "edge_bits": (8,)},
+            "'qdmp' chooses no bits, but edge_bits .--edge-bits. is .8,.; plan with exact",
+        ),
         ({"strategy": "auto-split", "objective": "payload"}, "knows no objective but latency; plan for payload"),
         ({"pareto": "distortion"}, "needs bits to choose on the edge; give edge_bits"),
     ],
@@ -27,6 +30,19 @@ from tvm_split.targets import load_link, load_target
 def test_what_a_planner_cannot_do_is_refused(options, message):
     with pytest.raises(PlanError, match=message):
         strategy.check(Request("m.onnx", **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory_bytes": 0}, r"memory_bytes \(--memory\) is 0; expected bytes"),
+        ({"edge_bits": (5,)}, r"edge_bits \(--edge-bits\) is \(5,\); expected"),
+        ({"tensor_bits": {"a": 0}}, r"tensor_bits \(--bits\) is \{'a': 0\}; expected"),
+    ],
+)
+def test_a_wrong_value_names_the_option_as_well(options, message):
+    with pytest.raises(PlanError, match=message):
+        Request("m.onnx", **options)
 
 
 @pytest.mark.parametrize("options", [{"objective": "speed"}, {"pareto": "latency"}])
