@@ -21,6 +21,8 @@ RESULT_AT = "tvm_split.result_at"
 
 #: attribute of `main`: what the model calls its outputs, in order, as a frontend wrote it
 OUTPUT_NAMES = "tvm_split.output_names"
+#: likewise its inputs
+INPUT_NAMES = "tvm_split.input_names"
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def other_network() -> tvm.IRModule:
 def test_wrong_options(mod):
     with pytest.raises(PlanError, match="no option 'memory'; did you mean 'memory_bytes'"):
         tvm_split.plan(mod, memory=8)
-    with pytest.raises(PlanError, match=r"pins is 'a=edge'; expected a dict, e.g. {'stem\*': 'edge'}"):
+    with pytest.raises(PlanError, match=r"pins \(--pin\) is 'a=edge'; expected a dict, e.g. {'stem\*': 'edge'}"):
         tvm_split.plan(mod, pins="a=edge")
     with pytest.raises(PlanError, match="add --costs measured"):
         tvm_split.plan(mod, tracker="127.0.0.1:9190")

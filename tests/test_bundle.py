@@ -1,9 +1,11 @@
 """Bundles: damage of every kind is found and named; writing is all or nothing."""
 
 import json
+import shutil
 
 import pytest
 
+from tvm_split import rename_new
 from tvm_split.bundle import Bundle, _digest_of, write_manifest
 from tvm_split.bundle_folder import canonical_json, new_folder, write_json
 from tvm_split.errors import BundleError
@@ -200,6 +202,53 @@ def test_a_failed_replacement_brings_the_old_one_back(path):
             folder.rename(folder.parent / "gone")
             folder = folder.parent / "gone"
     assert Bundle.open(path).kind == "split"
+
+
+@pytest.fixture(params=["renameat2", "plain"])
+def renaming(request, monkeypatch):
+    """With the system's rename that never replaces, and without it."""
+    if request.param == "plain":
+        monkeypatch.setattr(rename_new, "_without_replacing", lambda folder, path: False)
+
+
+@pytest.mark.usefixtures("renaming")
+@pytest.mark.parametrize("kind", ["full", "empty", "file", "link"])
+def test_what_somebody_makes_there_meanwhile_stays(tmp_path, kind):
+    path = tmp_path / "bundle"
+    with pytest.raises(BundleError, match="was made by somebody else while the bundle was; nothing was changed there"):
+        with new_folder(path) as folder:
+            (folder / MANIFEST).write_text("{}")
+            if kind in ("full", "empty"):
+                path.mkdir()
+            if kind == "full":
+                (path / "thesis.tex").write_text("years of work")
+            if kind == "file":
+                path.write_text("years of work")
+            if kind == "link":
+                path.symlink_to("nowhere")
+    assert not (path / MANIFEST).exists() and [*tmp_path.iterdir()] == [path]
+    assert kind != "full" or (path / "thesis.tex").read_text() == "years of work"
+    assert kind != "file" or path.read_text() == "years of work"
+
+
+@pytest.mark.usefixtures("renaming")
+def test_of_two_that_write_one_bundle_the_second_is_told(tmp_path):
+    path = tmp_path / "bundle"
+    with pytest.raises(BundleError, match="was made by somebody else"), new_folder(path) as outer:
+        (outer / MANIFEST).write_text("outer")
+        with new_folder(path) as inner:
+            (inner / MANIFEST).write_text("inner")
+    assert (path / MANIFEST).read_text() == "inner" and [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.usefixtures("renaming")
+def test_force_spares_what_is_no_bundle_by_then(path):
+    with pytest.raises(BundleError, match="was made by somebody else"), new_folder(path, force=True) as folder:
+        (folder / MANIFEST).write_text("new")
+        shutil.rmtree(path)
+        path.mkdir()
+        (path / "thesis.tex").write_text("years of work")
+    assert (path / "thesis.tex").read_text() == "years of work" and [*path.parent.iterdir()] == [path]
 
 
 def test_force_replaces_a_bundle_only(path, tmp_path):

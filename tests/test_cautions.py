@@ -51,6 +51,14 @@ def test_of_a_chosen_answer_that_loses_nothing_the_soonest_that_does_is_told() -
     assert "'first'" in said
 
 
+def test_of_an_answer_that_loses_too_much_no_number_of_samples_is_told() -> None:
+    exact, refused, allowed = Scored(split("a"), "edge-only"), item(drop(8, 4), "refused"), item(drop(8), "allowed")
+    assert few_samples([refused, exact], exact, 0.05, 16) == []
+    (said,) = few_samples([refused, exact, allowed], exact, 0.05, 16)
+    assert "'allowed'" in said
+    assert few_samples([replace(allowed, fits=False)], exact, 0.05, 16) == []
+
+
 def test_few_samples_that_calibrate_and_one_that_does_both() -> None:
     without_metric = item(None)
     (said,) = few_samples([without_metric], without_metric, 0.05, 4)

@@ -102,6 +102,24 @@ def test_the_soonest_that_is_accurate_enough(problem):
         choose(without_classes, Tolerance(max_error=0.01))
 
 
+def test_of_equal_times_the_one_that_loses_least(problem):
+    """Equal but for rounding; then the least distortion, the least memory and the label decide."""
+    (first, *_) = plan_exhaustive(problem)
+    timing = first.predicted
+    later = replace(first, predicted=replace(timing, edge_s=timing.edge_s * (1 + 1e-13)))
+    scored = [Scored(first, "a", accuracy(0.9)), Scored(later, "b", accuracy(0.98))]
+    assert choose(scored, Tolerance(0.1)).label == "b"
+    assert choose(scored, Tolerance(0.1), lambda candidate: candidate.predicted.total_s).label == "b"
+    slower = replace(first, predicted=replace(timing, edge_s=timing.edge_s * 1.001))
+    assert choose([scored[0], Scored(slower, "b", accuracy(0.98))], Tolerance(0.1)).label == "a"
+    coarse, large = replace(first, distortion=1.0), replace(first, edge_memory_bytes=10**9)
+    for worse in (coarse, large, first):
+        pair = [Scored(worse, "b", accuracy(0.98)), Scored(first, "a" if worse is first else "c", accuracy(0.98))]
+        assert choose(pair, Tolerance(0.1)) is pair[1]
+    without = [Scored(first, "a", accuracy(None, 0.05)), Scored(later, "b", accuracy(None, 0.01)), Scored(later, "c")]
+    assert [item.label for item in in_order(without)] == ["c", "b", "a"]
+
+
 def test_what_does_not_fit_is_shown_but_never_chosen(problem):
     (whole,) = (c for c in baselines(replace(problem, memory_bytes=1), []) if c.kind == "edge-only")
     slow = Scored(plan_exhaustive(problem)[-1], "slow")
@@ -114,4 +132,7 @@ def test_why_there_is_no_split(problem):
     assert no_split_warnings(problem) == []
     (warning,) = no_split_warnings(replace(problem, memory_bytes=10))
     smallest = min(c.edge_memory_bytes for c in plan_exhaustive(problem) if c.edge_layers)
-    assert f"fits the edge memory of 10 bytes; the smallest needs {smallest} bytes. Cloud-only is exempt" in warning
+    assert (
+        f"fits the edge memory of 10 bytes (--memory); the smallest needs {smallest} bytes. Cloud-only is exempt"
+        in warning
+    )

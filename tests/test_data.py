@@ -1,5 +1,7 @@
 """Samples from files: every accepted form, the numbers of the resize, and a clear refusal of the rest."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,6 +72,20 @@ def test_an_input_s_own_name_comes_before_others_that_may_be_it(tmp_path, order)
     np.savez(tmp_path / "a.npz", **both)
     for source in (tmp_path / "a.npz", both):
         np.testing.assert_array_equal([batch["serving_default_x_0"] for batch in load_batches(source, EXPORTED)], ROWS)
+
+
+def test_a_name_of_the_model_s_file_is_its_own_input_s(tmp_path):
+    """a_0 is an input's name in the file, and what another one's would be as an identifier; so are a-b and a.b."""
+    for files, inputs in ((("a:0", "a_0"), ("a_0_1", "a_0")), (("a-b", "a.b"), ("a_b", "a_b_1"))):
+        graph = replace(network(*((name, (2,), "float32") for name in inputs)), file_names=files)
+        np.savez(tmp_path / "a.npz", **dict(zip(files, (ROWS, -ROWS), strict=True)))
+        (batch, *_) = load_batches(tmp_path / "a.npz", graph)
+        assert [list(batch[name]) for name in inputs] == [[1, 2], [-1, -2]]
+    graph = replace(network(("a_0_1", (2,), "float32"), ("a_0", (2,), "float32")), file_names=("a:0", "a_0"))
+    (batch, *_) = load_batches({"a_0": -ROWS, "a_0_1": ROWS}, graph)
+    assert [list(batch[name]) for name in graph.inputs] == [[1, 2], [-1, -2]]
+    with pytest.raises(DataError, match="no array for input 'a_0'"):
+        load_batches({"a:0": ROWS}, graph)  # it is the other input's
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "bool"])

@@ -77,6 +77,10 @@ def mean(outputs, label):
 def text(outputs, label):
     return "good"
 
+def huge(outputs, label):
+    return 1e308
+
+
 def nan(outputs, label):
     return float("nan")
 
@@ -111,7 +115,9 @@ def test_a_user_s_own(own):
 
 @pytest.mark.parametrize(
     ("function", "says"),
-    [("text", "returns str; expected one number"), ("nan", "returns nan"), ("breaks", "own_metrics:breaks: KeyError"),
+    [("text", "returns str; expected one number"), ("nan", "returns nan"),
+     ("huge", r"returns 1e\+308; expected .*at most 1e\+100"),
+     ("breaks", "own_metrics:breaks: KeyError"),
      ("tensor", "the metric returns Tensor; expected one number .cannot convert to scalar"),
      ("absent", "has no function 'absent'")],
 )  # fmt: skip

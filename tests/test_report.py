@@ -1,16 +1,18 @@
 """Tables and sentences from made-up plans: the chosen row, the reason, bandwidths."""
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from tvm_split import report
+from tvm_split import report, report_accuracy
 from tvm_split.choice import Tolerance
 from tvm_split.drop import drop_of
 from tvm_split.plan.bandwidths import Span
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.quantised import Quantised
+from tvm_split.report_fronts import lists
 
 
 def _scored(
@@ -92,6 +94,22 @@ def test_float_predicted_and_measured_accuracy_of_a_row() -> None:
     assert "0.25 (unknown)" in to_text(report.answers(_result(split, EDGE)))
 
 
+def test_a_baseline_over_the_memory_is_marked() -> None:
+    over = _scored("U8", "edge-only", 0, (0.01, 0.0, 0.0, 0.0), 1.0, baseline=True, fits=False)
+    fine = _scored("U4", "edge-only", 0, (0.01, 0.0, 0.0, 0.0), 1.0, baseline=True)
+    text = report.plan_text(_result(SPLIT, over, fine))
+    rows = [line.split() for line in text.splitlines() if " ms" in line and line.split()[0] == "="]
+    assert sorted(row[1] for row in rows) == ["U4", "x"] and "x: over the memory" in text
+    assert "x: over the memory" not in report.plan_text(_result(SPLIT, fine))
+
+
+def test_a_predicted_share_is_no_less_than_nothing_and_no_more_than_all() -> None:
+    for drop, text in ((1.25, "0 %"), (-0.5, "100 %")):
+        split = _scored("split after a, 4 bits", "split", 38_000, (0.3, 0.4, 0.1, 0.01), 0.75, predicted_drop=drop)
+        cells = report_accuracy.columns([split])
+        assert cells["predicted"](split) == text
+
+
 def test_baselines_are_marked_and_always_shown_and_no_reason_names_them() -> None:
     uniform = _scored("U4", "edge-only", 0, (0.01, 0.0, 0.0, 0.0), 0.5, baseline=True)
     rival = _scored("QDMP", "split", 9_000, (0.3, 0.2, 0.1, 0.01), baseline=True)
@@ -153,6 +171,17 @@ def test_reason_says_do_not_split_plainly() -> None:
     assert "because it sends nothing instead of 900 KB" in said
 
 
+def test_reason_of_equal_times_says_what_decides() -> None:
+    times = (0.25, 0.0, 0.0, 0.0)
+    fine = _scored("edge-only, W8A8", "edge-only", 0, times, 0.99)
+    coarse = _scored("edge-only, W4A8", "edge-only", 0, (0.25 * (1 - 1e-13), 0.0, 0.0, 0.0), 0.95)
+    said = report.reason(_result(fine, coarse))
+    assert said == "Chosen: do not split. Edge-only, W8A8: 250 ms, as soon as edge-only, W4A8, and loses less."
+    smaller = _scored("edge-only, W4A6", "edge-only", 0, times, 0.95)
+    smaller.candidate = replace(smaller.candidate, edge_memory_bytes=4_000_000)
+    assert report.reason(_result(smaller, coarse)).endswith("as soon as edge-only, W4A8, and takes less memory.")
+
+
 def test_reason_names_a_sooner_split_that_was_not_accurate_enough() -> None:
     said = report.reason(_result(SPLIT, COARSE, JPEG))
     assert "Split after a, 2 bits would take 610 ms" in said
@@ -210,3 +239,15 @@ def test_joules_are_shown_when_they_are_the_objective() -> None:
     assert any("edge energy" in line for line in lines)
     assert [line.split("5 MB")[1].split()[:2] for line in lines if "5 MB" in line] == [["1.5", "J"], ["10", "J"]]
     assert any("takes 810 ms and 1.5 J of the edge and sends 38 KB: the least energy of the edge" in x for x in lines)
+
+
+def test_a_sampled_front_says_so_and_cloud_only_takes_what_the_table_says() -> None:
+    frame = _scored("cloud-only raw", "cloud-only", 384, (0.0, 1.3, 0.2, 0.01))
+    result = _result(SPLIT, frame)
+    result.request.pareto, result.front, result.front_is_whole, result.solutions = "memory", (SPLIT, frame), True, ()
+    (whole,) = map(to_text, lists(result))
+    assert "sampled" not in whole and "cloud-only is within every" in whole
+    assert next(line for line in whole.splitlines() if "cloud-only raw" in line).count("5 MB") == 1
+    result.front_is_whole = False
+    (sampled,) = map(to_text, lists(result))
+    assert "sampled" in sampled

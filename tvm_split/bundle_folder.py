@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 from tvm_split.errors import BundleError
 from tvm_split.manifest import MANIFEST
+from tvm_split.rename_new import rename_new
 from tvm_split.scratch_folder import locked_folder, remove_stale
 
 
@@ -46,9 +48,10 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
     """A scratch folder that becomes `path` when the block ends well, and vanishes when it does not.
 
     The final step is one rename, so nobody ever sees a half-written bundle under its final name. What killed processes
-    left of theirs is removed first. BundleError when something is there already and `force` is not given, when `force`
-    would remove a folder that is no bundle, and when the folder itself cannot be made or renamed. What the block raises
-    keeps its own type and text.
+    left of theirs is removed first. BundleError when something is there, before the block or after it, and `force` is
+    not given, when `force` would remove a folder that is no bundle, and when the folder itself cannot be made or
+    renamed. With `force` and a bundle to replace there is none at `path` for a moment, between two renames. What the
+    block raises keeps its own type and text.
     """
     path = path.absolute()
     check_free(path, force)
@@ -61,29 +64,43 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
             raise BundleError(f"no bundle can be written at {path}: {error.strerror}") from None
         try:
             yield scratch
-            _move_into_place(scratch, path)
+            _move_into_place(scratch, path, force)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _move_into_place(scratch: Path, path: Path) -> None:
+def _move_into_place(scratch: Path, path: Path, force: bool) -> None:
     try:
         scratch.chmod(0o755)
-        if not path.exists():
-            scratch.rename(path)
-            return
-        with locked_folder(path, "old") as old:
-            path.rename(old / path.name)
-            try:
-                scratch.rename(path)
-            except OSError:
-                (old / path.name).rename(path)
-                old.rmdir()
-                raise
-            shutil.rmtree(old, ignore_errors=True)
+        if force and os.path.lexists(path):
+            _replace(scratch, path)
+        else:
+            rename_new(scratch, path)
+    except FileExistsError as error:
+        raise BundleError(
+            f"{path} was made by somebody else while the bundle was; nothing was changed there and the bundle was "
+            "removed: give another -o, or --force to replace a bundle"
+        ) from error
     except OSError as error:
         reason = error.strerror or error
         raise BundleError(f"the bundle {path} could not be written: {reason}; nothing was changed") from error
+
+
+def _replace(scratch: Path, path: Path) -> None:
+    """Put the bundle at `path` aside and `scratch` in its place. FileExistsError when that is no bundle by now, or when
+    something else came between."""
+    with locked_folder(path, "old") as old:
+        aside = old / path.name
+        path.rename(aside)
+        try:
+            if not (aside / MANIFEST).is_file():
+                raise FileExistsError(errno.EEXIST, "no bundle is there any more", str(path))
+            rename_new(scratch, path)
+        except OSError:
+            rename_new(aside, path) if aside.is_dir() else aside.rename(path)
+            old.rmdir()
+            raise
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tvm_split.choice import Scored
 from tvm_split.drop import LEVEL, Drop, samples_needed
 from tvm_split.graph import DTYPE_BITS, Graph
-from tvm_split.plan.problem import Candidate, Problem
+from tvm_split.plan.problem import ROUNDING, Candidate, Problem
 from tvm_split.units import score
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ def few_samples(
 ) -> list[str]:
     """What to say of accuracy that was measured on too few samples; nothing where no answer loses any.
 
-    Said of the chosen answer, or of the soonest that loses any when the chosen one does not. calibrating: samples that
-    set the quantisers; shared: the only one checked them too.
+    Said of the chosen answer, or of the soonest that loses any when the chosen one does not; the drop's width only of
+    one that loses no more than max_drop, or that has no interval. calibrating: samples that set the quantisers;
+    shared: the only one checked them too.
     """
     lossy = [item for item in (chosen, *scored) if item.accuracy is not None and item.accuracy.max_abs_error != 0]
     if not lossy:
@@ -47,9 +48,12 @@ def few_samples(
     elif calibrating < CALIBRATING:
         few = f"{calibrating} sample{'' if calibrating == 1 else 's'}"
         warnings.append(f"The quantisers follow from {few}; {CALIBRATING} or more are better (--data, --samples).")
-    drop = lossy[0].accuracy.drop if lossy[0].accuracy is not None else None
-    if drop is not None and drop.width > max_drop:
-        warnings.append(_too_wide(lossy[0].label, drop, max_drop))
+    drops = [(each.label, each.accuracy.drop) for each in lossy if each.accuracy is not None and each.fits]
+    for label, drop in drops:
+        if drop is not None and (drop.low is None or drop.drop <= max_drop + ROUNDING):
+            if drop.width > max_drop:
+                warnings.append(_too_wide(label, drop, max_drop))
+            break
     return warnings
 
 

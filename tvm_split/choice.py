@@ -10,8 +10,10 @@ from tvm_split.errors import PlanError
 from tvm_split.jpeg import jpeg_candidate
 from tvm_split.plan.bandwidths import Planner, turning_points
 from tvm_split.plan.evaluate import evaluate, ranked
+from tvm_split.plan.exact import search
 from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.problem import ROUNDING, Candidate, Problem, Timing
+from tvm_split.plan.question import Question
 
 if TYPE_CHECKING:
     from tvm_split.accuracy import Accuracy
@@ -96,13 +98,22 @@ def no_split_warnings(problem: Problem) -> list[str]:
     sides = problem.pinned()
     if problem.memory_bytes is None or all(sides.get(layer.name) == "cloud" for layer in problem.graph.layers):
         return []
-    needed = smallest_split_bytes(problem)
-    if needed <= problem.memory_bytes:
+    needed = _least_memory_bytes(problem)
+    if needed is None or needed <= problem.memory_bytes:
         return []
+    smallest = "the smallest" if problem.precision is None else "the smallest that was found"
     return [
-        f"No split and no edge-only answer fits the edge memory of {problem.memory_bytes} bytes; the smallest needs "
-        f"{needed} bytes. Cloud-only is exempt: its edge only sends the frame that it has."
+        f"No split and no edge-only answer fits the edge memory of {problem.memory_bytes} bytes (--memory); {smallest} "
+        f"needs {needed} bytes. Cloud-only is exempt: its edge only sends the frame that it has."
     ]
+
+
+def _least_memory_bytes(problem: Problem) -> int | None:
+    """Edge memory of the smallest answer with an edge; of those with bits the planner's, None where it found none."""
+    if problem.precision is None:
+        return smallest_split_bytes(problem)
+    smallest = search(Question(problem, "memory", max_distortion=problem.precision.max_distortion)).best
+    return None if smallest is None else smallest.edge_memory_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +137,35 @@ class Tolerance:
         return accuracy.relative_error <= self.max_error
 
 
-def in_order(scored: Iterable[Scored]) -> tuple[Scored, ...]:
-    """Soonest first; equal times by label."""
-    return tuple(sorted(scored, key=lambda item: (item.candidate.predicted.total_s, item.label)))
+def in_order(
+    scored: Iterable[Scored], cost: Callable[[Candidate], float] = lambda candidate: candidate.predicted.total_s
+) -> tuple[Scored, ...]:
+    """Soonest first, or cheapest; of equal ones what loses least, distorts least, takes least memory; then by label."""
+    ordered: list[Scored] = []
+    equal: list[Scored] = []
+    for item in sorted(scored, key=lambda item: (cost(item.candidate), item.label)):
+        if equal and not same(cost(equal[0].candidate), cost(item.candidate)):
+            ordered += sorted(equal, key=_among_equals)
+            equal = []
+        equal.append(item)
+    return (*ordered, *sorted(equal, key=_among_equals))
+
+
+def same(one: float, other: float) -> bool:
+    """Whether two costs differ by no more than rounding does."""
+    return abs(one - other) <= ROUNDING * max(abs(one), abs(other))
+
+
+def loss(item: Scored) -> float:
+    """What it loses as measured: of the metric, or the outputs' relative error where there is none."""
+    accuracy = item.accuracy
+    if accuracy is None:
+        return 0.0
+    return accuracy.relative_error if accuracy.drop is None else accuracy.drop.drop
+
+
+def _among_equals(item: Scored) -> tuple[float, float, int, str]:
+    return loss(item), item.candidate.distortion, item.candidate.edge_memory_bytes, item.label
 
 
 def choose(
@@ -137,7 +174,8 @@ def choose(
     cost: Callable[[Candidate], float] | None = None,
     lossless_bytes: Callable[[], int | None] = lambda: None,
 ) -> Scored:
-    """The soonest that is good enough; or the one that costs least. PlanError when none is.
+    """The soonest that is good enough, or the one that costs least; of equal ones the first by `in_order`. PlanError
+    when none is.
 
     lossless_bytes: edge memory that an answer takes which quantises nothing, for the error.
     """
@@ -146,7 +184,7 @@ def choose(
         own = [item.accuracy for item in scored if item.accuracy and item.fits and not item.baseline]
         raise PlanError(_too_inaccurate(own, tolerance, lossless_bytes()))
     found = in_order(allowed)
-    return found[0] if cost is None else min(found, key=lambda item: cost(item.candidate))
+    return found[0] if cost is None else in_order(found, cost)[0]
 
 
 def _too_inaccurate(found: Sequence[Accuracy], tolerance: Tolerance, lossless_bytes: int | None) -> str:

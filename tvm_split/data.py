@@ -65,7 +65,7 @@ def load_labelled(source: str | Path | Mapping[str, np.ndarray], graph: Graph, l
     Files are never unpickled. DataError names the file, array, shape, dtype and what was expected.
     """
     if isinstance(source, Mapping):
-        keys = keys_of(graph.inputs, source, "data")
+        keys = keys_of(graph.inputs, source, "data", graph.file_names)
         missing = [name for name in graph.inputs if name not in keys]
         if missing:
             raise DataError(f"the data has no array for input {_listed(missing)}; it has {_listed(source)}")
@@ -123,7 +123,7 @@ def _from_npz(path: Path, graph: Graph) -> dict[str, np.ndarray]:
             raise ValueError("it holds a bare array; name it .npy")
         with loaded as archive:
             found = list(archive.files)
-            keys = keys_of(graph.inputs, found, path)
+            keys = keys_of(graph.inputs, found, path, graph.file_names)
             if set(found) - {LABELS} == {"arr_0"} and len(graph.inputs) == 1:
                 keys = {graph.inputs[0]: "arr_0"}
             missing = [name for name in graph.inputs if name not in keys]
@@ -188,7 +188,7 @@ def _from_function(source: str, graph: Graph, limit: int | None) -> Samples:
         arrays, given = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
         if not isinstance(arrays, Mapping):
             arrays = {_only_input(graph, f"{source}: an array").name: arrays}
-        keys = keys_of(graph.inputs, arrays, f"{source}: batch {number}")
+        keys = keys_of(graph.inputs, arrays, f"{source}: batch {number}", graph.file_names)
         missing = [name for name in graph.inputs if name not in keys]
         if missing:
             raise DataError(f"{source}: batch {number} has no array for input {_listed(missing)}")

@@ -14,6 +14,7 @@ from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.passes.choose_winograd import convolution
 from tvm_split.passes.layering import (
     COMPOSITE,
+    INPUT_NAMES,
     LAYER,
     OUTPUT_NAMES,
     WINOGRAD,
@@ -39,7 +40,8 @@ def graph(mod: tvm.IRModule, name: str = "network") -> Graph:
     names = tensor_names(mod)
     tensors = tuple(_tensor(tensor, ty) for tensor, ty in tensor_types(names).items())
     layers = tuple(_layer(mod, binding, callee, names) for binding, callee in layer_calls(mod))
-    return Graph(name, tensors, layers, tuple(param.name for param in function.params), _outputs(function, names))
+    inputs = tuple(param.name for param in function.params)
+    return Graph(name, tensors, layers, inputs, _outputs(function, names), _file_names(function, inputs))
 
 
 def output_names(mod: tvm.IRModule) -> tuple[str, ...]:
@@ -53,6 +55,12 @@ def output_names(mod: tvm.IRModule) -> tuple[str, ...]:
     given = _given_names(function)
     taken: set[str] = set()
     return tuple(unique(name, taken) for name in (given if len(given) == len(tensors) else tensors))
+
+
+def _file_names(function: relax.Function, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """What the model's file calls the inputs; () where that is nothing else, or where the frontend found no names."""
+    given = tuple(str(name) for name in (function.attrs or {}).get(INPUT_NAMES, ()))
+    return given if given != inputs and len(given) == len(inputs) else ()
 
 
 def _given_names(function: relax.Function) -> tuple[str, ...]:

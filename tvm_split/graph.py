@@ -71,6 +71,7 @@ class Graph:
 
     Raises GraphError when a name is double, a tensor is read before it is made, or an output is made by nothing.
     A tensor may be read by many layers and be a network output as well. Two outputs may name the same tensor.
+    file_names: what the model's file calls the inputs, in their order; () where that is nothing else.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Graph:
     layers: tuple[Layer, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    file_names: tuple[str, ...] = ()
     _index: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,6 +91,8 @@ class Graph:
             raise GraphError(f"graph '{self.name}' has two layers named '{_first_double(names)}'")
         if len(set(self.inputs)) != len(self.inputs):
             raise GraphError(f"graph '{self.name}' has two inputs named '{_first_double(self.inputs)}'")
+        if len(self.file_names) not in (0, len(self.inputs)):
+            raise GraphError(f"graph '{self.name}' has {len(self.inputs)} inputs but file_names {self.file_names}")
         made = set(self.inputs)
         tensor_names = set(known)
         for layer in self.layers:
@@ -193,6 +197,7 @@ class Graph:
             "version": VERSION,
             "name": self.name,
             "inputs": list(self.inputs),
+            **({"file_names": list(self.file_names)} if self.file_names else {}),
             "outputs": list(self.outputs),
             "tensors": [{"name": t.name, "shape": list(t.shape), "dtype": t.dtype} for t in self.tensors],
             "layers": [
@@ -227,6 +232,7 @@ class Graph:
             ),
             inputs=tuple(data["inputs"]),
             outputs=tuple(data["outputs"]),
+            file_names=tuple(data.get("file_names", ())),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from tvm_split.errors import DataError
 
@@ -14,18 +14,27 @@ def identifier(name: str) -> str:
     return f"n{base}" if base[0].isdigit() else base
 
 
-def keys_of(inputs: Iterable[str], given: Collection[str], where: object) -> dict[str, str]:
-    """Input -> the given name that stands for it: its own, else the one in the model's file, whose identifier it is.
+def keys_of(
+    inputs: Iterable[str], given: Collection[str], where: object, file_names: Sequence[str] = ()
+) -> dict[str, str]:
+    """Input -> the given name that stands for it: that of the model's file, its own, or one of which it is the
+    identifier.
 
-    Inputs that nothing stands for are left out. DataError, beginning with `where`, when two names of the file may be
-    one input's.
+    file_names: of the inputs, in their order; () where they are not known, or are the inputs' own. A name that the file
+    gives to one input is no other's. Inputs that nothing stands for are left out. DataError, beginning with `where`,
+    when two names may be one input's.
     """
-    found: dict[str, str] = {}
+    inputs = list(inputs)
+    owners = dict(zip(file_names, inputs, strict=True)) if file_names else {}
+    found: dict[str, str] = {name: key for key, name in owners.items() if key in given}
     for name in inputs:
-        names = [name] if name in given else [key for key in given if identifier(str(key)) == name]
+        if name in found:
+            continue
+        free = [key for key in given if key not in owners]
+        names = [name] if name in free else [key for key in free if identifier(str(key)) == name]
         if len(names) > 1:
             listed = ", ".join(f"'{key}'" for key in names)
             raise DataError(f"{where}: input '{name}' may be any of {listed}; leave in the one that it is")
         if names:
             found[name] = names[0]
-    return found
+    return {name: found[name] for name in inputs if name in found}

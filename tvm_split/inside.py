@@ -99,9 +99,11 @@ class Inside:
             self._finalists = finalists
         quantised: dict[Candidate, Quantised] = {}
         halves: list[EdgeHalf | None] = []
+        with_bits = [candidate for candidate in candidates if has_bits(candidate)]
         for candidate, label in zip(candidates, labels, strict=True):
             if has_bits(candidate):
-                self.progress(f"rounding the weights of '{label}' and compiling it for this machine")
+                of = f" ({with_bits.index(candidate) + 1} of {len(with_bits)})" if len(with_bits) > 1 else ""
+                self.progress(f"rounding the weights of '{label}' and compiling it here{of}")
             found = quantised[candidate] = finalists.of(candidate)
             half = None
             if has_bits(candidate):

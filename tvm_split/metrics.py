@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,9 @@ from tvm_split.graph import Graph
 
 #: output's name -> array, in the network's order
 Outputs = Mapping[str, np.ndarray]
+
+#: of a user's metric: sums of squares of larger ones are infinite
+LARGEST = 1e100
 
 #: metrics by name -> how many of the best classes count; a user's has the form module:function
 TOP = {"top1": 1, "top5": 5}
@@ -133,8 +135,8 @@ def _own(source: str) -> Callable[[Outputs, Outputs, int | None], float]:
             raise DataError(
                 f"{source}: the metric returns {type(found).__name__}; expected one number ({error})"
             ) from None
-        if not math.isfinite(value):
-            raise DataError(f"{source}: the metric returns {value}; expected a finite number")
+        if not abs(value) <= LARGEST:
+            raise DataError(f"{source}: the metric returns {value}; expected a finite number, at most {LARGEST:g}")
         return value
 
     return score

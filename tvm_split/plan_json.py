@@ -33,6 +33,7 @@ def to_json(result: PlanResult) -> dict[str, Any]:
         "quantisation": result.quantised[result.chosen.candidate].to_json(),
         "candidates": [candidate_json(scored, result) for scored in result.candidates],
         **lists,
+        **({"front_is_whole": result.front_is_whole} if result.request.pareto else {}),
         **_load(result),
     }
 

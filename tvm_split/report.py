@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tvm_split import report_accuracy
+from tvm_split.choice import in_order, loss, same
 from tvm_split.labels import label_of
 from tvm_split.plan.evaluate import identity
-from tvm_split.plan.problem import Candidate, Timing
+from tvm_split.plan.problem import ROUNDING, Candidate, Timing
 from tvm_split.report_fronts import bandwidths_title, load_line, objective_reason
 from tvm_split.units import joules, rate, seconds, size
 
@@ -49,7 +50,8 @@ def answers(result: PlanResult, top: int = 10) -> Table:
     """The candidates soonest first: every answer without a split, every baseline, the chosen one, and the `top` soonest
     splits.
 
-    The chosen one is marked "->", those that do not fit the memory or lose too much accuracy "x", baselines "=".
+    The chosen one is marked "->", those that do not fit the memory or lose too much accuracy "x", baselines "=", those
+    of them that do not fit "= x".
     """
     splits = [scored for scored in result.candidates if scored.candidate.kind == "split" and not scored.baseline]
     left_out = {id(scored) for scored in splits[top:]} - {id(result.chosen)}
@@ -68,7 +70,9 @@ def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
     if line := load_line(result):
         out.print(line)
     if any(scored.baseline for scored in result.candidates):
-        out.print("= is a baseline: compared with, never chosen.")
+        over = any(scored.baseline and not scored.fits for scored in result.candidates)
+        note = " x: over the memory that you allow." if over else ""
+        out.print(f"= is a baseline: compared with, never chosen.{note}")
     if any(scored.accuracy is not None for scored in result.candidates):
         out.print(f"Accuracy: {_checked_on(result)}.")
     out.print(reason(result))
@@ -92,7 +96,7 @@ def _row(scored: Scored, result: PlanResult, accuracy: report_accuracy.Columns) 
     refused = not result.request.tolerance.allows(scored)
     mark, style = ("->", "bold green") if chosen else ("x", "dim") if refused else ("", "")
     if scored.baseline:
-        mark, style = "=", "cyan"
+        mark, style = "=" if scored.fits else "= x", "cyan"
     cells = [mark, scored.label, *map(seconds, _stages(candidate.predicted))]
     cells += [size(candidate.payload_bytes), size(candidate.edge_memory_bytes)]
     if result.request.objective == "energy":
@@ -128,12 +132,14 @@ def reason(result: PlanResult) -> str:
     if not rivals:
         sentence = f"{verdict}; nothing else that memory, pins and accuracy allow is there to compare."
     else:
-        rival = min(rivals, key=lambda s: s.candidate.predicted.total_s)
+        rival = in_order(rivals)[0]
         ratio = rival.candidate.predicted.total_s / max(chosen.candidate.predicted.total_s, 1e-12)
         lead = f"{ratio:.3g}x sooner than" if ratio >= 1.05 else "barely sooner than"
         sentence = f"{verdict}, {lead} {rival.label}, because {_because(chosen.candidate, rival.candidate)}."
-    own = [s for s in result.candidates if not s.baseline]
-    faster = [s for s in own if s.candidate.predicted.total_s < chosen.candidate.predicted.total_s]
+        if same(chosen.candidate.predicted.total_s, rival.candidate.predicted.total_s):
+            sentence = f"{verdict}, as soon as {rival.label}, {_among_equals(chosen, rival)}."
+    least = chosen.candidate.predicted.total_s * (1 - ROUNDING)
+    faster = [s for s in result.candidates if not s.baseline and s.candidate.predicted.total_s < least]
     if faster:
         best = min(faster, key=lambda s: s.candidate.predicted.total_s)
         total = seconds(best.candidate.predicted.total_s)
@@ -147,6 +153,19 @@ def _worse(scored: Scored, result: PlanResult) -> str:
         needed, limit = size(scored.candidate.edge_memory_bytes), size(result.problem.memory_bytes or 0)
         return f"it takes {needed} of edge memory, and you allow {limit}"
     return report_accuracy.refusal(scored, result.request.tolerance)
+
+
+def _among_equals(chosen: Scored, rival: Scored) -> str:
+    """Why the first of two that take equally long was chosen."""
+    if loss(chosen) < loss(rival):
+        return "and loses less"
+    if loss(chosen) > loss(rival):  # by the clock it was sooner (--measure)
+        return "although it loses more"
+    if chosen.candidate.distortion < rival.candidate.distortion:
+        return "and distorts less"
+    if chosen.candidate.edge_memory_bytes < rival.candidate.edge_memory_bytes:
+        return "and takes less memory"
+    return "and as good in all else"
 
 
 def _because(chosen: Candidate, rival: Candidate) -> str:

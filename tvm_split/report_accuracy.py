@@ -31,7 +31,9 @@ def columns(scored: Sequence[Scored]) -> Columns:
     title = TITLES.get(metric, metric)
 
     def predicted(item: Scored) -> str:
-        return "" if item.predicted_drop is None else score(floats - item.predicted_drop, metric)
+        if item.predicted_drop is None:
+            return ""
+        return score(min(1.0, max(0.0, floats - item.predicted_drop)), metric)  # only shares are predicted
 
     def measured(item: Scored) -> str:
         drop = _drop(item)

@@ -24,7 +24,7 @@ def lists(result: PlanResult) -> Iterator[Table]:
     """The front and the solution list, where the request asked for them."""
     energy = result.energy_j if result.request.objective == "energy" else None
     if result.front:
-        yield answers_table(f"Soonest answers for less {result.request.pareto}, as predicted", result.front, energy)
+        yield answers_table(_front_title(result), result.front, energy)
     if result.solutions:
         yield answers_table(f"All that {result.request.strategy} answers, as predicted", result.solutions, energy)
 
@@ -32,20 +32,28 @@ def lists(result: PlanResult) -> Iterator[Table]:
 def answers_table(
     title: str, found: Sequence[Scored], energy_j: Callable[[Candidate], float | None] | None = None
 ) -> Table:
-    """Time, payload, memory and distortion of each, and its joules if asked for. Cloud-only takes no memory that
-    counts."""
+    """Time, payload, memory and distortion of each, and its joules if asked for."""
     from tvm_split.report import table
 
     rows = []
     for item in found:
         candidate, gap = item.candidate, item.candidate.gap
         proven = "" if gap is None else "best" if gap == 0 else f"{gap:.1%}"
-        memory = size(candidate.edge_memory_bytes) if candidate.edge_layers else "0 B"
+        memory = size(candidate.edge_memory_bytes)
         energy = () if energy_j is None else (joules(energy_j(candidate)),)
         rows.append((item.label, seconds(candidate.predicted.total_s), size(candidate.payload_bytes), memory, *energy,
                      f"{candidate.distortion:.3g}", proven))  # fmt: skip
     heading = () if energy_j is None else ("edge energy",)
     return table(title, ("answer", "total", "payload", "edge memory", *heading, "distortion", "gap"), rows)
+
+
+def _front_title(result: PlanResult) -> str:
+    title = f"Soonest answers for less {result.request.pareto}, as predicted"
+    if not result.front_is_whole:
+        title += "; sampled: there may be others between them"
+    if result.request.pareto == "memory" and not result.front[-1].candidate.edge_layers:
+        title += "; cloud-only is within every limit (--memory)"
+    return title
 
 
 def objective_reason(result: PlanResult) -> str:

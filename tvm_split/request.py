@@ -32,6 +32,9 @@ DICTS: dict[str, Any] = {"shapes": {"image": (1, 3, 224, 224)}, "pins": {"stem*"
 #: options that are text, and those of them that may be None
 TEXTS = ("edge", "cloud", "link", "strategy", "preprocess", "tracker", "edge_key", "cloud_key")
 OPTIONAL = ("preprocess", "tracker", "edge_key", "cloud_key")
+#: fields whose option has another name, or whose values are written otherwise there
+OPTIONS = {"memory_bytes": "--memory", "tensor_bits": "--bits", "pins": "--pin", "shapes": "--shape",
+           "edge_bits": "--edge-bits", "cut_bits": "--cut-bits"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -181,4 +184,5 @@ def _is_number(value: Any, most: float = math.inf) -> bool:
 
 def _demand(right: bool, name: str, request: Request, expected: str) -> None:
     if not right:
-        raise PlanError(f"{name} is {getattr(request, name)!r:.80}; expected {expected}")
+        called = f"{name} ({OPTIONS[name]})" if name in OPTIONS else name
+        raise PlanError(f"{called} is {getattr(request, name)!r:.80}; expected {expected}")

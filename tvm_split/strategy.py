@@ -27,8 +27,8 @@ def check(request: Request) -> None:
     floats = tuple(request.edge_bits) == FLOAT
     if not floats and request.strategy not in WITH_BITS:
         raise PlanError(
-            f"the planner '{request.strategy}' chooses no bits, but edge_bits is {tuple(request.edge_bits)}; plan with "
-            f"{' or '.join(WITH_BITS)} (--strategy), or leave edge_bits (--edge-bits) at 32"
+            f"the planner '{request.strategy}' chooses no bits, but edge_bits (--edge-bits) is "
+            f"{tuple(request.edge_bits)}; plan with {' or '.join(WITH_BITS)} (--strategy), or leave edge_bits at 32"
         )
     if request.objective != "latency" and request.strategy != EXACT:
         raise PlanError(
@@ -88,9 +88,16 @@ def cost_of(request: Request, problem: Problem, edge: TargetSpec) -> Callable[[C
     return Question(problem, request.objective, edge_w=edge.active_w).cost
 
 
-def front_of(request: Request, problem: Problem) -> tuple[Scored, ...]:
-    """The front that the request asks for, as predicted; () when it asks for none."""
-    return () if request.pareto is None else _listed(pareto_front(problem, request.pareto))
+def front_of(request: Request, problem: Problem, scored: Sequence[Scored] = ()) -> tuple[tuple[Scored, ...], bool]:
+    """The front that the request asks for, as predicted, and whether it is whole; () when it asks for none.
+
+    scored: what the plan's table shows; answers of it that nothing beats are in the front.
+    """
+    if request.pareto is None:
+        return (), True
+    known = [item.candidate for item in scored if item.fits and not item.baseline and not item.candidate.is_coded]
+    front = pareto_front(problem, request.pareto, known=known)
+    return _listed(front.answers), front.is_whole
 
 
 def solutions_of(request: Request, found: Sequence[Candidate]) -> tuple[Scored, ...]:

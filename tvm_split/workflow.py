@@ -55,7 +55,8 @@ class PlanResult:
     """A plan: the chosen answer among those compared. `print` shows the table that the command line shows.
 
     checking: samples that accuracy was measured on; calibrating: others that set the quantisers, 0 if they are one.
-    front, solutions: as predicted, if the request asks for them (pareto, every_solution). edge_w: the edge's power.
+    front, solutions: as predicted, if the request asks for them (pareto, every_solution); front_is_whole: no limit is
+    left that might have another answer. edge_w: the edge's power.
     """
 
     request: Request
@@ -70,6 +71,7 @@ class PlanResult:
     calibrating: int = 0
     checking: int = 1
     front: tuple[Scored, ...] = ()
+    front_is_whole: bool = True
     solutions: tuple[Scored, ...] = ()
     edge_w: float | None = None
 
@@ -179,13 +181,14 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     spans = envelope(problem, allowed, *SWEEP)
     own = [item for item in in_order(scored) if not item.baseline]
     warnings += constants(quantised[chosen.candidate]) + fixed_widths(problem, [item.candidate for item in own])
+    front, front_is_whole = strategy.front_of(request, problem, scored)
     calibrating = 0 if samples.shared else len(samples.calibrating)
     if request.data is not None:  # of random inputs `samples_of` says worse
         warnings += few_samples(own, chosen, request.tolerance.max_drop, calibrating, samples.shared)
     return PlanResult(
         request, graph, problem, chosen, in_order(scored), spans, tuple(warnings), mod, quantised,
         calibrating, len(samples.checking),
-        front=strategy.front_of(request, problem), solutions=strategy.solutions_of(request, planned),
+        front=front, front_is_whole=front_is_whole, solutions=strategy.solutions_of(request, planned),
         edge_w=edge.active_w,
     )  # fmt: skip
 

@@ -93,3 +93,18 @@ def test_tflite_outputs_keep_their_names():
 def test_an_output_that_is_a_constant_is_refused_by_name(nodes, outputs):
     with pytest.raises(ModelError, match=r"output 'k' .*constant.*take it out of the model's outputs|computes nothing"):
         extract.graph(layered(nodes, outputs, {"k0": [1, 2], "k": [3, 4]} if len(nodes) == 1 else {"k0": [1, 2]}))
+
+
+@pytest.mark.parametrize(
+    "names, expected",
+    [(("a:0", "a_0"), ("a_0_1", "a_0")), (("a_0", "a:0"), ("a_0", "a_0_1")), (("a-b", "a.b"), ("a_b", "a_b_1")),
+     (("a:0", "a_0", "a_0_1"), ("a_0_2", "a_0", "a_0_1")), (("a", "b"), ("a", "b"))],
+)  # fmt: skip
+def test_an_input_whose_name_is_an_identifier_keeps_it(names, expected):
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, SHAPE) for name in names]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Sum", names, ["y"])], "g", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    found = extract.graph(pipeline.layers()(load(model)))
+    assert found.inputs == expected and found.file_names == (names if names != expected else ())
+    assert type(found).from_json(found.to_json()) == found

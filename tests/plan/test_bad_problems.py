@@ -84,7 +84,9 @@ def test_too_little_memory_leaves_cloud_only(name, make_chain):
 def test_too_little_memory_for_the_pins_says_how_much_would_do(name, make_chain):
     """l1: 1000 weight bytes, 100 of input, and 80 that are their own payload."""
     problem = make_chain(memory_bytes=1179, pins={"l1": "edge"})
-    with pytest.raises(PlanError, match=r"fits in memory_bytes=1179, .* 1180 bytes .* would do: raise memory_bytes"):
+    with pytest.raises(
+        PlanError, match=r"fits in memory_bytes=1179 .--memory., .* 1180 bytes .* would do: raise memory_bytes"
+    ):
         PLANNERS[name](problem)
     assert PLANNERS[name](replace(problem, memory_bytes=1180))[0].edge_layers == ("l1",)
     assert smallest_split_bytes(problem) == 1180

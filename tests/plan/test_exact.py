@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from tvm_split.choice import no_split_warnings
 from tvm_split.costs import Costs
 from tvm_split.errors import PlanError
 from tvm_split.plan.choices import choices
@@ -15,6 +16,7 @@ from tvm_split.plan.cuts import every_cut
 from tvm_split.plan.evaluate import alive, as_planned
 from tvm_split.plan.exact import plan_exact
 from tvm_split.plan.exhaustive import plan_exhaustive
+from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.mixed import Bits, evaluate_mixed
 from tvm_split.plan.pareto import pareto_front
 
@@ -142,7 +144,8 @@ def test_the_front_is_that_of_all_choices(make_mixed):
                 if not expected or size < expected[-1][1] * (1 - 2e-5):  # nearer ones fall between two limits
                     expected.append((total_s, size))
             front = pareto_front(problem, against, points=10**6, live=True)
-            found = [(round(candidate.predicted.total_s, 12), value(candidate)) for candidate in front]
+            assert front.is_whole
+            found = [(round(candidate.predicted.total_s, 12), value(candidate)) for candidate in front.answers]
             assert [size for _, size in found] == pytest.approx([size for _, size in expected], rel=1e-6), (
                 f"seed {seed}"
             )
@@ -170,7 +173,7 @@ def test_infeasible_names_what_binds_and_what_would_do(needy):
             plan_exact(replace(needy, memory_bytes=memory, precision=precision))
         return str(error.value)
 
-    assert f"fits in memory_bytes={smallest - 1}, whatever its bits; {smallest} bytes would do" in refusal(
+    assert f"fits in memory_bytes={smallest - 1} (--memory), whatever its bits; {smallest} bytes would do" in refusal(
         smallest - 1, None
     )
     assert f"whatever memory it has; {finest:.6g} would do: raise max_distortion" in refusal(None, finest / 2)
@@ -180,6 +183,20 @@ def test_infeasible_names_what_binds_and_what_would_do(needy):
     assert f"at this distortion {at_least} bytes would do" in message
     loss = float(re.search(r"in this memory a distortion of (\S+) would", message)[1])
     assert loss == pytest.approx(min(c.distortion for c in every if c.edge_memory_bytes <= smallest), rel=1e-5)
+
+
+def test_the_smallest_answer_of_a_warning_is_one_with_bits(make_mixed):
+    """Float layers need more than layers with bits; the warning's bytes are enough, and hardly more than the least."""
+    fewer = 0
+    for seed in range(12):
+        problem = replace(make_mixed(seed, 3), pins={}, memory_bytes=1)
+        smallest = min(each.edge_memory_bytes for each in every_choice(problem, as_planned) if each.edge_layers)
+        (warning,) = no_split_warnings(problem)
+        told = int(re.search(r"the smallest that was found needs (\d+) bytes", warning)[1])
+        assert smallest <= told <= 1.01 * smallest, f"seed {seed}"
+        assert any(each.edge_layers for each in plan_exact(replace(problem, memory_bytes=told))), f"seed {seed}"
+        fewer += smallest < smallest_split_bytes(replace(problem, precision=None))
+    assert fewer
 
 
 def test_energy_needs_all_three_powers(needy):

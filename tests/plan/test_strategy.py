@@ -19,7 +19,10 @@ from tvm_split.targets import load_link, load_target
     ("options", "message"),
     [
         ({"strategy": "magic"}, "there is no planner 'magic'; the planners are auto-split"),
-        ({"strategy": "qdmp", "edge_bits": (8,)}, "'qdmp' chooses no bits, but edge_bits is .8,.; plan with exact"),
+        (
+            {"strategy": "qdmp", "edge_bits": (8,)},
+            "'qdmp' chooses no bits, but edge_bits .--edge-bits. is .8,.; plan with exact",
+        ),
         ({"strategy": "auto-split", "objective": "payload"}, "knows no objective but latency; plan for payload"),
         ({"pareto": "distortion"}, "needs bits to choose on the edge; give edge_bits"),
     ],
@@ -27,6 +30,19 @@ from tvm_split.targets import load_link, load_target
 def test_what_a_planner_cannot_do_is_refused(options, message):
     with pytest.raises(PlanError, match=message):
         strategy.check(Request("m.onnx", **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory_bytes": 0}, r"memory_bytes \(--memory\) is 0; expected bytes"),
+        ({"edge_bits": (5,)}, r"edge_bits \(--edge-bits\) is \(5,\); expected"),
+        ({"tensor_bits": {"a": 0}}, r"tensor_bits \(--bits\) is \{'a': 0\}; expected"),
+    ],
+)
+def test_a_wrong_value_names_the_option_as_well(options, message):
+    with pytest.raises(PlanError, match=message):
+        Request("m.onnx", **options)
 
 
 @pytest.mark.parametrize("options", [{"objective": "speed"}, {"pareto": "latency"}])
@@ -88,10 +104,11 @@ def test_the_exact_planner_is_not_asked_at_other_rates(make_problem, monkeypatch
 def test_lists_that_nobody_asked_for_are_empty(make_chain):
     problem, request = make_chain(), Request("m.onnx")
     planned = PLANNERS["exact"](problem)
-    assert strategy.front_of(request, problem) == strategy.solutions_of(request, planned) == ()
+    assert strategy.front_of(request, problem) == ((), True)
+    assert strategy.solutions_of(request, planned) == ()
     every = strategy.solutions_of(replace(request, every_solution=True), planned)
     assert [item.candidate for item in every] == list(planned)
-    front = strategy.front_of(replace(request, pareto="memory"), replace(problem, pins={"l1": "edge"}))
+    front, is_whole = strategy.front_of(replace(request, pareto="memory"), replace(problem, pins={"l1": "edge"}))
     sizes = [item.candidate.edge_memory_bytes for item in front]
     times = [item.candidate.predicted.total_s for item in front]
-    assert len(front) >= 2 and sizes == sorted(sizes, reverse=True) and times == sorted(times)
+    assert is_whole and len(front) >= 2 and sizes == sorted(sizes, reverse=True) and times == sorted(times)

@@ -8,7 +8,7 @@ import tvm
 from tvm import relax
 
 from tvm_split.errors import ModelError, last_line
-from tvm_split.passes.layering import OUTPUT_NAMES
+from tvm_split.passes.layering import INPUT_NAMES, OUTPUT_NAMES
 
 SHAPE_FROM_DATA = {"relax.vision.all_class_non_max_suppression"}  # of fixed shape for TVM, filled to a length it counts
 WITHOUT = "export the network without it, and do its work on the network's outputs"
@@ -59,6 +59,13 @@ def with_output_names(mod: tvm.IRModule, names: Sequence[str]) -> tvm.IRModule:
     """Write on `main` what the model calls its outputs, in order, for `extract.output_names` to read."""
     named = mod.clone()
     named["main"] = mod["main"].with_attr(OUTPUT_NAMES, list(names))
+    return named
+
+
+def with_input_names(mod: tvm.IRModule, names: Sequence[str]) -> tvm.IRModule:
+    """Write on `main` what the model's file calls its inputs, in order, for `extract.graph` to read."""
+    named = mod.clone()
+    named["main"] = mod["main"].with_attr(INPUT_NAMES, list(names))
     return named
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import tvm
 from tvm import relax
@@ -15,12 +15,17 @@ class Names:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._kept: set[str] = set()
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Let those of the names that are identifiers be given out to none but who wants just these."""
+        self._kept |= {name for name in names if identifier(name) == name}
 
     def fresh(self, wanted: str) -> str:
         """Return `wanted` as an identifier that has not been given out; a clash gets '_1', '_2', ..."""
         base = identifier(wanted)
         name, count = base, 0
-        while name in self._taken:
+        while name in self._taken or (name in self._kept and name != wanted):
             count += 1
             name = f"{base}_{count}"
         self._taken.add(name)

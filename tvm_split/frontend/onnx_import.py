@@ -14,7 +14,7 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from tvm_split.errors import ModelError, last_line
 from tvm_split.frontend.constants import fold
-from tvm_split.frontend.contract import with_output_names
+from tvm_split.frontend.contract import with_input_names, with_output_names
 from tvm_split.frontend.names import Names, rename
 
 
@@ -26,6 +26,12 @@ class _NamedImporter(ONNXGraphImporter):
         self.node = ""
         self.results: dict[relax.Var, str] = {}
         self.input_names = Names()
+        self.file_names: list[str] = []
+
+    def _parse_graph_input(self, graph: onnx.GraphProto) -> None:
+        self.input_names.keep(given.name for given in graph.input)
+        super()._parse_graph_input(graph)
+        self.file_names = list(self._input_names)
 
     def _sanitize_name(self, name: str) -> str:
         return self.input_names.fresh(name)
@@ -69,4 +75,5 @@ def to_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
         ) from error
     tidy = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
     folded = fold(tvm.transform.Sequential(tidy)(rename(mod, importer.results)))
-    return with_output_names(folded, [output.name for output in model.graph.output])
+    named = with_output_names(folded, [output.name for output in model.graph.output])
+    return with_input_names(named, importer.file_names)

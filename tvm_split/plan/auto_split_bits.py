@@ -170,11 +170,13 @@ def _once(storages: Storages) -> Storages:
 def _refused(problem: Problem, refused: list[Candidate]) -> PlanError:
     """What the refused solutions would need."""
     if not refused:
-        return PlanError("no budget of auto-split is within memory_bytes; raise it, or remove a pin to the edge")
+        return PlanError(
+            "no budget of auto-split is within memory_bytes (--memory); raise it, or remove a pin to the edge"
+        )
     smallest = min(refused, key=lambda candidate: (candidate.edge_memory_bytes, candidate.distortion))
     finest = min(refused, key=lambda candidate: (candidate.distortion, candidate.edge_memory_bytes))
     return PlanError(
-        f"no solution of auto-split keeps memory_bytes={problem.memory_bytes} and "
+        f"no solution of auto-split keeps memory_bytes={problem.memory_bytes} (--memory) and "
         f"max_distortion={precision_of(problem).max_distortion}, and the pins forbid cloud-only; "
         f"{smallest.edge_memory_bytes} bytes with a distortion of {smallest.distortion:.6g} would do, or "
         f"{finest.edge_memory_bytes} bytes with {finest.distortion:.6g}"

@@ -51,7 +51,7 @@ class Nearest:
         if question.width is not None:
             return does_not_fit(question.problem, "no cut", smallest_split(question.problem).edge_memory_bytes)
         none = "no answer that the pins allow" if proven else "no answer was found that the pins allow and that"
-        both = f"memory_bytes={question.memory_bytes} and max_distortion={question.max_distortion}"
+        both = f"memory_bytes={question.memory_bytes} (--memory) and max_distortion={question.max_distortion}"
         if self.smallest is None:
             if self.anyway is None:
                 return PlanError(
@@ -65,7 +65,7 @@ class Nearest:
         if self.finest is None:
             smallest = self.anyway or self.smallest
             return PlanError(
-                f"{none} fits in memory_bytes={question.memory_bytes}, whatever its bits; "
+                f"{none} fits in memory_bytes={question.memory_bytes} (--memory), whatever its bits; "
                 f"{smallest.edge_memory_bytes} bytes would do: raise memory_bytes, allow fewer bits, or remove a pin"
             )
         return PlanError(

@@ -58,9 +58,9 @@ def smallest_split_bytes(problem: Problem) -> int:
 def does_not_fit(problem: Problem, what: str, needed_bytes: int) -> PlanError:
     """The error of a planner whose answers all take more than memory_bytes."""
     return PlanError(
-        f"{what} fits in memory_bytes={problem.memory_bytes}, and the pins forbid cloud-only, which always fits; "
-        f"{needed_bytes} bytes (weights, tensors, payload and the kernels' scratch) would do: raise memory_bytes or "
-        "remove a pin to the edge"
+        f"{what} fits in memory_bytes={problem.memory_bytes} (--memory), and the pins forbid cloud-only, which always "
+        f"fits; {needed_bytes} bytes (weights, tensors, payload and the kernels' scratch) would do: raise memory_bytes "
+        "or remove a pin to the edge"
     )
 
 
