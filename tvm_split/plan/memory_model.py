@@ -1,6 +1,8 @@
 """The edge's memory as rows of the programme: `live.py`'s live tensors, and all else as `evaluate_mixed` counts it.
 
     memory    = weights + inputs + peak of each dtype + results + integers + payload - view + scratch
+    weights   of each layer at its bits, on floats or integers; without quantisable ones, its other constants on integers
+    scratch   of the layer that takes most: on floats, or on integers with weights of its bits, which may be decoded
     live[i]   = live[i-1] + what layer i makes - what layer i-1 read last, unless it crosses      peak >= live[i]
     integers  of tensors that are sent narrower than they are, where no layer leaves them room
     alone     may be 1 when one tensor crosses at most: then pack takes no scratch, and its last copy is the payload
@@ -25,8 +27,8 @@ UNITS = 1e4
 
 
 def add_memory(model: CutModel) -> tuple[Sum, Sum]:
-    """Bytes of the half, as a sum to limit or to minimise: its least value is what the half takes, when its storages
-    take what is alive. And the bytes of these storages, results aside.
+    """Bytes of the half, as a sum to limit or to minimise: with layers and bits chosen, its least value is what
+    `evaluate_mixed` counts with storages that take what is `alive`. And the bytes of these storages, results aside.
 
     The programme counts in units of some bytes, so that its numbers stay far above what HiGHS calls nothing.
     """
