@@ -1,7 +1,7 @@
 """The edge's memory as rows of the programme: `live.py`'s live tensors, and all else as `evaluate_mixed` counts it.
 
     memory    = weights + inputs + peak of each dtype + results + integers + payload - view + scratch
-    weights   of each layer at its bits, on floats or integers; without quantisable ones, its other constants on integers
+    weights   of each layer at its bits, on floats or integers; without quantisable ones, its constants on either
     scratch   of the layer that takes most: on floats, or on integers with weights of its bits, which may be decoded
     live[i]   = live[i-1] + what layer i makes - what layer i-1 read last, unless it crosses      peak >= live[i]
     integers  of tensors that are sent narrower than they are, where no layer leaves them room
