@@ -17,7 +17,7 @@ from tvm_split.plan.exact import plan_exact
 from tvm_split.plan.exhaustive import plan_exhaustive
 from tvm_split.plan.mixed import Bits, evaluate_mixed
 from tvm_split.plan.pareto import pareto_front
-from tvm_split.plan.precision import IntegerLayer
+from tvm_split.plan.precision import IntegerLayer, Precision
 
 SEEDS = range(300)
 
@@ -223,6 +223,20 @@ def other_constants(problem, draw):
     free = [layer.name for layer in problem.graph.layers if layer.name not in problem.precision.weight_distortion]
     found = {name: IntegerLayer(0, draw.choice((0, 300, 2000)), draw.choice((0, 300, 2000))) for name in free}
     return {**problem.precision.integer_layers, **found}
+
+
+def test_a_layer_that_must_decode_is_not_taken_for_one_on_floats(make_chain):
+    """Integers save bytes at 8 bits and are sooner, so nothing but the scratch of 4 bits says that they may not fit."""
+    problem = make_chain((50, 1))
+    graph = replace(problem.graph, layers=(replace(problem.graph.layers[0], weight_bytes=400),))
+    precision = Precision(
+        widths=(4, 32), weight_matrix={"l1": (1, 100)}, weight_distortion={"l1": {4: 1.0}}, tensor_distortion={},
+        integer=Costs("edge", "test", {"l1": 5e-4}), integer_layers={"l1": IntegerLayer(100, 4, 0, 1000)},
+    )  # fmt: skip
+    problem = replace(problem, graph=graph, precision=precision)
+    as_it_is = evaluate_mixed(problem, ["l1"], Bits(), alive)
+    best = plan_exact(replace(problem, memory_bytes=as_it_is.edge_memory_bytes - 1), live=True)[0]
+    assert (best.kind, best.gap) == ("cloud-only", 0.0)
 
 
 @pytest.mark.parametrize("storages", [alive, as_planned])
