@@ -151,6 +151,7 @@ class Branch:
                 cost = question.cost(solved.candidate)
                 self._keep(cost, solved, beyond)
                 break
+            # by one more at least: what HiGHS takes as a whole number may be a little off
             beyond = max(beyond + 1, question.beyond_alive(solved.candidate, solved.bits))
             solved = self.solver.at(cut, beyond)
         if bound < cost * (1 - SOLVED):

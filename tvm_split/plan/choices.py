@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tvm_split.graph import DTYPE_BITS, Tensor
@@ -69,17 +69,20 @@ def worthwhile(problem: Problem, all_of_them: Choices, by_memory: bool, limit: f
     """The choices without those that no best answer needs.
 
     Gone is what alone is over the limit of distortion. Of weights, a width no smaller and no better than another one
-    on the same side of integers and floats; without a limit on memory (by_memory), size says nothing. Of held tensors,
-    the narrower one of two that take the same storage.
+    on the same side of integers and floats, whose kernel takes the same scratch; without a limit on memory (by_memory),
+    size and scratch say nothing. Of held tensors, the narrower one of two that take the same storage.
     """
     precision = precision_of(problem)
     weights = {}
     for layer in problem.graph.layers:
-        options = [
-            (precision.weight_bytes(layer, bits) * by_memory, precision.of_weights(layer.name, bits), bits)
-            for bits in all_of_them.weights[layer.name]
-        ]
-        weights[layer.name] = _front([option for option in options if limit is None or option[1] <= limit])
+        alike: dict[tuple[bool, int], list[tuple[int, float, int]]] = {}
+        for bits in all_of_them.weights[layer.name]:
+            size, distortion = precision.weight_bytes(layer, bits) * by_memory, precision.of_weights(layer.name, bits)
+            if limit is None or distortion <= limit:
+                narrow = bits <= INTEGER_BITS
+                side = narrow, precision.scratch_bytes(layer, narrow, bits) * by_memory
+                alike.setdefault(side, []).append((size, distortion, bits))
+        weights[layer.name] = tuple(sorted(bits for options in alike.values() for bits in _front(options)))
 
     def allowed(name: str, widths: tuple[int, ...]) -> list[int]:
         return [bits for bits in widths if limit is None or tensor_distortion(problem, name, bits) <= limit]
@@ -95,13 +98,10 @@ def worthwhile(problem: Problem, all_of_them: Choices, by_memory: bool, limit: f
     return Choices(weights, held, crossing)
 
 
-def _front(options: list[tuple[int, float, int]]) -> tuple[int, ...]:
-    """Of (size, distortion, bits), the bits that no other on the same side of integers beats, ascending."""
-    kept: list[int] = []
-    for side in (True, False):
-        least = float("inf")
-        for _, distortion, bits in sorted(option for option in options if (option[2] <= INTEGER_BITS) == side):
-            if distortion < least:
-                kept.append(bits)
-                least = distortion
-    return tuple(sorted(kept))
+def _front(options: list[tuple[int, float, int]]) -> Iterator[int]:
+    """Of (size, distortion, bits), the bits that no other beats."""
+    least = float("inf")
+    for _, distortion, bits in sorted(options):
+        if distortion < least:
+            yield bits
+            least = distortion

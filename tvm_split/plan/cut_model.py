@@ -23,7 +23,7 @@ from tvm_split.plan.choices import Choices
 from tvm_split.plan.cuts import forced_sides
 from tvm_split.plan.mixed import Bits, float_reads, may_be_integer, tensor_distortion
 from tvm_split.plan.precision import INTEGER_BITS
-from tvm_split.plan.problem import Crossing, Problem
+from tvm_split.plan.problem import AS_IT_IS, Crossing, Problem
 from tvm_split.plan.programme import Programme, Sum
 
 
@@ -171,12 +171,12 @@ class CutModel:
         if precision is None or precision.integer is None or not may_be_integer(problem, layer):
             return
         gain_s = problem.edge.of(name) - precision.integer_s(name)
-        less = layer.scratch_bytes - precision.scratch_bytes(layer, on_integers=True)
-        sizes = [
+        widths = self.integer_widths(name)
+        saved = [layer.scratch_bytes - precision.scratch_bytes(layer, True, bits) for bits in widths] + [
             precision.weight_bytes(layer, bits, on_integers=False) - precision.weight_bytes(layer, bits)
-            for bits in self.weights.get(name, ())
+            for bits in widths
         ]
-        most, least = max(0, less, *sizes), min(0, less, *sizes)  # bytes that integers save, and that they cost
+        most, least = max([0, *saved]), min([0, *saved])  # bytes that integers save, and that they cost
         needs = [
             [variable for bits, variable in self.held[tensor].items()
              if bits <= INTEGER_BITS and self.is_quantised(tensor, bits)]
@@ -193,6 +193,12 @@ class CutModel:
         if gain_s < 0 or least < 0:
             every = [(variable, 1.0) for narrow in [*needs, [self.on[name]]] for variable in narrow]
             programme.row([*every, (here, -1.0)], high=float(len(needs)))
+
+    def integer_widths(self, layer: str) -> list[int]:
+        """Widths that its weights may have on integers; as they are, when it has none to quantise."""
+        if layer not in self.weights:
+            return [AS_IT_IS]
+        return [bits for bits in self.weights[layer] if bits <= INTEGER_BITS]
 
     def _results(self) -> None:
         """Outputs made in the cloud come back, when they are wanted at the edge."""

@@ -5,11 +5,12 @@
              memory fits `memory_bytes`, and distortion is at most `precision.max_distortion`
     best in  latency; or payload, or energy; and of equally good bits at the best cut, the least distorted
 
-Cuts are searched by branch and bound (`branch.py`), each with its best bits. **Exact** with live tensors as memory
-(`live.py`), which is a sum. TVM's storages take more, and are no sum: answers are priced with them, and the bound knows
-what they take at least (`least_storages.py`). `gap` is what may be lost: 0 when that settled it. If not, or when the
-search stopped because it has taken long enough, Auto-Split (min-cut, without precision) competes, and if nothing fits,
-the answers of least memory and of least distortion. Without precision, where cuts are few, every cut is priced.
+Cuts are searched by branch and bound (`branch.py`), each with its best bits. **Exact**, while its programmes suffice,
+with live tensors as memory (`live.py`): the programme counts every byte of that as prices do (`memory_model.py`). TVM's
+storages take more, and are no sum: answers are priced with them, and the bound knows what they take at least
+(`least_storages.py`). `gap` is what may be lost: 0 when that settled it. If not, or when the search stopped because it
+has taken long enough, Auto-Split (min-cut, without precision) competes, and if nothing fits, the answers of least
+memory and of least distortion. Without precision, where cuts are few, every cut is priced.
 
 A problem without precision is planned at each width of cut_bits, as the other planners do.
 """
@@ -40,7 +41,8 @@ def plan_exact(
     """The best cut (at each width of cut_bits, without precision), and edge-only and cloud-only where they are legal
     and fit; best first, soonest first when it is latency. The first one's `gap` is set.
 
-    live: memory counts live tensors, as if storages fitted them without a gap; then the answer is exact.
+    live: memory counts live tensors, as if storages fitted them without a gap; then the answer is exact, unless
+        the search stopped before it was settled, which its gap says.
     time_limit_s: for each programme; when it is up, what the programme found so far. Programmes are counted, not timed.
     PlanError, with what would do, when pins forbid cloud-only and nothing else keeps the limits; and for energy, when a
     power is not known.

@@ -1,6 +1,8 @@
 """The edge's memory as rows of the programme: `live.py`'s live tensors, and all else as `evaluate_mixed` counts it.
 
     memory    = weights + inputs + peak of each dtype + results + integers + payload - view + scratch
+    weights   of each layer at its bits, on floats or integers; without quantisable ones, its constants on either
+    scratch   of the layer that takes most: on floats, or on integers with weights of its bits, which may be decoded
     live[i]   = live[i-1] + what layer i makes - what layer i-1 read last, unless it crosses      peak >= live[i]
     integers  of tensors that are sent narrower than they are, where no layer leaves them room
     alone     may be 1 when one tensor crosses at most: then pack takes no scratch, and its last copy is the payload
@@ -16,7 +18,7 @@ from tvm_split.graph import DTYPE_BITS, Layer
 from tvm_split.plan.arena import is_copied, is_stored, storage
 from tvm_split.plan.cut_model import CutModel, Sending
 from tvm_split.plan.evaluate import apart, input_bytes, results_at_edge, shared_dtypes
-from tvm_split.plan.precision import INTEGER_BITS, Precision
+from tvm_split.plan.problem import AS_IT_IS
 from tvm_split.plan.programme import INF, Programme, Sum
 from tvm_split.plan.sending import copies_of, copies_of_one, payload_of
 
@@ -25,8 +27,8 @@ UNITS = 1e4
 
 
 def add_memory(model: CutModel) -> tuple[Sum, Sum]:
-    """Bytes of the half, as a sum to limit or to minimise: its least value is what the half takes, when its storages
-    take what is alive. And the bytes of these storages, results aside.
+    """Bytes of the half, as a sum to limit or to minimise: with layers and bits chosen, its least value is what
+    `evaluate_mixed` counts with storages that take what is `alive`. And the bytes of these storages, results aside.
 
     The programme counts in units of some bytes, so that its numbers stay far above what HiGHS calls nothing.
     """
@@ -47,11 +49,12 @@ def _add_weights(model: CutModel, total: Sum) -> None:
     precision = model.problem.precision
     for layer in model.problem.graph.layers:
         widths = model.weights.get(layer.name)
-        if widths is None or precision is None:  # on integers its constants are others: prices know how many
-            either = {layer.weight_bytes, *(() if precision is None else [precision.weight_bytes(layer, INTEGER_BITS)])}
-            total.add(model.on[layer.name], min(either))
-            continue
         here = model.integer.get(layer.name)
+        if widths is None or precision is None:  # none to quantise, but on integers its constants may be others
+            total.add(model.on[layer.name], layer.weight_bytes)
+            if here is not None and precision is not None:
+                total.add(here, precision.weight_bytes(layer, AS_IT_IS) - layer.weight_bytes)
+            continue
         for bits, variable in widths.items():
             beside_floats = precision.weight_bytes(layer, bits, on_integers=False)
             beyond = precision.weight_bytes(layer, bits) - beside_floats
@@ -191,26 +194,41 @@ def _less_alone(model: CutModel, way: Sending, shared: Collection[str]) -> int:
     return beside - apart(copies_of(graph, [way.part], held), shared) - payload_of(graph, [way.part], held)[0]
 
 
-def _least_scratch(precision: Precision, layer: Layer) -> int:
-    """On integers, whatever its weights' bits: what decoding them takes more is left to prices."""
-    return min(precision.scratch_bytes(layer, True, bits) for bits in (*precision.widths, INTEGER_BITS))
+def _integer_scratch(model: CutModel, layer: Layer) -> dict[int, int]:
+    """Bytes on integers by the bits of its weights, as decoding packed ones takes its own; {} where it stays on floats,
+    or where nothing depends on it."""
+    precision = model.problem.precision
+    if precision is None or layer.name not in model.integer:
+        return {}
+    return {bits: precision.scratch_bytes(layer, True, bits) for bits in model.integer_widths(layer.name)}
 
 
 def _add_scratch(model: CutModel, scratch: int, unit: float) -> None:
-    """`scratch` is at least that of each layer, on floats or integers."""
-    graph, precision = model.problem.graph, model.problem.precision
+    """`scratch` is at least that of each layer: on floats, or on integers with the weights that it has."""
+    graph = model.problem.graph
     most: dict[str, int] = {}
     for layer in graph.layers:
-        floats, here = layer.scratch_bytes, model.integer.get(layer.name)
-        integers = floats if here is None or precision is None else _least_scratch(precision, layer)
+        floats, integers = layer.scratch_bytes, _integer_scratch(model, layer)
         before = max((most[name] for name in graph.predecessors(layer.name)), default=0)
-        most[layer.name] = max(before, min(floats, integers))
-        if max(floats, integers) <= before:  # a layer that it needs takes as much
+        most[layer.name] = max(before, min([floats, *integers.values()]))
+        if max([floats, *integers.values()]) <= before:  # a layer that it needs takes as much
             continue
-        row = {model.on[layer.name]: floats / unit, scratch: -1.0}
-        if here is not None:
-            row[here] = (integers - floats) / unit
-        model.programme.row(row, high=0.0)
+        on = model.on[layer.name]
+        row = Sum({on: floats / unit, scratch: -1.0})
+        if integers:
+            here, least = model.integer[layer.name], min(integers.values())
+            row.add(here, (least - floats) / unit)
+            for size in sorted({*integers.values()} - {least}):  # more with these weights: 1 if so and on integers
+                more = Sum()
+                more.add_all(row)
+                by = (size - least) / unit
+                more.add(here, by)
+                more.add(on, -by)
+                for bits, taken in integers.items():
+                    if taken == size:
+                        more.add(model.weights[layer.name][bits], by)
+                model.programme.at_most(more, 0.0)
+        model.programme.at_most(row, 0.0)
 
 
 def _as_held(model: CutModel, way: Sending) -> dict[str, int]:
