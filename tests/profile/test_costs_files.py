@@ -90,3 +90,9 @@ def test_a_file_of_another_network_is_refused_before_anything_is_compiled(
     with pytest.raises(CostError) as caught:
         workflow.plan(Request("m.onnx", costs=(other, files[1]), edge_bits=(8, 32)))
     assert f"o.json holds costs of another network ('theirs.onnx') than 'net': {says}" in str(caught.value)
+
+
+def test_a_file_of_this_network_as_other_options_made_it_is_told_so(tmp_path: Path) -> None:
+    other = saved(tmp_path / "o.json", Costs(EDGE.name, "measured", {"p": 1e-3}, {"graph": "net"}))
+    with pytest.raises(CostError, match=r"another network \(of that name, or with other options\) than 'net'"):
+        costs_in(other, GRAPH, EDGE)

@@ -30,14 +30,16 @@ def costs_in(path: Path, graph: Graph, spec: TargetSpec) -> Costs:
         )
         told += [f"its layer '{unknown[0]}' is none of these ({len(unknown)} such)"] if unknown else []
         raise CostError(
-            f"{path} holds costs of another network{_made_for(costs)} than '{graph.name}': {' and '.join(told)}; save "
+            f"{path} holds costs of another network{_made_for(costs, graph)} than '{graph.name}': {' and '.join(told)}; save "
             "them anew with `tvm-split plan --save-costs`, with this model and the same options"
         )
     return costs
 
 
-def _made_for(costs: Costs) -> str:
+def _made_for(costs: Costs, graph: Graph) -> str:
     made_for = costs.provenance.get("graph")
+    if made_for == graph.name:
+        return " (of that name, or with other options)"
     return f" ('{made_for}')" if isinstance(made_for, str) else ""
 
 
