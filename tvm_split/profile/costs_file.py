@@ -30,8 +30,8 @@ def costs_in(path: Path, graph: Graph, spec: TargetSpec) -> Costs:
         )
         told += [f"its layer '{unknown[0]}' is none of these ({len(unknown)} such)"] if unknown else []
         raise CostError(
-            f"{path} holds costs of another network{_made_for(costs, graph)} than '{graph.name}': {' and '.join(told)}; "
-            "save them anew with `tvm-split plan --save-costs`, with this model and the same options"
+            f"{path} holds costs of another network{_made_for(costs, graph)} than '{graph.name}': "
+            f"{' and '.join(told)}; save them anew with `plan --save-costs`, with this model and the same options"
         )
     return costs
 
