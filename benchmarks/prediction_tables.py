@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tvm_split.profile import composition, cost_model
-from tvm_split.profile.features import NAMES
+from tvm_split.profile.feature_names import NAMES
 from tvm_split.profile.records import HalfRecord, Record
 
 RATES_MBIT = (1, 3, 10, 50)

@@ -126,7 +126,7 @@ def test_costs_from_files(mod, tmp_path):
     graph = extract_graph(layered, "net")
     paths = []
     for name, seconds in (("edge", 0.5), ("cloud", 0.25)):
-        costs = Costs(name, "test", {layer.name: seconds for layer in graph.layers}, {})
+        costs = Costs("host", "test", {layer.name: seconds for layer in graph.layers}, {})
         paths.append(tmp_path / f"{name}.json")
         paths[-1].write_text(json.dumps(costs.to_json()))
     edge, cloud, warnings = costs_of(tuple(paths), graph, layered, load_target("host"), load_target("host"))

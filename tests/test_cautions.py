@@ -7,7 +7,7 @@ import pytest
 
 from tvm_split.accuracy import Accuracy
 from tvm_split.calibration.ranges import Choice
-from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
+from tvm_split.cautions import constants, few_samples, fixed_widths, unfit_labels, without_classes
 from tvm_split.choice import Scored
 from tvm_split.costs import Costs
 from tvm_split.drop import Drop, drop_of, samples_needed
@@ -115,3 +115,15 @@ def test_nothing_is_said_where_every_width_given_is_as_wide_or_no_split_sends_in
     assert fixed_widths(problem, [replace(split("a"), kind="cloud-only")]) == []
     assert fixed_widths(replace(problem, cut_bits=(8,)), [split("a", "d")]) == []
     assert len(fixed_widths(replace(problem, cut_bits=(8,), tensor_bits={"a": 4}), [split("a")])) == 1
+
+
+@pytest.mark.parametrize(
+    ("right", "samples", "classes", "told"),
+    [(0, 32, 1000, True), (3, 32, 10, True), (1, 10, 10, True), (16, 32, 2, True), (0, 9, 1000, False),
+     (12, 32, 10, False), (3, 32, 1000, False), (7, 10, 2, False), (32, 32, 10, False)],
+)  # fmt: skip
+def test_labels_on_which_the_float_network_guesses_are_told(right: int, samples: int, classes: int, told: bool) -> None:
+    lossless = [1] * right + [0] * (samples - right)
+    said = unfit_labels(item(drop_of("top1", lossless, lossless)), classes)
+    assert len(said) == told and all("do not seem to be this network's" in text for text in said)
+    assert unfit_labels(item(drop_of("agreement", lossless, lossless)), classes) == []

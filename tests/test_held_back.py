@@ -68,10 +68,8 @@ def test_random_samples_are_few_and_a_caution() -> None:
     assert said.startswith("No --data was given")
 
 
-def test_places_go_with_the_labels_that_are_held_back():
+def test_all_that_was_read_is_kept_with_the_places_of_its_labels():
     found = samples(6)
     placed = Samples(found.batches, found.labels, 6, [f"row {i}" for i in range(6)])
     for counts in ((2, 4), (3, 3), (1, 1)):
-        divided = divide(placed, *counts)
-        assert divided.places == [f"row {label // 10}" for label in divided.labels]
-    assert divide(Samples(found.batches[:1], found.labels[:1], 1, ["row 0"]), 2, 2).places == ["row 0"]
+        assert divide(placed, *counts).read is placed

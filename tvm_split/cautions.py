@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from scipy import stats
+
 from tvm_split.choice import Scored
 from tvm_split.drop import LEVEL, Drop, samples_needed
 from tvm_split.graph import DTYPE_BITS, Graph
+from tvm_split.metrics import TOP
 from tvm_split.plan.problem import ROUNDING, Candidate, Problem
 from tvm_split.units import score
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 #: samples that calibrate ranges well: with fewer, a new frame often leaves them
 CALIBRATING = 16
+#: fewer labelled samples do not tell whether labels fit
+LABELLED = 10
 #: names in one sentence
 NAMED = 3
 
@@ -55,6 +60,27 @@ def few_samples(
                 warnings.append(_too_wide(label, drop, max_drop))
             break
     return warnings
+
+
+def unfit_labels(item: Scored, classes: int | None) -> list[str]:
+    """What to say of labels on which the float network itself does no better than a guess among its classes.
+
+    That is when chance explains its score (binomial test), and half way from chance to perfect does not; of few samples
+    or few classes neither can be told.
+    """
+    drop = None if item.accuracy is None else item.accuracy.drop
+    if drop is None or classes is None or drop.metric not in TOP or drop.samples < LABELLED:
+        return []
+    chance, right = min(TOP[drop.metric] / classes, 1.0), round(drop.float_score * drop.samples)
+    guessed = stats.binomtest(right, drop.samples, chance, "greater").pvalue
+    fitting = stats.binomtest(right, drop.samples, (1 + chance) / 2, "less").pvalue
+    if guessed <= 1 - LEVEL or fitting > 1 - LEVEL:
+        return []
+    return [
+        f"The float network's own {drop.metric} is {drop.float_score:.1%} on {drop.samples} samples, no better than "
+        f"guessing one of {classes} classes ({chance:.1%}), so a drop says nothing here: the labels do not seem to be "
+        "this network's. Look whether they count from 0 in its order of classes, and whether --preprocess is right."
+    ]
 
 
 def _too_wide(label: str, drop: Drop, allowed: float) -> str:

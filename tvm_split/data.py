@@ -59,7 +59,8 @@ def load_labelled(source: str | Path | Mapping[str, np.ndarray], graph: Graph, l
         uint8 (1, H, W, 3): turned upright, RGB, scaled (bicubic) until the short side is H / 0.875, and the centre
         H x W cut out.
     module:function: yields arrays (for a network with one input), dicts of arrays by input name, or pairs of such and
-        labels, each of one sample or N as in an .npz. The first `limit` samples: it may be endless.
+        labels, which a dict may hold as `labels`, each of one sample or N as in an .npz. The first `limit` samples: it
+        may be endless.
 
     An array's dtype is converted only where every value of it survives (uint8 to float32, not float64 to float32).
     Files are never unpickled. DataError names the file, array, shape, dtype and what was expected.
@@ -187,7 +188,11 @@ def _from_function(source: str, graph: Graph, limit: int | None) -> Samples:
     for number, item in enumerate(items):
         arrays, given = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
         if not isinstance(arrays, Mapping):
-            arrays = {_only_input(graph, f"{source}: an array").name: arrays}
+            arrays = {_only_input(graph, f"{source}: an array", "yield a dict of arrays by input name").name: arrays}
+        if LABELS in arrays and LABELS not in graph.inputs:
+            if given is not None:
+                raise DataError(f"{source}: batch {number} has labels in its dict and beside it; leave one out")
+            given = arrays[LABELS]
         keys = keys_of(graph.inputs, arrays, f"{source}: batch {number}", graph.file_names)
         missing = [name for name in graph.inputs if name not in keys]
         if missing:
@@ -231,9 +236,9 @@ def _pictures(
     return Samples(batches, None if given is None else np.array(given, np.int64), len(files), places)
 
 
-def _only_input(graph: Graph, what: str) -> Tensor:
+def _only_input(graph: Graph, what: str, instead: str = "give a .npz") -> Tensor:
     if len(graph.inputs) != 1:
-        raise DataError(f"{what} serves a network with one input; this one has {_listed(graph.inputs)}: give a .npz")
+        raise DataError(f"{what} serves a network with one input; this one has {_listed(graph.inputs)}: {instead}")
     return graph.tensor[graph.inputs[0]]
 
 

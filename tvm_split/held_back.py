@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +19,14 @@ RANDOM = 4
 class Divided:
     """`checking` are never calibrated on, unless there is one sample only: then `shared` is true and both are that one.
 
-    labels: of `checking`, None where the source has none; places: where each of these stands.
+    labels: of `checking`, None where the source has none. read: both kinds together, as they were read.
     """
 
     calibrating: list[Batch]
     checking: list[Batch]
     labels: np.ndarray | None
     shared: bool = False
-    places: Sequence[str] = ()
+    read: Samples | None = None
 
 
 def divide(samples: Samples, calibrate: int, check: int) -> Divided:
@@ -35,14 +34,13 @@ def divide(samples: Samples, calibrate: int, check: int) -> Divided:
     needs less than half."""
     total = min(len(samples.batches), calibrate + check)
     if total == 1:
-        return Divided(samples.batches[:1], samples.batches[:1], _labels(samples, [0]), True, samples.places[:1])
+        return Divided(samples.batches[:1], samples.batches[:1], _labels(samples, [0]), True, samples)
     first = min(calibrate, max(total - check, total // 2))
     ranks = np.arange(total + 1) * first // total
     calibrates = ranks[1:] > ranks[:-1]
     own, back = np.flatnonzero(calibrates).tolist(), np.flatnonzero(~calibrates).tolist()
     calibrating, checking = ([samples.batches[i] for i in some] for some in (own, back))
-    places = [samples.places[i] for i in back] if samples.places else ()
-    return Divided(calibrating, checking, _labels(samples, back), places=places)
+    return Divided(calibrating, checking, _labels(samples, back), read=samples)
 
 
 def samples_of(request: Request, graph: Graph) -> tuple[Divided, list[str]]:

@@ -91,7 +91,10 @@ class Judge:
     def score(self, sample: int, reference: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> float:
         """Of one sample's outputs, in the order of their names."""
         found, wanted = (dict(zip(self.names, arrays, strict=True)) for arrays in (outputs, reference))
-        return self.metric.score(found, wanted, None if self.labels is None else int(self.labels[sample]))
+        try:
+            return self.metric.score(found, wanted, None if self.labels is None else int(self.labels[sample]))
+        except DataError as error:
+            raise DataError(f"{error}; on sample {sample} of those checked") from error
 
 
 def is_metric(name: str) -> bool:
@@ -131,7 +134,7 @@ def _own(source: str) -> Callable[[Outputs, Outputs, int | None], float]:
         found: Any = function({name: array.copy() for name, array in outputs.items()}, label)
         try:
             value = float(found)
-        except Exception as error:  # the user's object decides what its conversion raises
+        except (Exception, SystemExit) as error:  # the user's object decides what its conversion raises
             raise DataError(
                 f"{source}: the metric returns {type(found).__name__}; expected one number ({error})"
             ) from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,14 +27,17 @@ def items(source: str) -> Generator[Any, None, None]:
 
     DataError: there is no such module or function, it gives nothing to go through, or it raises.
     """
-    with _running(source):
+    given = 0
+    with _running(source, lambda: f"after {given} {'batch' if given == 1 else 'batches'}"):
         made = _found(source)()
         if not hasattr(made, "__iter__"):
             raise DataError(
                 f"{source}: the function returns {type(made).__name__}; expected batches one after another: yield an "
                 "array, a dict of arrays by input name, or a pair of one of these and labels"
             )
-        yield from made
+        for item in made:
+            yield item
+            given += 1
 
 
 def loaded(source: str) -> Callable[..., Any]:
@@ -59,15 +64,29 @@ def _found(source: str) -> Callable[..., Any]:
 
 
 @contextmanager
-def _running(source: str) -> Iterator[None]:
-    """The current folder among those that modules are searched in; whatever the user's code raises as a DataError."""
+def _running(source: str, when: Callable[[], str] = str) -> Iterator[None]:
+    """The current folder among those that modules are searched in; whatever the user's code raises, SystemExit too, as
+    a DataError that says where in its code, and when."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
         yield
     except DataError:
         raise
-    except Exception as error:
-        raise DataError(f"{source}: {type(error).__name__}: {last_line(error)}") from error
+    except (Exception, SystemExit) as error:
+        said = ", ".join(filter(None, (_place(error), when())))
+        told = f" ({said})" if said else ""
+        raise DataError(f"{source}: {type(error).__name__}: {last_line(error)}{told}") from error
     finally:
         sys.path.remove(here)
+
+
+def _place(error: BaseException) -> str:
+    """The last line of the user's own code that an error came through; "" when it came through none."""
+    others = [sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")] + [str(Path(__file__).parent)]
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<", *(f"{folder}/" for folder in others)))
+    ]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""

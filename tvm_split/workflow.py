@@ -14,7 +14,7 @@ from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
 from tvm_split.calibration.network import widths_below
 from tvm_split.calibration.output_table import OutputTable, predicted_agreement
-from tvm_split.cautions import constants, few_samples, fixed_widths, without_classes
+from tvm_split.cautions import constants, few_samples, fixed_widths, unfit_labels, without_classes
 from tvm_split.choice import SWEEP, Scored, baselines, choose, in_order, no_split_warnings
 from tvm_split.contest import Contest
 from tvm_split.edge_half import rounded_module
@@ -183,6 +183,7 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
     warnings += constants(quantised[chosen.candidate]) + fixed_widths(problem, [item.candidate for item in own])
     front, front_is_whole = strategy.front_of(request, problem, scored)
     calibrating = 0 if samples.shared else len(samples.calibrating)
+    warnings += unfit_labels(chosen, class_count(graph))
     if request.data is not None:  # of random inputs `samples_of` says worse
         warnings += few_samples(own, chosen, request.tolerance.max_drop, calibrating, samples.shared)
     return PlanResult(
@@ -225,7 +226,9 @@ def _predicted_drop(outputs: OutputTable | None, judge: Judge | None, candidate:
 
 def _judge(request: Request, mod: tvm.IRModule, graph: Graph, samples: Divided) -> Judge | None:
     """What scores answers; None for a network without class scores, unless the user has a metric."""
-    metric = metric_of(request.wanted_metric, samples.labels, class_count(graph), samples.places)
+    read = samples.read
+    labels, places = (None, ()) if read is None else (read.labels, read.places)
+    metric = metric_of(request.wanted_metric, labels, class_count(graph), places)
     return None if metric is None else Judge(metric, samples.labels, output_names(mod))
 
 

@@ -3,7 +3,7 @@
 import math
 import random
 
-from tvm_split.profile.features import NAMES
+from tvm_split.profile.feature_names import NAMES
 from tvm_split.profile.records import HalfRecord, Record
 
 

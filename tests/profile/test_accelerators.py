@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -46,10 +47,23 @@ def test_depth_wise_convolutions_are_what_a_systolic_array_is_bad_at(network):
 def test_integers_take_a_quarter_of_the_cycles(network, source):
     mod, graph = network
     floats = accelerator_costs(source, mod, graph, EYERISS)
-    integers = integer_costs(floats, mod, graph, EYERISS)
+    integers = integer_costs(source, floats, mod, graph, EYERISS)
     assert integers is not None and integers.provenance["bits"] == 8
     assert all(integers.of(name) <= floats.of(name) for name in graph.layer)
     assert sum(integers.layer_s.values()) < sum(floats.layer_s.values()) / 2
+
+
+@pytest.mark.parametrize("source", ["systolic", "array"])
+def test_edited_costs_of_an_array_reach_its_integers(network, source):
+    mod, graph = network
+    files = (Path("edge.json"), Path("cloud.json"))
+    floats = accelerator_costs(source, mod, graph, EYERISS)
+    slow = replace(floats, layer_s={name: 10 * seconds for name, seconds in floats.layer_s.items()})
+    plain, same, scaled = (
+        integer_costs(where, costs, mod, graph, EYERISS).layer_s
+        for where, costs in ((source, floats), (files, floats), (files, slow))
+    )
+    assert same == plain and scaled == pytest.approx({name: 10 * seconds for name, seconds in plain.items()})
 
 
 def test_costs_of_another_target_are_scaled_as_measured_ones(network):
@@ -57,7 +71,7 @@ def test_costs_of_another_target_are_scaled_as_measured_ones(network):
     mod, graph = network
     floats = accelerator_costs("systolic", mod, graph, EYERISS)
     board = load_target("raspberry-pi-4")
-    scaled = integer_costs(floats, mod, graph, board)
+    scaled = integer_costs((Path("edge.json"), Path("cloud.json")), floats, mod, graph, board)
     assert scaled is not None and scaled.provenance["integers"] == "scaled by the roofline"
 
 
@@ -73,6 +87,8 @@ def test_the_simulator_gives_the_costs_of_the_closed_form(network, tmp_path, mon
 
 @pytest.mark.parametrize("source", SIMULATED)
 def test_a_target_that_is_no_such_accelerator_is_named(network, source):
+    if source == "scalesim":
+        pytest.importorskip("scalesim")
     mod, graph = network
     board = load_target("raspberry-pi-4")
     with pytest.raises(CostError, match=r"target 'raspberry-pi-4' has no (table|tile schedule)"):

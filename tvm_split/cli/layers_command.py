@@ -46,4 +46,7 @@ def layers(as_json: bool, **given: Any) -> None:
     if as_json:
         click.echo(json.dumps(graph.to_json() | ({"bits": bits} if bits else {}), indent=1))
     else:
+        for name in graph.inputs:
+            tensor = graph.tensor[name]
+            click.echo(f"input {name}: {tensor.dtype} {tensor.shape}")
         report.console().print(layers_table(graph, bits))

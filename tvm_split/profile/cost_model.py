@@ -18,6 +18,8 @@ import numpy as np
 import xgboost
 
 from tvm_split.errors import CostError
+from tvm_split.profile.booster import check_booster
+from tvm_split.profile.feature_names import NAMES
 from tvm_split.profile.records import Record
 
 #: the share of layers that an interval is to hold
@@ -25,6 +27,8 @@ COVERED = 0.9
 #: fewer distinct kernels tell nothing
 FEWEST = 20
 FOLDS = 5
+#: what an interval's ends may be moved by, in log seconds: beyond it they are no seconds
+MOST_WIDE = 50.0
 TREES = 400
 PARAMETERS = {
     "max_depth": 6, "eta": 0.05, "subsample": 0.8, "colsample_bytree": 0.3, "min_child_weight": 2, "lambda": 1.0,
@@ -37,7 +41,7 @@ QUANTILES = ((1 - COVERED) / 2, (1 + COVERED) / 2)
 class CostModel:
     """rules: names of schedule rules, each a feature of its own. boosters: "middle", "low", "high".
 
-    widen: what both ends of the interval are moved by, in log seconds.
+    widen: what both ends of the interval are moved by, in log seconds; negative when it was too wide.
     """
 
     rules: tuple[str, ...]
@@ -62,17 +66,25 @@ class CostModel:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CostModel:
-        """CostError when XGBoost cannot read it."""
+        """CostError when it is nothing that `to_json` made: XGBoost itself would read beyond its memory."""
+        rules, widen = data.get("rules"), data.get("widen")
+        if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
+            raise CostError(f"the cost model's rules are {rules!r:.60}; expected names of schedule rules")
+        if len(set(rules)) != len(rules):
+            raise CostError(f"the cost model's rules name one twice: {', '.join(rules):.60}")
+        if isinstance(widen, bool) or not isinstance(widen, int | float) or not abs(widen) <= MOST_WIDE:
+            raise CostError(f"the cost model's widen is {widen!r:.40}; expected a number of size {MOST_WIDE:g} or less")
         boosters = {}
         for name in ("middle", "low", "high"):
-            boosters[name] = xgboost.Booster()
             try:
+                check_booster(data["boosters"][name], len(NAMES) + len(rules))
+                boosters[name] = xgboost.Booster()
                 boosters[name].load_model(bytearray(json.dumps(data["boosters"][name]).encode()))
-            except (KeyError, TypeError, xgboost.core.XGBoostError) as error:
+            except (CostError, KeyError, TypeError, xgboost.core.XGBoostError) as error:
                 raise CostError(
                     f"the cost model's '{name}' cannot be read: {str(error).splitlines()[0]:.200}"
                 ) from None
-        return cls(tuple(data["rules"]), boosters, float(data["widen"]))
+        return cls(tuple(rules), boosters, float(widen))
 
 
 def fit(records: Sequence[Record], folds: int = FOLDS) -> tuple[CostModel, list[float]]:

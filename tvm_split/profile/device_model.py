@@ -26,6 +26,8 @@ from tvm_split.profile.file_kinds import DEVICE_MODEL, is_device_model
 from tvm_split.profile.records import Records, check_same
 
 VERSION = 1
+#: relative errors beyond it are no errors of a model
+MOST_OFF = 1e9
 FIELDS = {"device": dict, "date": str, "layers": dict, "composition": dict, "fitted_to": dict, "errors": dict}
 
 
@@ -69,10 +71,27 @@ class DeviceModel:
             if not isinstance(data.get(name), kind):
                 raise CostError(f"{path}: {name} is {data.get(name)!r:.60}; expected {kind.__name__}")
         try:
+            _check_numbers(data["fitted_to"], data["errors"])
             layers, parts = CostModel.from_json(data["layers"]), Composition.from_json(data["composition"])
         except (KeyError, TypeError, ValueError) as error:
             raise CostError(f"{path}: {error}; profile the device anew") from None
         return cls(data["device"], data["date"], layers, parts, data["fitted_to"], data["errors"])
+
+
+def _check_numbers(fitted_to: Mapping[str, Any], errors: Mapping[str, Any]) -> None:
+    """CostError: counts are no whole numbers from 0; errors lack, or are no finite numbers from 0."""
+    for name in ("layers", "halves"):
+        count, found = fitted_to.get(name), errors.get(name)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise CostError(f"fitted_to has {name} {count!r:.40}; expected a whole number from 0")
+        if found is None and name == "halves" and name in errors:
+            continue
+        for what in ("median", "p90"):
+            value = found.get(what) if isinstance(found, dict) else None
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_OFF:
+                raise CostError(
+                    f"the {what} of the errors of {name} is {value!r:.40}; expected a number from 0 to {MOST_OFF:g}"
+                )
 
 
 def fit(records: Records, device: Mapping[str, Any], date: str | None = None) -> DeviceModel:

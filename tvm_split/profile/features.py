@@ -28,22 +28,18 @@ from tvm_split.errors import CostError, last_line
 from tvm_split.explain import rule_of
 from tvm_split.graph import Graph, Layer
 from tvm_split.layer_kernels import Kernel
+from tvm_split.profile.feature_names import PER_STORE
 from tvm_split.profile.roofline import moved_bytes, moved_code_bytes
 from tvm_split.targets import TargetSpec
 
-#: features of one store, and how many of them, from the first, count arithmetic
-PER_STORE, ARITHMETIC = 164, 16
-OWN = (
-    "flops", "moved_bytes", "weight_bytes", "read_elements", "written_elements", "intensity", "compute_s", "memory_s",
-    "is_kernel", "on_integers",
-)  # fmt: skip
-NAMES = (*(f"sum_{i}" for i in range(PER_STORE)), *(f"lead_{i}" for i in range(PER_STORE)), *OWN)
+#: how many of a store's features, from the first, count arithmetic
+ARITHMETIC = 16
 
 
 @dataclass(frozen=True)
 class Described:
-    """A layer as the cost model sees it: `features`, one for each of NAMES; the rule that schedules its kernel, "" for
-    none; and the seconds of its roofline, which the model corrects."""
+    """A layer as the cost model sees it: `features`, one for each of `feature_names.NAMES`; the rule that
+    schedules its kernel, "" for none; and the seconds of its roofline, which the model corrects."""
 
     layer: str
     op: str

@@ -11,6 +11,7 @@ from tvm_split.costs import SIMULATED, Costs
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph
 from tvm_split.plan.precision import INTEGER_BITS
+from tvm_split.profile.costs_file import costs_in
 from tvm_split.profile.file_kinds import is_device_model
 from tvm_split.profile.roofline import integer_roofline, roofline
 from tvm_split.targets import TargetSpec, load_target
@@ -53,9 +54,9 @@ def costs_of(
 
     source: "roofline"; "measured" (on the board where there is one, otherwise this machine's times, scaled to the
     target by the ratio of the rooflines); "systolic", "scalesim" and "array" on simulated accelerators
-    (accelerators.py); or the costs files of edge and cloud. CostError: a file is no costs file, a layer cannot be timed
-    or mapped, or a target is no such accelerator. PlanError: boards are named but not asked for. LinkDownError: no
-    tracker or board answers.
+    (accelerators.py); or the costs files of edge and cloud. CostError: a file is no costs file, or of another network
+    or target; a layer cannot be timed or mapped, or a target is no such accelerator. PlanError: boards are named but
+    not asked for. LinkDownError: no tracker or board answers.
     """
     check_boards("measured", boards)
     if source == "roofline":
@@ -95,7 +96,7 @@ def _of_file(path: Path, mod: tvm.IRModule, graph: Graph, spec: TargetSpec) -> t
     """Costs that a file holds, or that the device model in it predicts, and what to say of how far to trust them."""
     model = model_in(path)
     if model is None:
-        return Costs.load(path), []
+        return costs_in(path, graph, spec), []
     from tvm_split.profile.predicted import model_costs  # imports TVM, which the other sources do without
 
     alone, halves = model.errors["layers"], model.errors["halves"]
@@ -123,8 +124,8 @@ def model_in(path: Path) -> DeviceModel | None:
 def integer_costs(
     source: str | tuple[Path, Path], edge: Costs, mod: tvm.IRModule, graph: Graph, spec: TargetSpec
 ) -> Costs | None:
-    """The edge's costs of layers on 8-bit integers: of the target's data sheet or its simulated array; measured ones
-    scaled as the data sheet says; of the edge's model, where `source` (as `costs_of` has it) is one.
+    """The edge's costs of layers on 8-bit integers: of the target's data sheet or its simulated array; measured ones,
+    and any of a file, scaled as these say; of the edge's model, where `source` (as `costs_of` has it) is one.
 
     None where the target states no rate of 8-bit integers.
     """
@@ -133,15 +134,33 @@ def integer_costs(
         from tvm_split.profile.predicted import integer_model_costs
 
         return integer_model_costs(model, mod, graph, spec, edge)
+    floats: Costs
+    integers: Costs | None
     if edge.source in SIMULATED and edge.target == spec.name:  # else they are a file's, of another target
         from tvm_split.profile.accelerators import accelerator_costs
 
-        return accelerator_costs(edge.source, mod, graph, spec, INTEGER_BITS)
-    integers, floats = integer_roofline(graph, spec), roofline(graph, spec)
-    if integers is None or edge.source == "roofline":
-        return integers
-    scaled = {name: seconds * integers.of(name) / floats.of(name) for name, seconds in edge.layer_s.items()}
-    return replace(edge, layer_s=scaled, provenance={**edge.provenance, "integers": "scaled by the roofline"})
+        integers = accelerator_costs(edge.source, mod, graph, spec, INTEGER_BITS)
+        if edge.source == source:
+            return integers
+        floats, by = accelerator_costs(edge.source, mod, graph, spec), "the simulated array"
+    else:
+        integers = integer_roofline(graph, spec)
+        if integers is None or source == "roofline":
+            return integers
+        floats, by = roofline(graph, spec), "the roofline"
+    return _as_integers(edge, floats, integers, by)
+
+
+def _as_integers(edge: Costs, floats: Costs, integers: Costs, by: str) -> Costs:
+    """The edge's times, each by how its integers compare with its floats; a layer that is free stays as it is.
+
+    The quotient of a time that was not edited is 1 exactly, so that its integers are too.
+    """
+    scaled = {
+        name: integers.of(name) * (edge.of(name) / seconds) if seconds else edge.of(name)
+        for name, seconds in floats.layer_s.items()
+    }
+    return replace(edge, layer_s=scaled, provenance={**edge.provenance, "integers": f"scaled by {by}"})
 
 
 def _on_board(mod: tvm.IRModule, graph: Graph, spec: TargetSpec, tracker: str, key: str) -> Costs:
