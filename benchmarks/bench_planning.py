@@ -47,8 +47,7 @@ from tvm_split.targets import load_link, load_target
 NETWORKS = [name for name in zoo.names() if name != "plate-rec-lstm"]
 NAMES = [name for name in PLANNERS if name != "exhaustive"]
 LAYERS = (100, 1_000, 10_000)
-ROUNDS = 5
-WIDTHS = (2, 4, 8, 16)
+ROUNDS, WIDTHS = 5, (2, 4, 8, 16)
 WITH_BITS = ("exact", "auto-split")
 LIMITS = ("no limits", "distortion", "distortion and memory", "tight distortion and memory", "tight memory")
 Seconds = dict[tuple[Any, ...], float]
