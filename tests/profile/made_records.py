@@ -31,5 +31,7 @@ def halves(count=24, networks=4, seed=0, truth=(1.2, 3e-6, 1e-10, 2e-11, 1e-9)):
         terms = (draw.uniform(1e-3, 1e-1), draw.randint(2, 90), draw.randint(10**4, 10**8), draw.randint(10**5, 10**8),
                  draw.randint(10**2, 10**6))  # fmt: skip
         seconds = math.fsum(a * b for a, b in zip(truth, terms, strict=True))
-        made.append(HalfRecord(f"net{i % networks}", "edge", f"{i}", terms[1], terms[0], *terms[2:], seconds, 0.01))
+        made.append(
+            HalfRecord(f"net{i % networks}", "edge", f"{i}", terms[1], terms[0], *terms[2:], seconds, 0.01, (f"k{i}",))
+        )
     return made

@@ -16,6 +16,12 @@ def test_the_numbers_that_made_the_halves_are_found():
     assert max(abs(error) for error in errors) < 1e-3
 
 
+def test_errors_of_predicted_layers_are_those_of_predicted_halves():
+    made = halves(40, truth=(1.2, 0, 0, 0, 0))
+    _, errors = fit(made, {half.keys[0]: 1.5 * half.layers_s for half in made})
+    assert errors == pytest.approx([0.5] * 40, rel=1e-3)
+
+
 def test_no_number_is_negative_where_parts_run_faster_together():
     found, errors = fit(halves(40, truth=(0.8, -1e-6, 0, 0, 0)))
     assert min(astuple(found)) >= 0 and max(abs(error) for error in errors) < 0.5

@@ -28,7 +28,7 @@ def test_says_what_it_was_fitted_to_and_how_far_off_it_was(path):
     model = DeviceModel.load(path)
     assert (model.device, model.date, model.fitted_to) == (DEVICE, "2026-01-02", {"layers": 60, "halves": 12})
     assert 0 <= model.errors["layers"]["median"] <= model.errors["layers"]["p90"]
-    assert model.errors["halves"]["median"] < 1e-3
+    assert model.errors["halves"]["median"] > model.errors["layers"]["median"]  # the layers' sums are none of these
     assert model.layers.seconds(layers(5)) == DeviceModel.load(path).layers.seconds(layers(5))
 
 

@@ -14,7 +14,7 @@ sum over layers or crossing tensors: planners that add up costs stay exact. No T
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,10 +68,11 @@ class Composition:
         return found
 
 
-def fit(halves: Sequence[HalfRecord]) -> tuple[Composition, list[float]]:
+def fit(halves: Sequence[HalfRecord], predicted: Mapping[str, float] | None = None) -> tuple[Composition, list[float]]:
     """The composition that fits the halves, and the relative error of each when its network was held back.
 
-    CostError with fewer than FEWEST halves, or fewer than two networks.
+    predicted: seconds of layers alone by key, from which errors are told; without it, they are of composing alone, of
+    layers that were measured. CostError with fewer than FEWEST halves, or fewer than two networks.
     """
     networks = sorted({half.network for half in halves})
     if len(halves) < FEWEST or len(networks) < 2:
@@ -84,7 +85,8 @@ def fit(halves: Sequence[HalfRecord]) -> tuple[Composition, list[float]]:
         found = _fitted([half for half in halves if half.network != network])
         for i, half in enumerate(halves):
             if half.network == network:
-                errors[i] = found.half_s(half) / half.seconds - 1
+                alone = half if predicted is None else replace(half, layers_s=sum(predicted[key] for key in half.keys))
+                errors[i] = found.half_s(alone) / half.seconds - 1
     return _fitted(halves), errors
 
 

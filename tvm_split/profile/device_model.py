@@ -95,7 +95,7 @@ def _check_numbers(fitted_to: Mapping[str, Any], errors: Mapping[str, Any]) -> N
 
 
 def fit(records: Records, device: Mapping[str, Any], date: str | None = None) -> DeviceModel:
-    """The model of a device's records. CostError when there are too few.
+    """The model of a device's records. CostError when there are too few. Errors of halves are those of predicted ones.
 
     Without halves enough, a half is the sum of its layers, and its error is not known.
     """
@@ -103,7 +103,8 @@ def fit(records: Records, device: Mapping[str, Any], date: str | None = None) ->
     layers, errors = cost_model.fit(found)
     parts, half_errors = Composition(), None
     if len(records.halves) >= composition.FEWEST and len({half.network for half in records.halves}) > 1:
-        parts, halves = composition.fit(records.halves)
+        predicted = {record.key: record.seconds * (1 + error) for record, error in zip(found, errors, strict=True)}
+        parts, halves = composition.fit(records.halves, predicted)
         half_errors = summary(halves)
     return DeviceModel(
         device, date if date is not None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), layers, parts,
