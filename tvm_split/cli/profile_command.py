@@ -30,7 +30,7 @@ WAIT_S = 60.0
 @click.option("--tracker", metavar="HOST:PORT", help="RPC tracker of the boards. Lab networks only.")
 @click.option("--key", metavar="KEY", help="The boards' key at the tracker.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True,
-              help="How long to time; what is timed already counts.")  # fmt: skip
+              help="How long to time in this run; what was timed before is not timed again.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="Threads of this machine's kernels. [default: all cores]")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE.json",
               help="The model. What was timed is kept beside it as FILE.records.jsonl, from which the next run of the "
