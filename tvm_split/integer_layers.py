@@ -39,7 +39,7 @@ def integer_layers(
     scratch = workspace_bytes(lowered.library(), target)
     found = {}
     for name, program in lowered.programs.items():
-        kernel = next(kernel for kernel in program.kernels if not kernel.converts)
+        kernel = program.kernel
         if name in graph.layer:
             codes, other = _constants(kernel)
             found[name] = IntegerLayer(codes, other, scratch[kernel.symbol])

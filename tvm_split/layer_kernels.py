@@ -52,6 +52,11 @@ class Program:
     kernels: tuple[Kernel, ...]
     results: tuple[int, ...]
 
+    @property
+    def kernel(self) -> Kernel:
+        """The one that computes the layer; the others convert layouts."""
+        return next(kernel for kernel in self.kernels if not kernel.converts)
+
 
 @dataclass(frozen=True)
 class LoweredLayers:
@@ -67,10 +72,7 @@ class LoweredLayers:
 
     def rules(self) -> dict[str, str | None]:
         """The schedule rule of the kernel of each layer that is kernels."""
-        return {
-            name: rule_of(next(kernel.function for kernel in program.kernels if not kernel.converts))
-            for name, program in self.programs.items()
-        }
+        return {name: rule_of(program.kernel.function) for name, program in self.programs.items()}
 
     def library(self) -> tvm.IRModule:
         """All kernels in one module, each under its symbol; equal ones have one symbol."""

@@ -39,10 +39,7 @@ def with_scratch(mod: tvm.IRModule, graph: Graph, target: tvm.target.Target, pro
     for line in explain.lines(graph, lowered.rules(), lowered.reasons):
         log.info(line)
     kernels = workspace_bytes(lowered.library(), target)
-    scratch = {
-        name: max(kernels[kernel.symbol] for kernel in program.kernels if not kernel.converts)
-        for name, program in lowered.programs.items()
-    }
+    scratch = {name: kernels[program.kernel.symbol] for name, program in lowered.programs.items()}
     for name, alone in lowered.modules.items():
         written = sum(graph.tensor[tensor].size_bytes for tensor in graph.layer[name].outputs)
         scratch[name] = _module_bytes(alone, target, written)

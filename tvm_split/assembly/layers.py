@@ -156,5 +156,5 @@ def program(network: tvm.IRModule, target: tvm.target.Target) -> Program:
 
 def assembly(network: tvm.IRModule, target: tvm.target.Target) -> str:
     """The machine code of the layer's own kernel, without those that only change a layout."""
-    (kernel,) = (kernel for kernel in program(network, target).kernels if not kernel.converts)
+    kernel = program(network, target).kernel
     return str(tvm.compile(tvm.IRModule({kernel.symbol: kernel.function}), target).mod.inspect_source("asm"))

@@ -71,7 +71,7 @@ def measure_layers(
             library = bench.built(lowered.library(), "the layers' kernels")
         for layer in graph.layers:
             if layer.name in lowered.programs:
-                (kernel,) = (each for each in lowered.programs[layer.name].kernels if not each.converts)
+                kernel = lowered.programs[layer.name].kernel
                 seconds[layer.name] = statistics.median(bench.kernel_times(library, kernel, layer.name))
             else:
                 alone = lowered.modules[layer.name]

@@ -40,7 +40,7 @@ class Workload:
     def kernel(self, layer: str) -> Kernel | None:
         """The kernel that computes the layer; None for one that is a module of its own."""
         program = self.lowered.programs.get(layer)
-        return None if program is None else next(kernel for kernel in program.kernels if not kernel.converts)
+        return None if program is None else program.kernel
 
     def distinct(self) -> Iterator[str]:
         """The first layer of each key."""
@@ -77,8 +77,7 @@ def _workload(
     for layer in graph.layers:
         if layer.name not in lowered.programs and layer.name not in lowered.modules:
             continue
-        part = Workload(graph.name, lowered, {}, {})
-        kernel = part.kernel(layer.name)
+        kernel = lowered.programs[layer.name].kernel if layer.name in lowered.programs else None
         keys[layer.name] = key_of(lowered.modules[layer.name] if kernel is None else kernel.function)
         found[layer.name] = describe(graph, layer, kernel, spec, target, on_integers, known)
     return Workload(graph.name, lowered, found, keys)
