@@ -11,7 +11,8 @@ from tvm_split.errors import LinkDownError
 from tvm_split.plan.problem import Link
 from tvm_split.runtime import link_probe
 from tvm_split.runtime import link_wire as wire
-from tvm_split.runtime.link_probe import measure_link, spread_of
+from tvm_split.runtime.link_probe import measure_link
+from tvm_split.spread import spread_of
 
 #: 2 Mbit/s up, 4 Mbit/s down: slow enough for a busy machine to keep
 SLOW = Link("slow", 250_000, 500_000, 0.02)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tvm_split.errors import CostError
+from tvm_split.spread import spread_of
 
 #: most that the middle half of the repeats may spread, as a share of their median
 SPREAD = 0.15
@@ -29,10 +30,7 @@ class Timed:
         seconds = statistics.median(repeats)
         if not seconds > 0:
             raise CostError(f"a time of {seconds} s was taken; expected more than 0")
-        if len(repeats) == 1:
-            return cls(seconds, 0.0)
-        low, _, high = statistics.quantiles(repeats, n=4, method="inclusive")
-        return cls(seconds, (high - low) / seconds)
+        return cls(seconds, spread_of(repeats))
 
 
 def settled(take: Callable[[], Sequence[float]], what: str, limit: float = SPREAD, rounds: int = ROUNDS) -> Timed:

@@ -152,14 +152,21 @@ def _on_the_board(session: rpc.RPCSession, what: str, advice: str = "") -> Itera
         yield
     except (RuntimeError, OSError, ValueError, TypeError, AttributeError) as error:
         reason = last_line(error)
-        try:
-            session.get_function("tvm.rpc.server.workpath")
-        except Exception:
+        if not still_there(session):
             raise LinkDownError(
                 f"{what}: the board ended the session ({reason}). Look at its RPC server's output: a module "
                 "that crashes ends the server as well; start it again"
             ) from error
         raise BundleError(f"{what} failed on the board: {reason}" + (f"; {advice}" if advice else "")) from error
+
+
+def still_there(session: rpc.RPCSession) -> bool:
+    """Whether a board's session still answers."""
+    try:
+        session.get_function("tvm.rpc.server.workpath")
+    except Exception:
+        return False
+    return True
 
 
 def address_of(tracker: str) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from tvm_split import lower
 from tvm_split.errors import CostError, LinkDownError, last_line
 from tvm_split.layer_kernels import MAIN, Kernel
 from tvm_split.linker import find_linker
-from tvm_split.profile.rpc import upload
+from tvm_split.profile.rpc import still_there, upload
 from tvm_split.targets import TargetSpec
 from tvm_split.targets.host import machine
 
@@ -89,7 +89,7 @@ class Bench:
         try:
             repeats = call()
         except RAISED as error:
-            if self.remote is not None and not answers(self.remote):
+            if self.remote is not None and not still_there(self.remote):
                 raise LinkDownError(
                     f"the board of '{self.spec.name}' ended its session over layer '{layer}' ({last_line(error)}); "
                     "see that its RPC server runs, and go on"
@@ -103,15 +103,6 @@ class Bench:
                 f"layer '{layer}' was timed as {min(repeats)} s on '{self.spec.name}'; expected more than 0"
             )
         return repeats
-
-
-def answers(remote: rpc.RPCSession) -> bool:
-    """Whether a board's session is still there."""
-    try:
-        remote.get_function("tvm.rpc.server.workpath")
-    except Exception:
-        return False
-    return True
 
 
 def made_up(ty: relax.TensorType) -> np.ndarray:

@@ -13,13 +13,14 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from tvm_split.errors import LinkDownError
 from tvm_split.runtime import link_wire as wire
+from tvm_split.spread import spread_of
 from tvm_split.units import rate as rate_text
 
 PINGS, PINGS_S, LEAST_PINGS = 40, 4.0, 5
@@ -122,12 +123,6 @@ def fetch_down(probe: wire.Probe, size: int) -> wire.Seen:
     probe.say(wire.DOWN, size)
     probe.answer(wire.DOWN, size)
     return probe.drain(size, time.monotonic() + wire.TRANSFER_S)
-
-
-def spread_of(values: Sequence[float]) -> float:
-    """The distance of the quartiles over the median, of two values or more."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return (high - low) / middle if middle > 0 else 0.0
 
 
 def _rate(move: Callable[[int], wire.Seen], name: str, target_s: float, max_spread: float, say: Say) -> Rate:
