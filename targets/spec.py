@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tvm_split.errors import TargetError
 from tvm_split.plan.precision import EDGE_WIDTHS
+from tvm_split.targets.fields import check_names
 from tvm_split.targets.systolic import SystolicArray, parse_systolic
 
 KINDS = ("edge", "cloud", "both")
@@ -86,12 +87,7 @@ NUMBERS = (*COUNTS, *AMOUNTS, "layer_overhead_s", "efficiency")
 
 def check_fields(table: Mapping[str, Any], known: tuple[str, ...], required: tuple[str, ...], where: str) -> None:
     """TargetError, naming `where`, for a field that is unknown or missing, and for sources of unknown fields."""
-    for name in table:
-        if name not in known:
-            raise TargetError(f"{where}: unknown field '{name}'; the fields are {', '.join(known)}")
-    for name in required:
-        if name not in table:
-            raise TargetError(f"{where}: field '{name}' is missing; the fields are {', '.join(known)}")
+    check_names(table, known, required, where)
     sources = table.get("sources", {})
     if not isinstance(sources, dict) or not all(isinstance(text, str) for text in sources.values()):
         raise TargetError(f"{where}: sources is {sources!r}; expected a table of field name -> text")

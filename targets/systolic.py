@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from tvm_split.errors import TargetError
+from tvm_split.targets.fields import check_names
 
 Dataflow = Literal["ws", "os", "is"]
 
@@ -38,12 +39,7 @@ def parse_systolic(value: Any, where: str, number: Callable[..., float]) -> Syst
     if not isinstance(value, Mapping):
         raise TargetError(f"{where}: systolic is {value!r:.40}; expected a table with the fields {', '.join(FIELDS)}")
     where = f"{where}: [systolic]"
-    for name in value:
-        if name not in FIELDS:
-            raise TargetError(f"{where}: unknown field '{name}'; the fields are {', '.join(FIELDS)}")
-    for name in FIELDS:
-        if name not in value:
-            raise TargetError(f"{where}: field '{name}' is missing; the fields are {', '.join(FIELDS)}")
+    check_names(value, FIELDS, FIELDS, where)
     if value["dataflow"] not in get_args(Dataflow):
         raise TargetError(
             f"{where}: dataflow is {value['dataflow']!r:.40}; expected 'ws' (weights stay), 'os' (outputs) or "
