@@ -1,18 +1,14 @@
 """The functions for TVM build scripts, as the README's example calls them."""
 
-import inspect
-
 import numpy as np
 import pytest
 import tvm
 from tvm import relax
 
 import tvm_split
-from tvm_split import api
 from tvm_split.costs import Costs
-from tvm_split.errors import GraphError, PlanError
+from tvm_split.errors import BundleError, GraphError, PlanError
 from tvm_split.layer_runner import LayerRunner
-from tvm_split.plan.problem import Link
 from tvm_split.profile.source import Boards, costs_of
 from tvm_split.runtime.local import run_bundle
 from tvm_split.targets import load_target
@@ -62,15 +58,10 @@ def test_plan_partition_build_and_run(mod, samples, tmp_path):
         tvm_split.partition(other_network(), plan)
 
 
-def test_run_has_the_parameters_of_run_bundle_and_hands_each_on(monkeypatch, tmp_path):
-    ours, theirs = (inspect.signature(each).parameters for each in (tvm_split.run, run_bundle))
-    assert [(p.name, p.kind, p.default) for p in ours.values()] == [
-        (p.name, p.kind, p.default) for p in theirs.values()
-    ]
-    given = {"inputs": {}, "repeats": 5, "link": Link("l", 1.0, 1.0), "shaped": False, "threads": 2, "timeout_s": 9.0}
-    monkeypatch.setattr(api, "run_bundle", lambda *args: args)
-    monkeypatch.setattr(api.Bundle, "open", lambda path: f"opened {path}")
-    assert tvm_split.run(tmp_path, **given) == (f"opened {tmp_path}", *given.values())
+def test_run_opens_the_bundle_of_a_folder(tmp_path):
+    assert tvm_split.run is run_bundle
+    with pytest.raises(BundleError, match="no bundle"):
+        tvm_split.run(tmp_path, {})
 
 
 def test_a_plan_on_one_sample_says_how_little_that_tells(mod, samples):

@@ -1,15 +1,13 @@
-"""The functions for TVM build scripts. `tvm_split.load`, `.plan`, `.partition` and `.build` are these."""
+"""The functions for TVM build scripts: `tvm_split.load`, `.plan`, `.partition`, `.build` and `.run` are these."""
 
 from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tvm
 
 from tvm_split import pipeline, prepare, workflow
@@ -20,9 +18,8 @@ from tvm_split.edge_half import rounded_module, with_precision
 from tvm_split.errors import GraphError, PlanError
 from tvm_split.extract import graph as extract_graph
 from tvm_split.frontend import load
-from tvm_split.plan.problem import Link
 from tvm_split.request import Request
-from tvm_split.runtime.local import RunResult, run_bundle
+from tvm_split.runtime.local import run_bundle as run
 from tvm_split.workflow import PlanResult
 
 __all__ = ["build", "load", "partition", "plan", "run"]
@@ -85,17 +82,3 @@ def _form(mod: tvm.IRModule) -> tuple[Any, ...]:
 def build(plan: PlanResult, out: str | Path, *, force: bool = False) -> Bundle:
     """Compile the plan's halves for its targets into the folder `out`. BundleError, BuildError: see `assemble`."""
     return compile_plan(plan, Path(out), force=force)
-
-
-def run(
-    bundle: Bundle | str | Path,
-    inputs: Mapping[str, np.ndarray],
-    repeats: int = 3,
-    link: Link | None = None,
-    shaped: bool = True,
-    threads: int | None = None,
-    timeout_s: float = 120.0,
-) -> RunResult:
-    """Run a bundle, or the one in a folder, on this machine: `runtime.local.run_bundle`, which says what each means."""
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    return run_bundle(opened, inputs, repeats, link, shaped, threads, timeout_s)

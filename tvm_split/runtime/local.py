@@ -47,7 +47,7 @@ class RunResult:
 
 
 def run_bundle(
-    bundle: Bundle,
+    bundle: Bundle | str | Path,
     inputs: Mapping[str, np.ndarray],
     repeats: int = 3,
     link: Link | None = None,
@@ -55,7 +55,7 @@ def run_bundle(
     threads: int | None = None,
     timeout_s: float = 120.0,
 ) -> RunResult:
-    """Run the bundle `repeats` times, after one uncounted run, over `link` (the bundle's own by default).
+    """Run a bundle, or the one in a folder, `repeats` times after one uncounted run, over `link` (its own by default).
 
     shaped=False sends at loopback's speed. A bundle of which nothing crosses runs its edge process alone, and its link
     stages are 0 s.
@@ -67,6 +67,7 @@ def run_bundle(
     """
     if repeats < 1:
         raise BundleError(f"repeats is {repeats}; expected 1 or more")
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     arrays = check_inputs(bundle, inputs)
     roles = {side: role_here(bundle, side) for side in sides(bundle)}
     used = link or bundle.link
