@@ -27,7 +27,7 @@ def final(item, edge_s, cloud_s, cloud="measured", load=0.0):
     places = {name: Place("t", "somewhere", "computed") for name in ("uplink", "downlink")}
     places |= {"edge": Place("t", "here", "measured"), "cloud": Place("t", "here", cloud)}
     measured = Timing(edge_s, 0.1, cloud_s, 0.0)
-    return Final(item, None, compare(item.candidate.predicted, measured, places), load)
+    return Final(item, compare(item.candidate.predicted, measured, places), load)
 
 
 def test_finalists_are_of_different_cuts_before_different_bits():

@@ -183,8 +183,7 @@ def choose(
     if not allowed:
         own = [item.accuracy for item in scored if item.accuracy and item.fits and not item.baseline]
         raise PlanError(_too_inaccurate(own, tolerance, lossless_bytes()))
-    found = in_order(allowed)
-    return found[0] if cost is None else in_order(found, cost)[0]
+    return (in_order(allowed) if cost is None else in_order(allowed, cost))[0]
 
 
 def _too_inaccurate(found: Sequence[Accuracy], tolerance: Tolerance, lossless_bytes: int | None) -> str:

@@ -42,7 +42,6 @@ class Final:
     """
 
     scored: Scored
-    bundle: Bundle
     stages: tuple[Stage, ...]
     cloud_load: float = 0.0
 
@@ -71,7 +70,7 @@ def by_the_clock(result: PlanResult, progress: Progress) -> tuple[PlanResult, tu
 
 
 def measured_finals(result: PlanResult, count: int, folder: Path, progress: Progress) -> list[Final]:
-    """At least `count` finalists, or all that are allowed, timed; the soonest first. Their bundles lie in `folder`.
+    """At least `count` finalists, or all that are allowed, timed, soonest first; their bundles are left in `folder`.
 
     LinkDownError: no tracker or board answers.
     """
@@ -141,7 +140,7 @@ def _timed(result: PlanResult, scored: Scored, folder: Path, take: Take, progres
     progress(f"finalist: {scored.label}")
     bundle = compile_plan(replace(result, chosen=scored), folder, progress)
     progress(f"timing {scored.label}")
-    return Final(scored, bundle, tuple(take(bundle)), result.request.cloud_load)
+    return Final(scored, tuple(take(bundle)), result.request.cloud_load)
 
 
 def _taker(result: PlanResult) -> Take:
