@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 #: layers that were too noisy, named in the text
 NAMED = 3
-#: seconds to wait for a board
-WAIT_S = 60.0
 
 
 @click.command(cls=SplitCommand, short_help="Time layers on a device, and fit what predicts any network's times.")
@@ -55,6 +53,7 @@ def profile(
     from tvm_split import zoo
     from tvm_split.profile import collect, device_model
     from tvm_split.profile.rpc import connect_all
+    from tvm_split.profile.source import WAIT_S
     from tvm_split.targets import load_target
 
     spec, say = load_target(target), Progress(quiet)

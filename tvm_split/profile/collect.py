@@ -25,15 +25,13 @@ from tvm_split.graph import Graph
 from tvm_split.profile import sampled
 from tvm_split.profile.fleet import Fleet
 from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
-from tvm_split.profile.kernel_set import kernel_set
 from tvm_split.profile.noise import Timed, settled
 from tvm_split.profile.records import HalfRecord, Record, Records
 from tvm_split.profile.timing import Bench, check_runs, processor
-from tvm_split.profile.workload import Workload, integer_workload, workload
+from tvm_split.profile.workload import Workload, code_facts, integer_workload, workload
 from tvm_split.runtime.executor import use_threads
 from tvm_split.targets import TargetSpec
 from tvm_split.tvm_target import resolve
-from tvm_split.versions import versions
 
 REPEATS = 5
 #: sampled layers that are compiled together
@@ -67,10 +65,8 @@ class Outcome:
 
 def device_facts(spec: TargetSpec, threads: int, key: str | None) -> dict[str, Any]:
     """What must be equal for a cost model to hold: target, machine, threads, versions, kernels."""
-    return {
-        "target": spec.name, "arch": spec.arch, "machine": processor() if key is None else f"board {key}",
-        "threads": threads, "compiled_for": str(resolve(spec)), "versions": versions(), "kernels": kernel_set(),
-    }  # fmt: skip
+    where = {"machine": processor() if key is None else f"board {key}", "threads": threads}
+    return code_facts(spec, resolve(spec)) | where
 
 
 class Collector:

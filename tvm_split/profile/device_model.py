@@ -63,6 +63,11 @@ class DeviceModel:
             data = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise CostError(f"{path} is no device model ({error}); `tvm-split profile` writes one") from None
+        return cls.from_json(data, path)
+
+    @classmethod
+    def from_json(cls, data: Any, path: Path) -> DeviceModel:
+        """The model of a file's JSON. CostError, naming the file, as `load`."""
         if not is_device_model(data):
             raise CostError(f"{path} is no device model; `tvm-split profile` writes one")
         if data.get("version") != VERSION:

@@ -8,11 +8,9 @@ from tvm_split.costs import Costs
 from tvm_split.errors import CostError
 from tvm_split.graph import Graph
 from tvm_split.profile.device_model import DeviceModel
-from tvm_split.profile.kernel_set import kernel_set
-from tvm_split.profile.workload import Workload, integer_workload, workload
+from tvm_split.profile.workload import Workload, code_facts, integer_workload, workload
 from tvm_split.targets import TargetSpec
 from tvm_split.tvm_target import resolve
-from tvm_split.versions import versions
 
 if TYPE_CHECKING:
     import tvm
@@ -48,11 +46,7 @@ def _checked(model: DeviceModel, spec: TargetSpec) -> tvm.target.Target:
     if spec.simulated:
         raise CostError(f"target '{spec.name}' is simulated and was never profiled; use --costs roofline")
     target = resolve(spec)
-    expected = {
-        "target": spec.name, "arch": spec.arch, "compiled_for": str(target), "versions": versions(),
-        "kernels": kernel_set(),
-    }  # fmt: skip
-    model.check(expected, f"the cost model of '{model.device.get('target')}'")
+    model.check(code_facts(spec, target), f"the cost model of '{model.device.get('target')}'")
     return target
 
 

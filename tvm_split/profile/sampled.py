@@ -15,6 +15,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tvm_split.flops import extents
+from tvm_split.passes.bindings import operator
 from tvm_split.passes.layering import layer_calls
 
 ACTIVATIONS = frozenset({"relax.nn.relu", "relax.clip", "relax.nn.leakyrelu", "relax.nn.prelu"})
@@ -55,7 +57,7 @@ def shapes_of(mod: tvm.IRModule) -> list[Convolution | Product]:
         calls = [
             item.value for block in callee.body.blocks for item in block.bindings if isinstance(item.value, relax.Call)
         ]
-        names = [str(getattr(call.op, "name", "")) for call in calls]
+        names = [operator(call) for call in calls]
         for call, name in zip(calls, names, strict=True):
             shape = _shape(call, name, not ACTIVATIONS.isdisjoint(names))
             if shape is not None:
@@ -125,7 +127,7 @@ def _input(shape: Convolution | Product) -> list[int]:
 def _shape(call: relax.Call, name: str, relu: bool) -> Convolution | Product | None:
     """None for what is neither, or is no 2-D convolution of one picture, or has weights that are computed."""
     if name == "relax.nn.conv2d":
-        data, weight = (_extents(arg) for arg in call.args)
+        data, weight = (extents(arg.ty) for arg in call.args)
         attrs = call.attrs
         if data[0] != 1 or str(attrs.data_layout) != "NCHW" or str(attrs.kernel_layout) != "OIHW":
             return None
@@ -135,14 +137,10 @@ def _shape(call: relax.Call, name: str, relu: bool) -> Convolution | Product | N
             int(attrs.groups), relu,
         )  # fmt: skip
     if name == "relax.matmul":
-        left, right = (_extents(arg) for arg in call.args)
+        left, right = (extents(arg.ty) for arg in call.args)
         if len(right) == 2 and len(left) >= 2:
             return Product(int(np.prod(left[:-1])), right[0], right[1])
     return None
-
-
-def _extents(expr: relax.Expr) -> tuple[int, ...]:
-    return tuple(int(extent) for extent in expr.ty.shape.values)
 
 
 def _near(shape: Convolution | Product, draw: random.Random) -> Convolution | Product:

@@ -118,7 +118,7 @@ def model_in(path: Path) -> DeviceModel | None:
         return None
     from tvm_split.profile.device_model import DeviceModel  # imports XGBoost
 
-    return DeviceModel.load(path)
+    return DeviceModel.from_json(data, path)
 
 
 def integer_costs(

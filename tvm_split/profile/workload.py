@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import tvm
 import tvm_ffi
@@ -21,8 +22,10 @@ from tvm_split.passes.annotate_precision import AnnotatePrecision
 from tvm_split.passes.same_codes import same_codes, together
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.profile.features import Described, describe
+from tvm_split.profile.kernel_set import kernel_set
 from tvm_split.quantizer import Quantizer
 from tvm_split.targets import TargetSpec
+from tvm_split.versions import versions
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,14 @@ def made_up_quantizers(names: Collection[str], alike: Iterable[frozenset[str]]) 
         made = Quantizer.of_range(INTEGER_BITS, -1.0 - i / 1024, 1.0 + i / 512)
         found[name] = found.setdefault(group.get(name, name), made)
     return {name: found[name] for name in names}
+
+
+def code_facts(spec: TargetSpec, target: tvm.target.Target) -> dict[str, Any]:
+    """What kernels for a target hang on: the target, as TVM has it, versions, and the passes that make them."""
+    return {
+        "target": spec.name, "arch": spec.arch, "compiled_for": str(target), "versions": versions(),
+        "kernels": kernel_set(),
+    }  # fmt: skip
 
 
 def key_of(code: tvm.ir.BaseFunc | tvm.IRModule) -> str:
