@@ -8,8 +8,8 @@ cloud is one thread on another core, with all that this processor has. Both are 
 into DIR (by default build/prediction), from which the next run goes on: of each network every layer, then both halves
 of the cuts, and layers of shapes around theirs with what time is left.
 
-Every prediction is for a network **held back**: models are fitted to the other networks' layers and halves, and to the
-sampled shapes, which are nobody's. Printed are the median, the 90th percentile and the worst of relative errors:
+Every prediction is for a network **held back**: models are fitted to the other networks' layers and halves, and to
+layers in other sizes of those networks. Printed are the median, the 90th percentile and the worst of relative errors:
 
     layers    the cost model's; the roofline's, and Neurosurgeon's (a line through operations for each kind of layer;
               ASPLOS 2017, section 5.1), each fitted in the same way
@@ -45,7 +45,6 @@ NETWORKS = (
 )  # fmt: skip
 EDGE_TARGET = Path(__file__).with_name("x86-64-v2-core.toml")
 TARGETS = {"edge": str(EDGE_TARGET), "cloud": "host"}
-SAMPLED = "sampled-"
 
 
 def main() -> None:
@@ -91,8 +90,7 @@ def _read(path: Path, networks: Sequence[str]) -> Measured:
         sys.exit(f"{path} is not there; run without --minutes 0")
     device = json.loads(path.open(encoding="utf-8").readline())["device"]
     records = Records(path, device)
-    layers = [r for r in records.found.values() if r.network in networks or r.network.startswith(SAMPLED)]
-    return Measured(layers, [half for half in records.halves if half.network in networks])
+    return Measured(list(records.found.values()), [half for half in records.whole() if half.network in networks])
 
 
 def _both_sides(asked: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,21 @@ class Measured:
     def networks(self) -> list[str]:
         return list(dict.fromkeys(half.network for half in self.halves))
 
-    def without(self, network: str) -> Measured:
-        """All that knows nothing of the network: kernels that it shares with others are left out as well."""
+    @property
+    def alone_s(self) -> dict[str, float]:
+        """Seconds of layers by key."""
+        return {record.key: record.seconds for record in self.layers}
+
+    def layers_of(self, network: str) -> list[Record]:
+        """The network's layers, those among them that other networks have as well."""
         own = {key for half in self.halves if half.network == network for key in half.keys}
-        layers = [record for record in self.layers if record.network != network and record.key not in own]
+        return [record for record in self.layers if record.key in own]
+
+    def without(self, network: str) -> Measured:
+        """All that knows nothing of the network: what was sampled near it and kernels that it shares with others are
+        left out as well."""
+        own = {key for half in self.halves if half.network == network for key in half.keys}
+        layers = [record for record in self.layers if record.origin != network and record.key not in own]
         return Measured(layers, [half for half in self.halves if half.network != network])
 
 
@@ -56,24 +67,25 @@ def held_back(measured: Measured) -> tuple[dict[str, Errors], dict[tuple[str, st
     """The tables of one side, and the predicted seconds of each half by network and cut, each held back."""
     ours, roofline, lines, sums, whole = [], [], [], [], []
     halves: dict[tuple[str, str], float] = {}
-    known = {record.key: record for record in measured.layers}
+    alone_s = measured.alone_s
     for network in measured.networks:
-        others = measured.without(network)
-        own = [record for record in measured.layers if record.network == network]
-        model, _ = cost_model.fit(others.layers, folds=2)
-        predicted = {r.key: p for r, (p, _, _) in zip(known.values(), model.seconds(list(known.values())), strict=True)}
-        scale = statistics.median(record.seconds / record.base_s for record in others.layers)
-        line = _lines(others.layers)
-        ours += [predicted[record.key] / record.seconds - 1 for record in own]
-        roofline += [scale * record.base_s / record.seconds - 1 for record in own]
-        lines += [line(record) / record.seconds - 1 for record in own]
-        parts, _ = composition.fit(others.halves)
+        others, own = measured.without(network), measured.layers_of(network)
+        quiet = [record for record in others.layers if not record.noisy]
+        model, _ = cost_model.fit(quiet, folds=2)
+        predicted = {r.key: p for r, (p, _, _) in zip(own, model.seconds(own), strict=True)}
+        scale = statistics.median(record.seconds / record.base_s for record in quiet)
+        line = _lines(quiet)
+        for record in own:
+            if not record.noisy:
+                ours.append(predicted[record.key] / record.seconds - 1)
+                roofline.append(scale * record.base_s / record.seconds - 1)
+                lines.append(line(record) / record.seconds - 1)
+        parts, _ = composition.fit(others.halves, alone_s)
         for half in measured.halves:
             if half.network == network:
-                alone = HalfRecord(**{**asdict(half), "layers_s": sum(predicted[key] for key in half.keys)})
-                halves[network, half.cut] = parts.half_s(alone)
+                halves[network, half.cut] = parts.half_s(half, predicted)
                 whole.append(halves[network, half.cut] / half.seconds - 1)
-                sums.append(half.layers_s / half.seconds - 1)
+                sums.append(sum(alone_s[key] for key in half.keys) / half.seconds - 1)
     return {
         "layers, cost model": Errors.of(ours), "layers, roofline": Errors.of(roofline),
         "layers, line through operations": Errors.of(lines), "halves, cost model": Errors.of(whole),

@@ -23,15 +23,21 @@ def layers(count=120, networks=6, seed=0):
     return made
 
 
+def alone_s(count=60):
+    """Seconds of the first layers, by key."""
+    return {record.key: record.seconds for record in layers(count)}
+
+
 def halves(count=24, networks=4, seed=0, truth=(1.2, 3e-6, 1e-10, 2e-11, 1e-9)):
-    """Halves that take what `truth` says of them: scale, per layer, weight byte, moved byte and element."""
+    """Halves of some of the first 60 layers, which take what `truth` says: scale, per layer, weight byte, moved byte
+    and element."""
     draw = random.Random(seed)
+    alone = alone_s()
     made = []
     for i in range(count):
-        terms = (draw.uniform(1e-3, 1e-1), draw.randint(2, 90), draw.randint(10**4, 10**8), draw.randint(10**5, 10**8),
-                 draw.randint(10**2, 10**6))  # fmt: skip
+        keys = tuple(draw.sample(sorted(alone), draw.randint(2, 50)))
+        counts = draw.randint(10**4, 10**8), draw.randint(10**5, 10**8), draw.randint(10**2, 10**6)
+        terms = sum(alone[key] for key in keys), len(keys), *counts
         seconds = math.fsum(a * b for a, b in zip(truth, terms, strict=True))
-        made.append(
-            HalfRecord(f"net{i % networks}", "edge", f"{i}", terms[1], terms[0], *terms[2:], seconds, 0.01, (f"k{i}",))
-        )
+        made.append(HalfRecord(f"net{i % networks}", "edge", f"{i}", *counts, seconds, 0.01, keys))
     return made

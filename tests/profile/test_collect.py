@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+import tvm
 from click.testing import CliRunner
 
 from tests.profile.made_records import halves, layers
@@ -12,11 +13,14 @@ from tvm_split import extract, frontend, pipeline
 from tvm_split.cli import cli
 from tvm_split.errors import CostError
 from tvm_split.profile import collect as collecting
+from tvm_split.profile.call import call_seconds
 from tvm_split.profile.collect import Collector, Plan, collect, device_facts
 from tvm_split.profile.device_model import DeviceModel, fit
 from tvm_split.profile.predicted import integer_model_costs, model_costs
 from tvm_split.profile.records import Records
+from tvm_split.profile.timing import Bench
 from tvm_split.targets import load_target
+from tvm_split.tvm_target import resolve
 
 SPEC = load_target("host")
 
@@ -29,7 +33,7 @@ def model_file(tmp_path_factory):
 @pytest.fixture
 def any_noise(monkeypatch):
     """No timing is refused, whatever else this machine does."""
-    monkeypatch.setattr(collecting, "settled", lambda take, what: collecting.Timed.of(take()))
+    monkeypatch.setattr("tvm_split.profile.noise.SPREAD", 2.0)
 
 
 @pytest.fixture
@@ -43,34 +47,55 @@ def records(model_file, tmp_path, any_noise, monkeypatch):
 def test_layers_on_floats_and_integers_and_halves_and_sampled_shapes_are_timed(records):
     names = {record.network for record in records.found.values()}
     own = [record for record in records.found.values() if record.network == "net.onnx"]
-    assert len(own) >= 3 + 3 and any(name.startswith("sampled-") for name in names)
+    assert len(own) >= 3 + 3 and any(name.startswith("net.onnx~") for name in names)
     assert {half.side for half in records.halves} == {"edge", "cloud"}
     whole = next(half for half in records.halves if half.cut == "3 of 3 layers")
-    assert whole.layers_s == pytest.approx(sum(records.found[key].seconds for key in whole.keys))
+    assert len(whole.keys) == 3 and records.found.keys() >= set(whole.keys)
     assert whole.crossing == 0 and all(half.seconds > 0 for half in records.halves)
 
 
 def test_what_is_there_is_not_timed_again(records, model_file, monkeypatch):
     monkeypatch.setattr(Collector, "_time", lambda self, work, layers: pytest.fail(str(layers)) if layers else None)
     monkeypatch.setattr(Collector, "_whole", lambda self, network, halves: pytest.fail("halves") if halves else [])
-    monkeypatch.setattr(Collector, "_sampled", lambda self, shapes, seed: None)
+    monkeypatch.setattr(Collector, "_sampled", lambda self, networks, seed: None)
     again, _ = collect(SPEC, [str(model_file)], records.path, 1, plan=Plan(cuts=2))
     assert again.found.keys() == records.found.keys()
 
 
-def test_noise_is_told_and_the_rest_is_timed(model_file, tmp_path, monkeypatch):
+def test_noise_is_told_and_timed_again_by_the_next_run(model_file, tmp_path, monkeypatch):
+    def profile():
+        return collect(SPEC, [str(model_file)], tmp_path / "host.jsonl", 1, plan=Plan(integers=False, cuts=1))
+
+    monkeypatch.setattr(Collector, "_sampled", lambda self, networks, seed: None)
+    monkeypatch.setattr("tvm_split.profile.noise.SPREAD", -1.0)
+    made, outcome = profile()
+    assert len(made.found) == 3 and not made.quiet() and not made.halves
+    assert len(outcome.refused) == 3 + 1 and "differ by" in outcome.refused[0] and "the edge half" in outcome.refused[3]
+    monkeypatch.setattr("tvm_split.profile.noise.SPREAD", 2.0)
+    made, outcome = profile()
+    assert len(made.quiet()) == 3 and len(made.halves) == 1 and not outcome.refused
+
+
+def test_a_layer_that_cannot_be_timed_is_told_and_the_rest_is_timed(model_file, tmp_path, any_noise, monkeypatch):
     calls = []
+    right = Bench.kernel_times
 
-    def first_is_noisy(take, what):
-        calls.append(what)
-        if len(calls) == 1:
-            raise CostError(f"{what} was noisy")
-        return collecting.Timed.of(take())
+    def first_fails(self, library, kernel, layer):
+        calls.append(layer)
+        if layer == calls[0]:
+            raise CostError("no such kernel")
+        return right(self, library, kernel, layer)
 
-    monkeypatch.setattr(collecting, "settled", first_is_noisy)
-    monkeypatch.setattr(Collector, "_sampled", lambda self, shapes, seed: None)
+    monkeypatch.setattr(Bench, "kernel_times", first_fails)
+    monkeypatch.setattr(Collector, "_sampled", lambda self, networks, seed: None)
     made, outcome = collect(SPEC, [str(model_file)], tmp_path / "host.jsonl", 1, plan=Plan(integers=False, cuts=1))
-    assert len(made.found) == 2 and "was noisy" in outcome.refused[0] and "no time of" in outcome.refused[1]
+    assert len(made.found) == 2 and outcome.refused == [f"layer '{calls[0]}' of net.onnx: no such kernel"]
+    assert len(made.halves) == 1 and made.whole() == []
+
+
+def test_a_call_costs_something_and_less_than_a_layer(tmp_path):
+    bench = Bench(tmp_path, SPEC, resolve(SPEC), tvm.cpu(), None, 3)
+    assert 1e-9 <= call_seconds(bench) < 1e-3
 
 
 def test_no_time_times_nothing_and_says_so(model_file, tmp_path):

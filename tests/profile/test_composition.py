@@ -2,7 +2,7 @@ from dataclasses import astuple
 
 import pytest
 
-from tests.profile.made_records import halves
+from tests.profile.made_records import alone_s, halves
 from tvm_split.costs import Costs
 from tvm_split.errors import CostError
 from tvm_split.graph import Graph, Layer, Tensor
@@ -11,19 +11,19 @@ from tvm_split.profile.composition import Composition, fit
 
 def test_the_numbers_that_made_the_halves_are_found():
     truth = (1.2, 3e-6, 1e-10, 2e-11, 1e-9)
-    found, errors = fit(halves(40, truth=truth))
+    found, errors = fit(halves(40, truth=truth), alone_s())
     assert astuple(found) == pytest.approx(truth, rel=1e-3)
     assert max(abs(error) for error in errors) < 1e-3
 
 
 def test_errors_of_predicted_layers_are_those_of_predicted_halves():
     made = halves(40, truth=(1.2, 0, 0, 0, 0))
-    _, errors = fit(made, {half.keys[0]: 1.5 * half.layers_s for half in made})
+    _, errors = fit(made, alone_s(), {key: 1.5 * seconds for key, seconds in alone_s().items()})
     assert errors == pytest.approx([0.5] * 40, rel=1e-3)
 
 
 def test_no_number_is_negative_where_parts_run_faster_together():
-    found, errors = fit(halves(40, truth=(0.8, -1e-6, 0, 0, 0)))
+    found, errors = fit(halves(40, truth=(0.8, -1e-6, 0, 0, 0)), alone_s())
     assert min(astuple(found)) >= 0 and max(abs(error) for error in errors) < 0.5
 
 
@@ -39,7 +39,7 @@ def test_costs_of_layers_add_up_to_the_half():
 @pytest.mark.parametrize("few", [halves(5), halves(20, networks=1)])
 def test_too_few_halves_are_refused(few):
     with pytest.raises(CostError, match=rf"{len(few)} halves of \d networks were timed; expected 8 or more, of 2"):
-        fit(few)
+        fit(few, alone_s())
 
 
 @pytest.mark.parametrize("data", [{"scale": -1.0}, {"scale": "x"}, {"other": 1.0}, {"scale": float("nan")}])

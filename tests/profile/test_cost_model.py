@@ -39,6 +39,20 @@ def test_survives_json_to_the_bit(fitted):
     assert model.seconds(layers(20)) == fitted[0].seconds(layers(20))
 
 
+def test_what_was_sampled_near_a_network_is_held_back_with_it():
+    """The layers near net1 take ten times as long: only who has seen them knows."""
+    others = layers(60, networks=1)
+    near = [replace(record, network="net1~1", seconds=10 * record.seconds) for record in layers(60, seed=1)]
+    own = [replace(record, network="net1", seconds=10 * record.seconds) for record in layers(20, seed=2)]
+    _, errors = fit([*others, *near, *own])
+    assert max(errors[-20:]) < -0.8
+
+
+def test_of_one_network_its_samples_are_held_back_one_by_one():
+    _, errors = fit([replace(record, network=f"net0~{i % 3}") for i, record in enumerate(layers(240))])
+    assert sorted(abs(error) for error in errors)[120] < 0.05
+
+
 def test_an_unknown_rule_is_none_of_the_known(fitted):
     assert fitted[0].seconds([replace(layers(1)[0], rule="New")])[0][0] > 0
     assert fitted[0].seconds([]) == []

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.profile.made_records import halves, layers
+from tests.profile.made_records import alone_s, halves, layers
 from tvm_split.errors import CostError
 from tvm_split.profile.device_model import DeviceModel, fit, summary
 from tvm_split.profile.records import Records
@@ -28,7 +29,7 @@ def test_says_what_it_was_fitted_to_and_how_far_off_it_was(path):
     model = DeviceModel.load(path)
     assert (model.device, model.date, model.fitted_to) == (DEVICE, "2026-01-02", {"layers": 60, "halves": 12})
     assert 0 <= model.errors["layers"]["median"] <= model.errors["layers"]["p90"]
-    assert model.errors["halves"]["median"] > model.errors["layers"]["median"]  # the layers' sums are none of these
+    assert 0 < model.errors["halves"]["median"] < model.errors["layers"]["p90"]
     assert model.layers.seconds(layers(5)) == DeviceModel.load(path).layers.seconds(layers(5))
 
 
@@ -37,7 +38,19 @@ def test_without_halves_a_half_is_the_sum_of_its_layers(tmp_path):
     for record in layers(60):
         records.add(record)
     model = fit(records, DEVICE)
-    assert model.errors["halves"] is None and model.composition.half_s(halves(1)[0]) == halves(1)[0].layers_s
+    (half,) = halves(1)
+    assert model.errors["halves"] is None
+    assert model.composition.half_s(half, alone_s()) == pytest.approx(sum(alone_s()[key] for key in half.keys))
+
+
+def test_noise_is_not_fitted_to_and_a_half_of_a_layer_without_a_time_is_left_out(tmp_path):
+    records = Records(tmp_path / "host.jsonl", DEVICE)
+    for record in layers(61):
+        records.add(replace(record, spread=0.5) if record.key == "k3" else record)
+    for half in halves(12):
+        records.add_half(half)
+    records.add_half(replace(halves(1)[0], keys=("k0", "nobody's")))
+    assert fit(records, DEVICE).fitted_to == {"layers": 60, "halves": 12}
 
 
 def test_a_model_of_another_kernel_set_is_refused(path):

@@ -3,35 +3,62 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_split.errors import CostError
-from tvm_split.profile.noise import Timed, settled
-
-QUIET, NOISY = [1.0, 1.01, 1.02, 1.03, 1.04], [1.0, 1.0, 2.0, 3.0, 3.0]
+from tvm_split.profile.noise import ROUNDS, Timed, floor_of, in_rounds, refusal
 
 
-def test_a_quiet_timing_is_taken_once():
-    taken = []
-    found = settled(lambda: taken.append(1) or QUIET, "layer 'a'")
-    assert (found.seconds, len(taken)) == (1.02, 1) and found.spread == pytest.approx(0.02 / 1.02)
+def rounds_of(*seconds):
+    """Something that takes so long, round by round."""
+    left = iter(seconds)
+    return lambda: [next(left)]
 
 
-def test_a_noisy_timing_is_repeated_until_it_is_quiet():
-    rounds = iter([NOISY, NOISY, QUIET])
-    assert settled(lambda: next(rounds), "layer 'a'").seconds == 1.02
+def test_two_rounds_that_agree_are_enough_and_the_slow_ones_do_not_count():
+    found = in_rounds({"quiet": rounds_of(1.0, 1.05), "busy": rounds_of(3.0, 1.0, 2.0, 1.02)})
+    assert found["quiet"] == Timed.of([1.0, 1.05]) and found["quiet"].seconds == pytest.approx(1.025)
+    assert found["busy"].seconds == pytest.approx(1.01) and not found["busy"].noisy
 
 
-def test_a_timing_that_stays_noisy_is_refused_with_its_spread():
-    with pytest.raises(CostError, match=r"layer 'a' was timed 4 times .* spread by 100% of 2 s .* at most 15%"):
-        settled(lambda: NOISY, "layer 'a'")
+def test_rounds_go_over_everything_so_that_repeats_lie_apart():
+    order = []
+    in_rounds({name: lambda name=name: order.append(name) or [1.0] for name in "abc"})
+    assert order == ["a", "b", "c", "a", "b", "c"]
 
 
-@pytest.mark.parametrize("repeats", [[], [0.0], [-1.0, -1.0]])
-def test_what_is_no_time_is_refused(repeats):
+def test_what_stays_noisy_is_told_by_its_spread():
+    found = in_rounds({"layer": rounds_of(*(2.0**i for i in range(ROUNDS)))})
+    assert found["layer"].seconds == 1.5 and found["layer"].noisy
+    assert "differ by 67%; expected at most 10%" in refusal("layer 'a'", found["layer"])
+
+
+def test_a_round_is_the_lower_quartile_of_its_repeats():
+    assert floor_of([9.0, 1.0, 2.0, 3.0, 9.0]) == 2.0 and floor_of([4.0]) == 4.0
+
+
+def test_what_cannot_be_timed_is_an_answer_and_the_rest_goes_on():
+    def broken():
+        raise CostError("no such kernel")
+
+    found = in_rounds({"broken": broken, "right": rounds_of(1.0, 1.0)})
+    assert str(found["broken"]) == "no such kernel" and found["right"].seconds == 1.0
+
+
+def test_what_there_is_no_time_for_is_missing():
+    calls = iter([True] * 3 + [False] * 9)
+    found = in_rounds({"a": rounds_of(1.0, 1.0), "b": rounds_of(1.0, 1.0)}, go_on=lambda: next(calls))
+    assert set(found) == {"a"}
+
+
+@pytest.mark.parametrize("rounds", [[], [0.0], [-1.0, -1.0], [0.0, 1.0]])
+def test_what_is_no_time_is_refused(rounds):
     with pytest.raises(CostError):
-        Timed.of(repeats)
+        Timed.of(rounds)
+    if not rounds:
+        with pytest.raises(CostError):
+            floor_of(rounds)
 
 
 @given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=9), st.floats(0.5, 100))
-def test_spread_has_no_unit(repeats, factor):
-    found, scaled = Timed.of(repeats), Timed.of([factor * each for each in repeats])
+def test_spread_has_no_unit(rounds, factor):
+    found, scaled = Timed.of(rounds), Timed.of([factor * each for each in rounds])
     assert scaled.seconds == pytest.approx(factor * found.seconds) and scaled.spread == pytest.approx(found.spread)
-    assert min(repeats) <= found.seconds <= max(repeats) and found.spread >= 0
+    assert min(rounds) <= found.seconds <= max(rounds) * (1 + 1e-9) and 0 <= found.spread < 2

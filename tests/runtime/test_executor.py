@@ -49,6 +49,18 @@ def test_the_pool_has_the_threads_asked_for(libraries, threads):
     assert int(done.stdout) == (threads or len(os.sched_getaffinity(0)))
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores to choose from")
+def test_a_process_stays_on_the_cores_that_it_was_given(libraries):
+    """TVM would bind its threads to the machine's first cores."""
+    code = (
+        "import os, sys; cores = {max(os.sched_getaffinity(0))}; os.sched_setaffinity(0, cores);"
+        "from tvm_split.runtime.executor import Half; print(Half(sys.argv[1]).threads);"
+        "sys.exit(os.sched_getaffinity(0) != cores)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(libraries["edge"])], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1\n")
+
+
 def test_wrong_calls(libraries, x, tmp_path):
     half = Half(libraries["edge"])
     with pytest.raises(BundleError, match="main takes 1 inputs, 2 were given"):

@@ -1,13 +1,12 @@
 """Time layers and halves on one device until the time is up: what a device's cost model is fitted to.
 
 First every network's layers, on floats and, where the device has a rate of 8-bit integers, on those; then whole halves;
-then layers of shapes around the networks' own. What the records hold already is not timed again, so that a profile that
-was cut off goes on.
+then the networks' layers in other sizes. What the records hold already is not timed again, unless it was noise, so that
+a profile that was cut off goes on.
 """
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,18 +22,20 @@ from tvm_split import extract, frontend, lower, pipeline
 from tvm_split.errors import CostError, SplitError
 from tvm_split.graph import Graph
 from tvm_split.profile import sampled
+from tvm_split.profile.call import call_seconds
 from tvm_split.profile.fleet import Fleet
 from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
-from tvm_split.profile.noise import Timed, settled
-from tvm_split.profile.records import HalfRecord, Record, Records
+from tvm_split.profile.noise import Take, Timed, floor_of, in_rounds, refusal
+from tvm_split.profile.records import NEAR, HalfRecord, Record, Records
 from tvm_split.profile.timing import Bench, check_runs, processor
 from tvm_split.profile.workload import Workload, code_facts, integer_workload, workload
 from tvm_split.runtime.executor import use_threads
 from tvm_split.targets import TargetSpec
 from tvm_split.tvm_target import resolve
 
-REPEATS = 5
-#: sampled layers that are compiled together
+#: of a round
+REPEATS = 4
+#: layers that are timed in turn, round by round; so many sampled ones are compiled together
 BATCH = 16
 #: of the time, at most this share goes to the networks' own layers, and to those and whole halves
 LAYERS_SHARE, HALVES_SHARE = 0.5, 0.8
@@ -87,25 +88,23 @@ class Collector:
         self.fleet = Fleet(benches or here, say)
         self.records, self.deadline, self.say, self.plan = records, deadline, say, plan
         self.outcome = Outcome([])
+        self.call_s = call_seconds(next(iter(self.fleet.boards.values())))
         self._begin = time.monotonic()
 
     def run(self, networks: Sequence[str], seed: int = 0) -> Outcome:
         """Time what there is time for. CostError: a network that cannot be loaded is one; a noisy layer is not."""
-        shapes: list[Any] = []
-        for name in networks:
-            mod, graph = _network(name)
-            shapes += sampled.shapes_of(mod)
+        loaded = [_network(name) for name in networks]
+        for mod, graph in loaded:
             if self._left(LAYERS_SHARE):
-                self._layers(name, mod, graph)
+                self._layers(graph.name, mod, graph)
             else:
                 self.outcome.complete = False
-        for name in networks:
+        for mod, graph in loaded:
             if self._left(HALVES_SHARE):
-                mod, graph = _network(name)
                 self._halves(mod, graph, seed)
             else:
                 self.outcome.complete = False
-        self._sampled(shapes, seed)
+        self._sampled(loaded, seed)
         return self.outcome
 
     def _layers(self, name: str, mod: tvm.IRModule, graph: Graph) -> None:
@@ -113,7 +112,8 @@ class Collector:
         if self.plan.integers and self.spec.peak_int8_ops_per_s is not None:
             works.append(integer_workload(mod, graph, self.spec, self.target))
         for work in works:
-            new = [layer for layer in work.distinct() if work.keys[layer] not in self.records.found]
+            quiet = {record.key for record in self.records.quiet()}
+            new = [layer for layer in work.distinct() if work.keys[layer] not in quiet]
             self.say(f"{name}: {len(new)} of {len(work.keys)} layers are to be timed")
             self._time(work, new)
 
@@ -129,51 +129,55 @@ class Collector:
         }  # fmt: skip
         libraries: dict[int, tvm.runtime.Module] = {}
 
-        def take(bench: Bench, layer: str) -> Timed | None:
-            if time.monotonic() > self.deadline:
-                return None
-            what, kernel = f"layer '{layer}' of {work.network}", kernels[layer]
+        def load(bench: Bench, layer: str) -> Take:
+            kernel = kernels[layer]
             if kernel is None:
-                alone = bench.loaded(own[layer])
-                return settled(partial(bench.vm_times, alone, work.lowered.modules[layer], layer), what)
+                return partial(bench.vm_times, bench.loaded(own[layer]), work.lowered.modules[layer], layer)
             assert shared is not None
             if id(bench) not in libraries:
                 libraries[id(bench)] = bench.loaded(shared)
-            return settled(partial(bench.kernel_times, libraries[id(bench)], kernel, layer), what)
+            return partial(bench.kernel_times, libraries[id(bench)], kernel, layer)
+
+        def take(bench: Bench, chunk: tuple[str, ...]) -> dict[str, Timed | CostError]:
+            return in_rounds({layer: load(bench, layer) for layer in chunk}, go_on=self._on)
 
         if len(self.fleet.boards) > 1 and (first := next((layer for layer in layers if layer not in own), None)):
-            self.fleet.drop_slow(partial(_seconds, take, first))
-        for layer, timed in self.fleet.each(layers, take):
+            self.fleet.drop_slow(lambda bench: floor_of(load(bench, first)()))
+        chunks = [tuple(layers[i : i + BATCH]) for i in range(0, len(layers), BATCH)]
+        for layer, timed in self._each(chunks, take):
+            what = f"layer '{layer}' of {work.network}"
             if isinstance(timed, CostError):
-                self.outcome.refused.append(str(timed))
-            elif timed is not None:
-                facts = asdict(work.described[layer])
-                self.records.add(
-                    Record(key=work.keys[layer], network=work.network, seconds=timed.seconds, spread=timed.spread,
-                           **facts)
-                )  # fmt: skip
+                self.outcome.refused.append(f"{what}: {timed}")
+                continue
+            if timed.noisy:
+                self.outcome.refused.append(refusal(what, timed))
+            seconds = timed.seconds + (self.call_s if layer not in own else 0.0)
+            facts = asdict(work.described[layer])
+            self.records.add(
+                Record(key=work.keys[layer], network=work.network, seconds=seconds, spread=timed.spread, **facts)
+            )
         for path in (*own.values(), *([] if shared is None else [shared])):
             path.unlink()
 
+    def _each(
+        self, chunks: Sequence[tuple[str, ...]], take: Callable[[Bench, tuple[str, ...]], dict[str, Timed | CostError]]
+    ) -> Iterator[tuple[str, Timed | CostError]]:
+        """What becomes of each thing of each chunk, on whichever board is free."""
+        for chunk, found in self.fleet.each(chunks, take):
+            yield from ((name, found) for name in chunk) if isinstance(found, CostError) else found.items()
+
     def _halves(self, mod: tvm.IRModule, graph: Graph, seed: int) -> None:
         done = {(half.network, half.side, half.cut) for half in self.records.halves}
-        work = workload(mod, graph, self.spec, self.target)
-        found = self.records.found
-        layer_s = {layer: found[key].seconds for layer, key in work.keys.items() if key in found}
+        keys = workload(mod, graph, self.spec, self.target).keys
         for count in prefixes(graph, self.plan.cuts, seed):
-            new = []
-            for half in halves_at(mod, graph, [layer.name for layer in graph.layers[:count]]):
-                if half.side not in self.plan.sides or (graph.name, half.side, half.cut) in done:
-                    continue
-                if missing := [layer.name for layer in half.layers if layer.name not in layer_s]:
-                    self.outcome.refused.append(f"the {half.side} half of {graph.name}: no time of '{missing[0]}'")
-                    continue
-                new.append(half)
-            if time.monotonic() > self.deadline:
+            if not self._on():
                 self.outcome.complete = False
                 return
+            found = halves_at(mod, graph, [layer.name for layer in graph.layers[:count]])
+            new = [half for half in found
+                   if half.side in self.plan.sides and (graph.name, half.side, half.cut) not in done]  # fmt: skip
             for half, timed in self._whole(graph.name, new):
-                self.records.add_half(_half_record(graph, half, layer_s, work.keys, timed))
+                self.records.add_half(_half_record(graph, half, keys, timed))
 
     def _whole(self, network: str, halves: Sequence[WholeHalf]) -> Iterator[tuple[WholeHalf, Timed]]:
         """Halves as compiled, timed whole, those that could be."""
@@ -181,27 +185,43 @@ class Collector:
         bench = next(iter(self.fleet.boards.values()))
         files = {what: bench.exported(half.module, what, lower.pipeline(self.target)) for what, half in named.items()}
 
-        def take(bench: Bench, what: str) -> Timed:
-            self.say(f"timing {what}")
-            return settled(partial(bench.vm_times, bench.loaded(files[what]), named[what].module, what), what)
+        def take(bench: Bench, chunk: tuple[str, ...]) -> dict[str, Timed | CostError]:
+            self.say(f"timing {', '.join(chunk)}")
+            return in_rounds(
+                {what: partial(bench.vm_times, bench.loaded(files[what]), named[what].module, what) for what in chunk}
+            )
 
-        for what, timed in self.fleet.each([*files], take):
+        for what, timed in self._each([(what,) for what in named], take):
             if isinstance(timed, CostError):
-                self.outcome.refused.append(str(timed))
+                self.outcome.refused.append(f"{what}: {timed}")
+            elif timed.noisy:
+                self.outcome.refused.append(refusal(what, timed))
             else:
                 yield named[what], timed
         for path in files.values():
             path.unlink()
 
-    def _sampled(self, shapes: list[Any], seed: int) -> None:
-        while time.monotonic() < self.deadline and shapes:
+    def _sampled(self, networks: Sequence[tuple[tvm.IRModule, Graph]], seed: int) -> None:
+        """Of each network in turn, in a name that says of which. One that none can be sampled of is left out."""
+        left = list(networks)
+        while left:
             seed += 1
-            batch = sampled.around(shapes, BATCH, seed)
-            try:
-                mod = pipeline.layers()(sampled.network(batch))
-                self._layers(f"sampled-{seed}", mod, extract.graph(mod, f"sampled-{seed}"))
-            except SplitError as error:
-                self.outcome.refused.append(str(error))
+            for mod, graph in [*left]:
+                if not self._on():
+                    return
+                name = f"{graph.name}{NEAR}{seed}"
+                try:
+                    made = sampled.around(mod, BATCH, seed)
+                    if made is None:
+                        left.remove((mod, graph))
+                        continue
+                    layered = pipeline.layers()(made)
+                    self._layers(name, layered, extract.graph(layered, name))
+                except SplitError as error:
+                    self.outcome.refused.append(str(error))
+
+    def _on(self) -> bool:
+        return time.monotonic() < self.deadline
 
     def _left(self, share: float) -> bool:
         """Whether less than this share of the time is over."""
@@ -224,22 +244,14 @@ def collect(
         return records, collector.run(networks)
 
 
-def _seconds(take: Callable[[Bench, str], Timed | None], layer: str, bench: Bench) -> float:
-    """What comparing boards goes by; infinity once the time is up."""
-    timed = take(bench, layer)
-    return math.inf if timed is None else timed.seconds
-
-
 def _network(name: str) -> tuple[tvm.IRModule, Graph]:
     mod = pipeline.layers()(frontend.load(name))
     return mod, extract.graph(mod, name.removeprefix("zoo:").split("/")[-1])
 
 
-def _half_record(
-    graph: Graph, half: WholeHalf, layer_s: Mapping[str, float], keys: Mapping[str, str], timed: Timed
-) -> HalfRecord:
+def _half_record(graph: Graph, half: WholeHalf, keys: Mapping[str, str], timed: Timed) -> HalfRecord:
     return HalfRecord(
-        graph.name, half.side, half.cut, len(half.layers), sum(layer_s[layer.name] for layer in half.layers),
+        graph.name, half.side, half.cut,
         sum(layer.weight_bytes for layer in half.layers), half.moved_bytes(graph), half.crossing, timed.seconds,
         timed.spread, tuple(keys[layer.name] for layer in half.layers),
     )  # fmt: skip

@@ -14,7 +14,7 @@ sum over layers or crossing tensors: planners that add up costs stay exact. No T
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,9 +40,9 @@ class Composition:
     per_moved_byte_s: float = 0.0
     per_code_s: float = 0.0
 
-    def half_s(self, half: HalfRecord) -> float:
-        """Seconds of a half whose layers' times alone are known."""
-        return float(np.dot(astuple(self), _terms(half)))
+    def half_s(self, half: HalfRecord, alone_s: Mapping[str, float]) -> float:
+        """Seconds of a half. alone_s: those of its layers alone, by key."""
+        return float(np.dot(astuple(self), _terms(half, alone_s)))
 
     def costs(self, costs: Costs, graph: Graph) -> Costs:
         """Costs of layers alone -> of layers within a half. What is (un)packed is not in it."""
@@ -68,11 +68,13 @@ class Composition:
         return found
 
 
-def fit(halves: Sequence[HalfRecord], predicted: Mapping[str, float] | None = None) -> tuple[Composition, list[float]]:
+def fit(
+    halves: Sequence[HalfRecord], alone_s: Mapping[str, float], predicted: Mapping[str, float] | None = None
+) -> tuple[Composition, list[float]]:
     """The composition that fits the halves, and the relative error of each when its network was held back.
 
-    predicted: seconds of layers alone by key, from which errors are told; without it, they are of composing alone, of
-    layers that were measured. CostError with fewer than FEWEST halves, or fewer than two networks.
+    alone_s: seconds of layers alone, by key, as timed. predicted: the same as predicted, which the errors are then of;
+    without it they are of composing alone. CostError with fewer than FEWEST halves, or fewer than two networks.
     """
     networks = sorted({half.network for half in halves})
     if len(halves) < FEWEST or len(networks) < 2:
@@ -82,21 +84,21 @@ def fit(halves: Sequence[HalfRecord], predicted: Mapping[str, float] | None = No
         )
     errors = [0.0] * len(halves)
     for network in networks:
-        found = _fitted([half for half in halves if half.network != network])
+        found = _fitted([half for half in halves if half.network != network], alone_s)
         for i, half in enumerate(halves):
             if half.network == network:
-                alone = half if predicted is None else replace(half, layers_s=sum(predicted[key] for key in half.keys))
-                errors[i] = found.half_s(alone) / half.seconds - 1
-    return _fitted(halves), errors
+                errors[i] = found.half_s(half, alone_s if predicted is None else predicted) / half.seconds - 1
+    return _fitted(halves, alone_s), errors
 
 
-def _fitted(halves: Sequence[HalfRecord]) -> Composition:
+def _fitted(halves: Sequence[HalfRecord], alone_s: Mapping[str, float]) -> Composition:
     """Least squares of relative errors. Columns are scaled to one size: bytes and seconds differ by 10^10."""
-    rows = np.array([np.array(_terms(half)) / half.seconds for half in halves])
+    rows = np.array([np.array(_terms(half, alone_s)) / half.seconds for half in halves])
     size = np.maximum(np.abs(rows).max(axis=0), 1e-300)
     weights, _ = nnls(rows / size, np.ones(len(halves)))
     return Composition(*(float(value) for value in weights / size))
 
 
-def _terms(half: HalfRecord) -> tuple[float, ...]:
-    return half.layers_s, half.layers, half.weight_bytes, half.moved_bytes, half.crossing
+def _terms(half: HalfRecord, alone_s: Mapping[str, float]) -> tuple[float, ...]:
+    layers_s = sum(alone_s[key] for key in half.keys)
+    return layers_s, len(half.keys), half.weight_bytes, half.moved_bytes, half.crossing

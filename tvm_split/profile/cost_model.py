@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,8 @@ class CostModel:
 
 
 def fit(records: Sequence[Record], folds: int = FOLDS) -> tuple[CostModel, list[float]]:
-    """A model of all the records, and the relative error of each when it was held back with all of its network.
+    """A model of all the records, and the relative error of each when it was held back with all of its network and
+    what was sampled near that.
 
     The networks are dealt over the folds. CostError with fewer than FEWEST records, or fewer than two networks.
     """
@@ -131,13 +133,16 @@ def _matrix(layers: Sequence[Any], rules: Sequence[str]) -> np.ndarray:
 
 
 def _dealt(records: Sequence[Record], folds: int) -> list[int]:
-    """The fold of each record: networks in the order of their size, each to the fold with the fewest records."""
-    sizes: dict[str, int] = {}
-    for record in records:
-        sizes[record.network] = sizes.get(record.network, 0) + 1
+    """The fold of each record: networks and what is near them, largest first, each to the fold with the fewest.
+
+    Of one network alone, what is near it is dealt sample by sample.
+    """
+    several = len({record.origin for record in records}) > 1
+    names = [record.origin if several else record.network for record in records]
+    sizes = Counter(names)
     taken = [0] * folds
     fold: dict[str, int] = {}
-    for network in sorted(sizes, key=lambda name: (-sizes[name], name)):
-        fold[network] = taken.index(min(taken))
-        taken[fold[network]] += sizes[network]
-    return [fold[record.network] for record in records]
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        fold[name] = taken.index(min(taken))
+        taken[fold[name]] += sizes[name]
+    return [fold[name] for name in names]

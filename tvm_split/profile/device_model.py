@@ -102,18 +102,21 @@ def _check_numbers(fitted_to: Mapping[str, Any], errors: Mapping[str, Any]) -> N
 def fit(records: Records, device: Mapping[str, Any], date: str | None = None) -> DeviceModel:
     """The model of a device's records. CostError when there are too few. Errors of halves are those of predicted ones.
 
-    Without halves enough, a half is the sum of its layers, and its error is not known.
+    What was noise is not fitted to, but counts in sums of layers. Halves of layers that could not be timed are left
+    out. Without halves enough, a half is the sum of its layers, and its error is not known.
     """
-    found = list(records.found.values())
-    layers, errors = cost_model.fit(found)
+    quiet = records.quiet()
+    layers, errors = cost_model.fit(quiet)
+    halves = records.whole()
     parts, half_errors = Composition(), None
-    if len(records.halves) >= composition.FEWEST and len({half.network for half in records.halves}) > 1:
-        predicted = {record.key: record.seconds * (1 + error) for record, error in zip(found, errors, strict=True)}
-        parts, halves = composition.fit(records.halves, predicted)
-        half_errors = summary(halves)
+    if len(halves) >= composition.FEWEST and len({half.network for half in halves}) > 1:
+        alone_s = {record.key: record.seconds for record in records.found.values()}
+        held_back = {record.key: record.seconds * (1 + error) for record, error in zip(quiet, errors, strict=True)}
+        parts, found = composition.fit(halves, alone_s, alone_s | held_back)
+        half_errors = summary(found)
     return DeviceModel(
         device, date if date is not None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), layers, parts,
-        {"layers": len(found), "halves": len(records.halves)}, {"layers": summary(errors), "halves": half_errors},
+        {"layers": len(quiet), "halves": len(halves)}, {"layers": summary(errors), "halves": half_errors},
     )  # fmt: skip
 
 

@@ -20,13 +20,15 @@ from tvm_split.profile.noise import Timed
 VERSION = 1
 #: the one field of a line that holds a HalfRecord
 HALF = "half"
+#: between the name of a network and what tells one sample of its layers from another
+NEAR = "~"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One distinct kernel as timed. seconds: the median of its repeats; spread: `noise.Timed`'s.
+    """One distinct kernel as timed. seconds, spread: `noise.Timed`'s, the spread above its limit where it was noise.
 
-    key: of `workload.key_of`. The rest is `features.Described`'s. `board`: which of several devices of a kind timed it.
+    key: of `workload.key_of`. The rest is `features.Described`'s.
     """
 
     key: str
@@ -38,27 +40,33 @@ class Record:
     features: tuple[float, ...]
     seconds: float
     spread: float
-    board: str = ""
+
+    @property
+    def noisy(self) -> bool:
+        return Timed(self.seconds, self.spread).noisy
+
+    @property
+    def origin(self) -> str:
+        """The network that it is of, or was sampled near."""
+        return self.network.rpartition(NEAR)[0] or self.network
 
 
 @dataclass(frozen=True, slots=True)
 class HalfRecord:
-    """A half as timed whole. layers_s: the sum of its layers, each timed alone; the rest are counts of the same layers.
+    """A half as timed whole. keys: of its layers' Records, one each; weight_bytes, moved_bytes: of the same layers.
 
-    crossing: elements that it packs (edge) or unpacks (cloud). seconds, spread: as a Record's. keys: of its layers.
+    crossing: elements that it packs (edge) or unpacks (cloud). seconds, spread: as a Record's.
     """
 
     network: str
     side: str
     cut: str
-    layers: int
-    layers_s: float
     weight_bytes: int
     moved_bytes: int
     crossing: int
     seconds: float
     spread: float
-    keys: tuple[str, ...] = ()
+    keys: tuple[str, ...]
 
 
 class Records:
@@ -85,6 +93,14 @@ class Records:
     def add_half(self, record: HalfRecord) -> None:
         self._append({HALF: asdict(record)})
         self.halves.append(record)
+
+    def quiet(self) -> list[Record]:
+        """The layers whose times were no noise."""
+        return [record for record in self.found.values() if not record.noisy]
+
+    def whole(self) -> list[HalfRecord]:
+        """The halves of which every layer was timed."""
+        return [half for half in self.halves if all(key in self.found for key in half.keys)]
 
     def _read(self, device: Mapping[str, Any]) -> None:
         text = self.path.read_text(encoding="utf-8", errors="replace")

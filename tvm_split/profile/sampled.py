@@ -1,178 +1,161 @@
-"""Networks that are not: layers whose shapes lie around those of a real network's, to fit a cost model between them.
+"""Networks that are not: the layers of a real one with other extents, to fit a cost model between them.
 
-Each convolution and matrix product is taken with other channels and another picture: its channels times up to two
-either way, its height and width times up to one and a half. Kernel, strides, groups and what follows stay of their
-kind. Depth-wise stays depth-wise.
+Every extent of a layer above `KEPT` is scaled by up to two either way, the same one alike wherever the layer has it, so
+that what is added still fits, depth-wise stays depth-wise, and windows, strides and what is fused stay of their kind.
+Weights are random. Layers of which TVM infers no type then (a reshape to a number) are left out.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_split.flops import extents
-from tvm_split.passes.bindings import operator
-from tvm_split.passes.layering import layer_calls
+from tvm_split.flops import elements, extents, flops_of
+from tvm_split.passes.bindings import bind, maker, operator
+from tvm_split.passes.layering import is_constant, layer_calls
 
-ACTIVATIONS = frozenset({"relax.nn.relu", "relax.clip", "relax.nn.leakyrelu", "relax.nn.prelu"})
-#: what channels are a multiple of, where the real ones are
+#: extents up to this are windows, coordinates and small batches, and stay
+KEPT = 4
+#: how much larger or smaller an extent may become
+SCALE = 2.0
+#: what an extent stays a multiple of
 STEPS = (16, 8, 4, 1)
-#: multiply-adds and elements above which a layer would take seconds
-MOST_MACS, MOST_ELEMENTS = 2e9, 2e7
+#: operations and elements above which a layer would take seconds
+MOST_FLOPS, MOST_ELEMENTS = 4e9, 2e7
+#: draws for each layer that is asked for
+DRAWS = 10
+#: convolutions, whose weights end in a window
+CONVOLUTIONS = ("relax.nn.conv1d", "relax.nn.conv2d", "relax.nn.conv3d", "relax.nn.conv2d_transpose")
+RAISED = (tvm.error.InternalError, ValueError, TypeError, RuntimeError)
+
+Resize = Callable[[int], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Convolution:
-    """channels in, out; height, width of the picture; kernel; strides; padding; groups; whether a ReLU or its
-    like follows."""
+def around(mod: tvm.IRModule, count: int, seed: int) -> tvm.IRModule | None:
+    """A module whose `main` has at most `count` layers near those of `mod`, a module of layers, beside each other.
 
-    channels: tuple[int, ...]
-    picture: tuple[int, ...]
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
-    relu: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """rows x inner times inner x columns."""
-
-    rows: int
-    inner: int
-    columns: int
-
-
-def shapes_of(mod: tvm.IRModule) -> list[Convolution | Product]:
-    """The 2-D convolutions and matrix products with constant weights of a module of layers, each distinct one once."""
-    found: dict[Convolution | Product, None] = {}
-    for _, callee in layer_calls(mod):
-        calls = [
-            item.value for block in callee.body.blocks for item in block.bindings if isinstance(item.value, relax.Call)
-        ]
-        names = [operator(call) for call in calls]
-        for call, name in zip(calls, names, strict=True):
-            shape = _shape(call, name, not ACTIVATIONS.isdisjoint(names))
-            if shape is not None:
-                found[shape] = None
-    return list(found)
-
-
-def around(shapes: list[Convolution | Product], count: int, seed: int) -> list[Convolution | Product]:
-    """`count` distinct shapes near those given, or as many as there are."""
+    None where no layer of `mod` can be had in another size.
+    """
     draw = random.Random(seed)
-    found: dict[Convolution | Product, None] = {}
-    for _ in range(20 * count):
-        if len(found) == count or not shapes:
+    functions = [callee for _, callee in layer_calls(mod)]
+    found = []
+    for _ in range(DRAWS * count if functions else 0):
+        if len(found) == count:
             break
-        made = _near(draw.choice(shapes), draw)
-        if made not in shapes and _affordable(made):
-            found[made] = None
-    return list(found)
+        function, resize = draw.choice(functions), _resizer(draw)
+        if (made := _resized(function, resize)) is not None:
+            found.append(made)
+    return _network(found) if found else None
 
 
-def network(shapes: list[Convolution | Product]) -> tvm.IRModule:
-    """A module whose `main` has each shape as a layer of its own, beside the others. Weights are random."""
-    generator = np.random.default_rng(0)
-    params = [relax.Var(f"x{i}", relax.TensorType(_input(shape), "float32")) for i, shape in enumerate(shapes)]
-    builder = relax.BlockBuilder()
-    with builder.function("main", params):
-        with builder.dataflow():
-            made = [builder.emit(value) for value in _bodies(builder, params, shapes, generator)]
-            out = builder.emit_output(relax.Tuple(made))
-        builder.emit_func_output(out)
-    mod = builder.get()
-    mod["main"] = mod["main"].with_attr("num_input", len(params))
-    return mod
+def _network(functions: list[relax.Function]) -> tvm.IRModule:
+    params: list[relax.Var] = []
+    bindings: list[relax.VarBinding] = []
+    made = []
+    for i, function in enumerate(functions):
+        own = [relax.Var(f"x{i}_{j}", param.ty) for j, param in enumerate(function.params)]
+        made.append(_bound(bindings, function, own, None))
+        params += own
+    out = relax.Var("out", relax.TupleType([each.ty for each in made]))
+    block = relax.DataflowBlock([*bindings, relax.VarBinding(out, relax.Tuple(made))])
+    main = relax.Function(params, relax.SeqExpr([block], out), out.ty, is_pure=True)
+    mod = tvm.IRModule({"main": main.with_attrs({"global_symbol": "main", "num_input": len(params)})})
+    return relax.transform.Normalize()(mod)
 
 
-def _bodies(
-    builder: relax.BlockBuilder, params: list[relax.Var], shapes: list[Convolution | Product], draw: np.random.Generator
-) -> Iterator[relax.Expr]:
-    for param, shape in zip(params, shapes, strict=True):
-        if isinstance(shape, Product):
-            weight = draw.standard_normal((shape.inner, shape.columns), np.float32)
-            yield relax.op.add(
-                builder.emit(relax.op.matmul(param, relax.const(weight))), _constant(draw, (shape.columns,))
-            )
-            continue
-        inner = shape.channels[0] // shape.groups
-        convolution = builder.emit(
-            relax.op.nn.conv2d(
-                param, _constant(draw, (shape.channels[1], inner, *shape.kernel)), strides=list(shape.strides),
-                padding=list(shape.padding), dilation=list(shape.dilation), groups=shape.groups,
-            )
-        )  # fmt: skip
-        biased = relax.op.add(convolution, _constant(draw, (1, shape.channels[1], 1, 1)))
-        yield relax.op.nn.relu(builder.emit(biased)) if shape.relu else biased
+def _resized(function: relax.Function, resize: Resize) -> relax.Function | None:
+    """The layer's function in another size; None when it has no other, cannot have it, or would take too long."""
+    params = [relax.Var(param.name, _resized_type(param.ty, resize)) for param in function.params]
+    if all(extents(old.ty) == extents(new.ty) for old, new in zip(function.params, params, strict=True)):
+        return None
+    bindings: list[relax.VarBinding] = []
+    try:
+        out = _bound(bindings, function, params, resize)
+        flops = sum(flops_of(binding) for binding in bindings)
+        held = max(elements(item.ty) for item in (*params, *(binding.var for binding in bindings)))
+    except RAISED:  # this size does not fit what the layer does
+        return None
+    body = relax.SeqExpr([relax.DataflowBlock(bindings)], out)
+    return relax.Function(params, body, out.ty, is_pure=True) if flops <= MOST_FLOPS and held <= MOST_ELEMENTS else None
 
 
-def _constant(draw: np.random.Generator, shape: tuple[int, ...]) -> relax.Constant:
-    return relax.const(draw.standard_normal(shape, np.float32))
+def _bound(
+    bindings: list[relax.VarBinding], function: relax.Function, params: list[relax.Var], resize: Resize | None
+) -> relax.Var:
+    """What the function returns for `params`, its bindings anew at the end of `bindings`; `resize` None: as it is."""
+    known: dict[relax.Var, relax.Expr] = dict(zip(function.params, params, strict=True))
+    for block in function.body.blocks:
+        for binding in block.bindings:
+            value = binding.value
+            if isinstance(value, relax.Call):
+                windows = 2 if operator(value) in CONVOLUTIONS else None
+                value = _call(value, [_argument(arg, known, resize, windows) for arg in value.args], resize)
+            else:
+                value = _argument(value, known, resize, None)
+            known[binding.var] = bind(bindings, f"t{len(bindings)}", value)
+    return known[function.body.body]
 
 
-def _input(shape: Convolution | Product) -> list[int]:
-    if isinstance(shape, Product):
-        return [shape.rows, shape.inner]
-    return [1, shape.channels[0], *shape.picture]
+def _argument(
+    arg: relax.Expr, known: Mapping[relax.Var, relax.Expr], resize: Resize | None, windows: int | None
+) -> relax.Expr:
+    """windows: from which dimension on a constant's extents are a window's."""
+    if isinstance(arg, relax.Var):
+        return known[arg]
+    if isinstance(arg, tvm.ir.GlobalVar):
+        raise ValueError("a kernel's loops have the size that they have")
+    if isinstance(arg, relax.Tuple):
+        return relax.Tuple([_argument(field, known, resize, windows) for field in arg.fields])
+    if resize is None:
+        return arg
+    if isinstance(arg, relax.ShapeExpr):
+        return relax.ShapeExpr([resize(int(extent)) for extent in arg.values])
+    if is_constant(arg):
+        shape = extents(arg.ty)
+        wanted = tuple(extent if windows is not None and len(shape) > 2 and i >= windows else resize(extent)
+                       for i, extent in enumerate(shape))  # fmt: skip
+        if math.prod(wanted) > MOST_ELEMENTS:
+            raise ValueError(f"weights of {math.prod(wanted)} elements are too many")
+        return arg if wanted == shape else relax.const(_values(wanted, str(arg.ty.dtype)))
+    return arg
 
 
-def _shape(call: relax.Call, name: str, relu: bool) -> Convolution | Product | None:
-    """None for what is neither, or is no 2-D convolution of one picture, or has weights that are computed."""
-    if name == "relax.nn.conv2d":
-        data, weight = (extents(arg.ty) for arg in call.args)
-        attrs = call.attrs
-        if data[0] != 1 or str(attrs.data_layout) != "NCHW" or str(attrs.kernel_layout) != "OIHW":
-            return None
-        pair = [tuple(int(value) for value in values) for values in (attrs.strides, attrs.padding, attrs.dilation)]
-        return Convolution(
-            (data[1], weight[0]), (data[2], data[3]), (weight[2], weight[3]), pair[0], pair[1], pair[2],
-            int(attrs.groups), relu,
-        )  # fmt: skip
-    if name == "relax.matmul":
-        left, right = (extents(arg.ty) for arg in call.args)
-        if len(right) == 2 and len(left) >= 2:
-            return Product(int(np.prod(left[:-1])), right[0], right[1])
-    return None
+def _call(call: relax.Call, args: list[relax.Expr], resize: Resize | None) -> relax.Expr:
+    groups = int(getattr(call.attrs, "groups", 1)) if operator(call) in CONVOLUTIONS else 1
+    if resize is None or groups == 1:
+        return relax.Call(call.op, args, call.attrs, call.ty_args)
+    names = ("strides", "padding", "dilation")
+    attrs = {name: [int(value) for value in getattr(call.attrs, name)] for name in names}
+    return maker(call)(*args, **attrs, groups=resize(groups), data_layout=str(call.attrs.data_layout),
+                       kernel_layout=str(call.attrs.kernel_layout))  # fmt: skip
 
 
-def _near(shape: Convolution | Product, draw: random.Random) -> Convolution | Product:
-    if isinstance(shape, Product):
-        return Product(_scaled(shape.rows, 1.5, draw), _scaled(shape.inner, 2, draw), _scaled(shape.columns, 2, draw))
-    ins, outs = (_scaled(count, 2, draw) for count in shape.channels)
-    groups = shape.groups
-    if groups == shape.channels[0]:  # depth-wise; a multiplier of channels stays one
-        outs, groups = ins * (shape.channels[1] // shape.channels[0]), ins
-    elif groups > 1:
-        ins, outs = shape.channels
-    larger = draw.uniform(1 / 1.5, 1.5)
-    reach = [(kernel - 1) * step + 1 for kernel, step in zip(shape.kernel, shape.dilation, strict=True)]
-    picture = [max(round(extent * larger), most) for extent, most in zip(shape.picture, reach, strict=True)]
-    return Convolution(
-        (ins, outs), (picture[0], picture[1]), shape.kernel, shape.strides, shape.padding, shape.dilation, groups,
-        shape.relu,
-    )  # fmt: skip
+def _resized_type(ty: relax.Type, resize: Resize) -> relax.TensorType:
+    return relax.TensorType([resize(extent) for extent in extents(ty)], str(ty.dtype))
 
 
-def _scaled(count: int, most: float, draw: random.Random) -> int:
-    """`count` times a factor up to `most` either way, a multiple of what `count` is one of."""
-    step = next(step for step in STEPS if count % step == 0)
-    if count <= 4:
-        return count
-    factor: float = most ** draw.uniform(-1, 1)
-    return max(step, round(count * factor / step) * step)
+def _values(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Floats of a standard normal distribution, anything else 0: an index that is valid everywhere."""
+    if np.dtype(dtype).kind != "f":
+        return np.zeros(shape, dtype)
+    return np.random.default_rng(0).standard_normal(shape, np.float32).astype(dtype, copy=False)
 
 
-def _affordable(shape: Convolution | Product) -> bool:
-    if isinstance(shape, Product):
-        return shape.rows * shape.inner * shape.columns < MOST_MACS and shape.inner * shape.columns < MOST_ELEMENTS
-    outputs = shape.channels[1] * shape.picture[0] * shape.picture[1] / shape.strides[0] / shape.strides[1]
-    macs = outputs * shape.channels[0] // shape.groups * shape.kernel[0] * shape.kernel[1]
-    return macs < MOST_MACS and outputs + shape.channels[0] * shape.picture[0] * shape.picture[1] < MOST_ELEMENTS
+def _resizer(draw: random.Random) -> Resize:
+    """Extent -> another one, the same one for the same extent."""
+    known: dict[int, int] = {}
+
+    def resize(extent: int) -> int:
+        if extent <= KEPT:
+            return extent
+        if extent not in known:
+            step = next(step for step in STEPS if extent % step == 0)
+            known[extent] = max(step, round(extent * SCALE ** draw.uniform(-1, 1) / step) * step)
+        return known[extent]
+
+    return resize

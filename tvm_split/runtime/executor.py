@@ -23,12 +23,17 @@ def use_threads(threads: int | None = None) -> int:
     """Make TVM's thread pool use `threads`, by default every core this process may use; the number it really has.
 
     TVM itself takes half of the cores on x86. It reads TVM_NUM_THREADS when its pool starts, so this must come before
-    the first kernel; afterwards the pool can only shrink, and a smaller one than asked for is a warning.
+    the first kernel; afterwards the pool can only shrink, and a smaller one than asked for is a warning. A process that
+    was given some of the cores stays on them.
     """
-    wanted = threads if threads is not None else len(os.sched_getaffinity(0))
+    allowed = len(os.sched_getaffinity(0))
+    wanted = threads if threads is not None else allowed
     if wanted < 1:
         raise BundleError(f"threads is {wanted}; expected 1 or more")
     os.environ["TVM_NUM_THREADS"] = str(wanted)
+    if allowed < (os.cpu_count() or 1):
+        # TVM binds its threads to the machine's first cores, whichever this process was given
+        os.environ.setdefault("TVM_BIND_THREADS", "0")
     count = tvm.get_global_func("runtime.NumThreads")
     if count() != wanted:
         tvm.get_global_func("runtime.config_threadpool")(BIG_CORES, wanted)

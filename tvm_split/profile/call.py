@@ -1,0 +1,45 @@
+"""What a half's call of a kernel takes beside the kernel: Relax's virtual machine looks it up and makes its output."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+
+from tvm_split import lower, pipeline
+from tvm_split.profile.noise import floor_of
+from tvm_split.profile.timing import Bench
+
+#: layers of the two chains that are compared, and elements of each: next to nothing to compute
+SHORT, LONG, ELEMENTS = 1, 33, 4
+ROUNDS = 3
+#: where the clock cannot tell it from nothing
+LEAST_S = 1e-9
+
+
+def call_seconds(bench: Bench) -> float:
+    """Seconds a call, from a long and a short chain of layers that do next to nothing. LinkDownError: no board."""
+    chains = {length: pipeline.layers()(_chain(length)) for length in (SHORT, LONG)}
+    built = {
+        length: bench.built(mod, f"a chain of {length} layers", lower.pipeline(bench.target))
+        for length, mod in chains.items()
+    }
+    least = {
+        length: min(floor_of(bench.vm_times(built[length], mod, f"a chain of {length} layers")) for _ in range(ROUNDS))
+        for length, mod in chains.items()
+    }
+    return max((least[LONG] - least[SHORT]) / (LONG - SHORT), LEAST_S)
+
+
+def _chain(length: int) -> tvm.IRModule:
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((1, ELEMENTS), "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            value = x
+            for _ in range(length):  # a softmax is never fused with the next one
+                value = builder.emit(relax.op.nn.softmax(value))
+            out = builder.emit_output(value)
+        builder.emit_func_output(out)
+    mod = builder.get()
+    mod["main"] = mod["main"].with_attr("num_input", 1)
+    return mod
