@@ -43,7 +43,7 @@ def around(mod: tvm.IRModule, count: int, seed: int) -> tvm.IRModule | None:
     """
     draw = random.Random(seed)
     functions = [callee for _, callee in layer_calls(mod)]
-    found = []
+    found: list[relax.Function] = []
     for _ in range(DRAWS * count if functions else 0):
         if len(found) == count:
             break
