@@ -71,7 +71,7 @@ def held_back(measured: Measured) -> tuple[dict[str, Errors], dict[tuple[str, st
     for network in measured.networks:
         others, own = measured.without(network), measured.layers_of(network)
         quiet = [record for record in others.layers if not record.noisy]
-        model, _ = cost_model.fit(quiet, folds=2)
+        model = cost_model.train(quiet)
         predicted = {r.key: p for r, (p, _, _) in zip(own, model.seconds(own), strict=True)}
         scale = statistics.median(record.seconds / record.base_s for record in quiet)
         line = _lines(quiet)

@@ -24,6 +24,7 @@ from tvm_split.progress import Progress, counted, quiet
 #: after this pass every layer that costs something is call_tir
 LAST_PASS = "ShareKernels"
 MAIN = "main"
+CALL_TIR = tvm.ir.Op.get("relax.call_tir")
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,14 @@ class Program:
 class LoweredLayers:
     """Layers by name, in the network's order: those that are kernels, and the others, each the `main` of a module.
 
-    A layer's arguments are the parameters of its call, each part of a tuple by itself. `reasons`: why passes left
-    operators of a layer as they are; see `explain.heard`.
+    A layer's arguments are the parameters of its call, each part of a tuple by itself. `parts`: the kernels that a
+    module will have, in the order of its calls. `reasons`: why passes left operators of a layer as they are; see
+    `explain.heard`.
     """
 
     programs: Mapping[str, Program]
     modules: Mapping[str, tvm.IRModule]
+    parts: Mapping[str, tuple[tvm.ir.BaseFunc, ...]]
     reasons: Mapping[str, list[str]]
 
     def rules(self) -> dict[str, str | None]:
@@ -86,6 +89,7 @@ def lower_layers(
     """Lower every layer of a module of layers, or `only` those. BuildError names the layer that cannot be."""
     programs: dict[str, Program] = {}
     modules: dict[str, tvm.IRModule] = {}
+    parts: dict[str, tuple[tvm.ir.BaseFunc, ...]] = {}
     reasons: dict[str, list[str]] = {}
     calls = list(enumerate(layer_calls(mod)))
     for i, (binding, callee) in counted(
@@ -96,12 +100,13 @@ def lower_layers(
             continue
         alone = _alone(mod, binding.value.op)
         with heard() as reasons[name]:
-            program = _program(alone, target, f"layer_{i}", name, str(binding.value.op.name_hint))
+            lowered = _lowered(alone, target, name)
+        program = _program(lowered, f"layer_{i}", str(binding.value.op.name_hint))
         if program is None:
-            modules[name] = alone
+            modules[name], parts[name] = alone, _kernels(lowered)
         else:
             programs[name] = program
-    return LoweredLayers(_shared(programs), modules, reasons)
+    return LoweredLayers(_shared(programs), modules, parts, reasons)
 
 
 def _shared(programs: Mapping[str, Program]) -> dict[str, Program]:
@@ -145,18 +150,28 @@ def _alone(mod: tvm.IRModule, layer: tvm.ir.GlobalVar) -> tvm.IRModule:
     return tvm.transform.Sequential(passes)(alone)
 
 
-def _program(alone: tvm.IRModule, target: tvm.target.Target, symbol: str, layer: str, function: str) -> Program | None:
-    """The module's kernels, named after `symbol`; None when `main` is anything but kernels.
-
-    `function` is the layer's in the module: what has another name only converts layouts.
-    """
+def _lowered(alone: tvm.IRModule, target: tvm.target.Target, layer: str) -> tvm.IRModule:
+    """The layer's module after LAST_PASS. BuildError when TVM cannot lower it."""
     passes = lower.passes(target)
     last = next(i for i, each in enumerate(passes) if str(each.info.name) == LAST_PASS)
     try:
         with target:
-            lowered = tvm.transform.Sequential(passes[: last + 1])(alone)
+            return tvm.transform.Sequential(passes[: last + 1])(alone)
     except tvm.error.InternalError as error:
         raise BuildError(f"layer '{layer}' cannot be lowered to kernels: {last_line(error)}") from error
+
+
+def _kernels(lowered: tvm.IRModule) -> tuple[tvm.ir.BaseFunc, ...]:
+    """What `main` calls that is a kernel, in order."""
+    values = [item.value for block in lowered[MAIN].body.blocks for item in block.bindings]
+    return tuple(lowered[value.args[0]] for value in values if isinstance(value, relax.Call) and value.op == CALL_TIR)
+
+
+def _program(lowered: tvm.IRModule, symbol: str, function: str) -> Program | None:
+    """The lowered module's kernels, named after `symbol`; None when `main` is anything but kernels.
+
+    `function` is the layer's in the module: what has another name only converts layouts.
+    """
     main = lowered[MAIN]
     values: dict[relax.Var, tuple[int, ...]] = {param: (i,) for i, param in enumerate(main.params)}
     count = len(main.params)
@@ -169,7 +184,7 @@ def _program(alone: tvm.IRModule, target: tvm.target.Target, symbol: str, layer:
                 return None
             values[binding.var] = found
             continue
-        if value.op != tvm.ir.Op.get("relax.call_tir"):
+        if value.op != CALL_TIR:
             return None
         reads = [expr.value if is_constant(expr) else _number(expr, values) for expr in value.args[1].fields]
         if any(read is None for read in reads):

@@ -125,7 +125,7 @@ def _as_one(block: Block, outer: int, inner: range) -> bool:
     """Whether every buffer is walked over the axis `outer` as if it were the same axis as those in it."""
     if block.extents[outer] == 1 or all(block.extents[i] == 1 for i in inner):
         return True
-    step = next(i for i in inner if block.extents[i] > 1)
+    step = next(i for i in inner if block.extents[i] != 1)  # 0 in a tensor of nothing
     walks = [(walk[outer], walk[step]) for walk in block.strides]
     return all(a is not None and b is not None and a == b * block.extents[step] for a, b in walks)
 

@@ -47,7 +47,7 @@ def boards():
 @pytest.fixture(autouse=True)
 def no_sampled_shapes_and_any_noise(monkeypatch):
     monkeypatch.setattr(Collector, "_sampled", lambda self, shapes, seed: None)
-    monkeypatch.setattr("tvm_split.profile.noise.SPREAD", 2.0)
+    monkeypatch.setattr("tvm_split.profile.noise.NOISE", 9.0)
     monkeypatch.setattr("tvm_split.profile.fleet.SLOW", 1e9)  # this machine is both boards, and may be busy
 
 

@@ -33,7 +33,7 @@ def model_file(tmp_path_factory):
 @pytest.fixture
 def any_noise(monkeypatch):
     """No timing is refused, whatever else this machine does."""
-    monkeypatch.setattr("tvm_split.profile.noise.SPREAD", 2.0)
+    monkeypatch.setattr("tvm_split.profile.noise.NOISE", 9.0)
 
 
 @pytest.fixture
@@ -67,11 +67,15 @@ def test_noise_is_told_and_timed_again_by_the_next_run(model_file, tmp_path, mon
         return collect(SPEC, [str(model_file)], tmp_path / "host.jsonl", 1, plan=Plan(integers=False, cuts=1))
 
     monkeypatch.setattr(Collector, "_sampled", lambda self, networks, seed: None)
-    monkeypatch.setattr("tvm_split.profile.noise.SPREAD", -1.0)
+    monkeypatch.setattr("tvm_split.profile.noise.NOISE", -1.0)
     made, outcome = profile()
     assert len(made.found) == 3 and not made.quiet() and not made.halves
-    assert len(outcome.refused) == 3 + 1 and "differ by" in outcome.refused[0] and "the edge half" in outcome.refused[3]
-    monkeypatch.setattr("tvm_split.profile.noise.SPREAD", 2.0)
+    assert (
+        len(outcome.refused) == 3 + 1
+        and "are known to within" in outcome.refused[0]
+        and "the edge half" in outcome.refused[3]
+    )
+    monkeypatch.setattr("tvm_split.profile.noise.NOISE", 9.0)
     made, outcome = profile()
     assert len(made.quiet()) == 3 and len(made.halves) == 1 and not outcome.refused
 

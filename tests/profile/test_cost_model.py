@@ -6,6 +6,7 @@ import pytest
 from tests.profile.made_records import layers
 from tvm_split.errors import CostError
 from tvm_split.profile.cost_model import COVERED, CostModel, fit
+from tvm_split.profile.feature_names import NAMES
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +22,10 @@ def test_a_rule_of_features_and_schedules_is_learnt_and_holds_for_networks_held_
 
 def test_a_layer_ten_thousand_times_larger_is_no_new_case(fitted):
     small = layers(240)[0]
-    large = replace(small, base_s=1e4 * small.base_s)
-    (one,), (other,) = fitted[0].seconds([small]), fitted[0].seconds([large])
-    assert other == pytest.approx([1e4 * value for value in one])
+    features = list(small.features)
+    features[NAMES.index("flops")] = 40.0  # of training, 10 to 30
+    (one,), (other,) = fitted[0].seconds([small]), fitted[0].seconds([replace(small, features=tuple(features))])
+    assert other[0] / one[0] == pytest.approx(2 ** (40 - small.features[NAMES.index("flops")]), rel=0.1)
 
 
 def test_the_interval_holds_the_prediction_and_most_other_layers(fitted):
@@ -64,7 +66,13 @@ def test_too_little_is_refused_with_what_there_is(records):
         fit(records)
 
 
-@pytest.mark.parametrize("data", [{}, {"rules": [], "widen": 0, "boosters": {"middle": {"a": 1}}}])
-def test_what_xgboost_cannot_read_is_refused(data):
-    with pytest.raises((CostError, KeyError)):
-        CostModel.from_json(data)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"rules": None}, "rules"), ({"boosters": {"middle": {"a": 1}}}, "'middle' cannot be read"),
+     ({"lines": {}}, "no line"), ({"lines": "*"}, "no line"),
+     ({"lines": {"*": [1.0]}}, "expected 4 numbers"), ({"lines": {"*": [-1.0, 0, 0, 0]}}, "expected 4 numbers"),
+     ({"lines": {"*": [float("nan"), 0, 0, 0]}}, "expected 4 numbers"), ({"widen": 1e9}, "widen")],
+)  # fmt: skip
+def test_what_is_no_cost_model_is_refused(fitted, change, words):
+    with pytest.raises(CostError, match=words):
+        CostModel.from_json({**fitted[0].to_json(), **change})

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import tvm
 from tvm import relax
 
 from tvm_split import lower, pipeline
-from tvm_split.profile.noise import floor_of
+from tvm_split.errors import CostError
+from tvm_split.profile.noise import Timed, in_rounds
 from tvm_split.profile.timing import Bench
 
 #: layers of the two chains that are compared, and elements of each: next to nothing to compute
 SHORT, LONG, ELEMENTS = 1, 33, 4
-ROUNDS = 3
 #: where the clock cannot tell it from nothing
 LEAST_S = 1e-9
 
 
 def call_seconds(bench: Bench) -> float:
-    """Seconds a call, from a long and a short chain of layers that do next to nothing. LinkDownError: no board."""
+    """Seconds a call, from two chains of layers that do next to nothing. LinkDownError: the board is gone."""
     chains = {length: pipeline.layers()(_chain(length)) for length in (SHORT, LONG)}
     built = {
         length: bench.built(mod, f"a chain of {length} layers", lower.pipeline(bench.target))
         for length, mod in chains.items()
     }
-    least = {
-        length: min(floor_of(bench.vm_times(built[length], mod, f"a chain of {length} layers")) for _ in range(ROUNDS))
-        for length, mod in chains.items()
-    }
-    return max((least[LONG] - least[SHORT]) / (LONG - SHORT), LEAST_S)
+    takes = {str(length): partial(bench.vm_times, built[length], mod, f"a chain of {length} layers")
+             for length, mod in chains.items()}  # fmt: skip
+    found = in_rounds(takes)
+    short, long = (_seconds(found[str(length)]) for length in (SHORT, LONG))
+    return max((long - short) / (LONG - SHORT), LEAST_S)
+
+
+def _seconds(timed: Timed | CostError) -> float:
+    if isinstance(timed, CostError):
+        raise timed
+    return timed.seconds
 
 
 def _chain(length: int) -> tvm.IRModule:

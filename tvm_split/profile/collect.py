@@ -25,7 +25,7 @@ from tvm_split.profile import sampled
 from tvm_split.profile.call import call_seconds
 from tvm_split.profile.fleet import Fleet
 from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
-from tvm_split.profile.noise import Take, Timed, floor_of, in_rounds, refusal
+from tvm_split.profile.noise import Take, Timed, in_rounds, refusal
 from tvm_split.profile.records import NEAR, HalfRecord, Record, Records
 from tvm_split.profile.timing import Bench, check_runs, processor
 from tvm_split.profile.workload import Workload, code_facts, integer_workload, workload
@@ -34,7 +34,7 @@ from tvm_split.targets import TargetSpec
 from tvm_split.tvm_target import resolve
 
 #: of a round
-REPEATS = 4
+REPEATS = 3
 #: layers that are timed in turn, round by round; so many sampled ones are compiled together
 BATCH = 16
 #: of the time, at most this share goes to the networks' own layers, and to those and whole halves
@@ -142,7 +142,7 @@ class Collector:
             return in_rounds({layer: load(bench, layer) for layer in chunk}, go_on=self._on)
 
         if len(self.fleet.boards) > 1 and (first := next((layer for layer in layers if layer not in own), None)):
-            self.fleet.drop_slow(lambda bench: floor_of(load(bench, first)()))
+            self.fleet.drop_slow(lambda bench: Timed.of(load(bench, first)()).seconds)
         chunks = [tuple(layers[i : i + BATCH]) for i in range(0, len(layers), BATCH)]
         for layer, timed in self._each(chunks, take):
             what = f"layer '{layer}' of {work.network}"
@@ -169,15 +169,17 @@ class Collector:
     def _halves(self, mod: tvm.IRModule, graph: Graph, seed: int) -> None:
         done = {(half.network, half.side, half.cut) for half in self.records.halves}
         keys = workload(mod, graph, self.spec, self.target).keys
-        for count in prefixes(graph, self.plan.cuts, seed):
-            if not self._on():
-                self.outcome.complete = False
-                return
-            found = halves_at(mod, graph, [layer.name for layer in graph.layers[:count]])
-            new = [half for half in found
-                   if half.side in self.plan.sides and (graph.name, half.side, half.cut) not in done]  # fmt: skip
-            for half, timed in self._whole(graph.name, new):
-                self.records.add_half(_half_record(graph, half, keys, timed))
+        new = [
+            half
+            for count in prefixes(graph, self.plan.cuts, seed)
+            for half in halves_at(mod, graph, [layer.name for layer in graph.layers[:count]])
+            if half.side in self.plan.sides and (graph.name, half.side, half.cut) not in done
+        ]
+        if not self._on():
+            self.outcome.complete = False
+            return
+        for half, timed in self._whole(graph.name, new):
+            self.records.add_half(_half_record(graph, half, keys, timed))
 
     def _whole(self, network: str, halves: Sequence[WholeHalf]) -> Iterator[tuple[WholeHalf, Timed]]:
         """Halves as compiled, timed whole, those that could be."""
@@ -186,12 +188,12 @@ class Collector:
         files = {what: bench.exported(half.module, what, lower.pipeline(self.target)) for what, half in named.items()}
 
         def take(bench: Bench, chunk: tuple[str, ...]) -> dict[str, Timed | CostError]:
-            self.say(f"timing {', '.join(chunk)}")
+            self.say(f"timing {len(chunk)} halves of {network}")
             return in_rounds(
                 {what: partial(bench.vm_times, bench.loaded(files[what]), named[what].module, what) for what in chunk}
             )
 
-        for what, timed in self._each([(what,) for what in named], take):
+        for what, timed in self._each([tuple(named)] if named else [], take):
             if isinstance(timed, CostError):
                 self.outcome.refused.append(f"{what}: {timed}")
             elif timed.noisy:

@@ -1,9 +1,10 @@
 """Seconds of layers predicted by XGBoost from TVM's features of their kernels, with an interval. No TVM.
 
-The model learns the logarithm of what a layer takes over what its roofline says: a kernel twice as large is then no
-new case. Three fits share the features: the middle by squared error, and the ends of the interval by quantile
-regression (Koenker and Bassett, Econometrica 46(1), 1978), widened by one factor so that they hold the share of the
-held-back layers that they promise (split conformal prediction: Romano, Patterson, Candes, NeurIPS 2019).
+The model learns the logarithm of what a layer takes over what a line says: seconds a call, an operation, a byte moved
+and an element written, none negative, fitted for each schedule rule. A kernel twice as large is then no new case. Three
+fits share the features: the middle by squared error, and the ends of the interval by quantile regression (Koenker and
+Bassett, Econometrica 46(1), 1978), widened by one factor so that they hold the share of the held-back layers that they
+promise (split conformal prediction: Romano, Patterson, Candes, NeurIPS 2019).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import xgboost
+from scipy.optimize import nnls
 
 from tvm_split.errors import CostError
 from tvm_split.profile.booster import check_booster
@@ -35,26 +37,35 @@ PARAMETERS = {
     "max_depth": 6, "eta": 0.05, "subsample": 0.8, "colsample_bytree": 0.3, "min_child_weight": 2, "lambda": 1.0,
     "tree_method": "hist", "seed": 0, "nthread": 2,
 }  # fmt: skip
+#: what a layer takes is a line of: one call, and these features, which are log2(1 + count)
+COUNTS = tuple(NAMES.index(name) for name in ("flops", "moved_bytes", "written_elements"))
+#: fewer layers of a rule give no line of their own; that of EVERY layer holds for them
+FEWEST_OF_RULE = 12
+EVERY = "*"
+#: no layer takes less, and none of a line's numbers is more
+LEAST_S, MOST_S = 1e-8, 1e3
 QUANTILES = ((1 - COVERED) / 2, (1 + COVERED) / 2)
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """rules: names of schedule rules, each a feature of its own. boosters: "middle", "low", "high".
+    """rules: names of schedule rules, each a feature of its own. lines: of the rules that had layers enough, and of
+    EVERY, a number for the call and one for each of COUNTS. boosters: "middle", "low", "high".
 
     widen: what both ends of the interval are moved by, in log seconds; negative when it was too wide.
     """
 
     rules: tuple[str, ...]
+    lines: Mapping[str, tuple[float, ...]]
     boosters: Mapping[str, xgboost.Booster]
     widen: float
 
     def seconds(self, layers: Sequence[Any]) -> list[tuple[float, float, float]]:
-        """(predicted, low, high) of each layer: anything with features, rule and base_s."""
+        """(predicted, low, high) of each layer: anything with features and rule."""
         if not layers:
             return []
         rows = xgboost.DMatrix(_matrix(layers, self.rules))
-        base = np.log([layer.base_s for layer in layers])
+        base = _along(self.lines, layers)
         middle, low, high = (self.boosters[name].predict(rows) + base for name in ("middle", "low", "high"))
         low, high = np.minimum(low - self.widen, middle), np.maximum(high + self.widen, middle)
         return [(float(m), float(a), float(b)) for m, a, b in zip(*np.exp([middle, low, high]), strict=True)]
@@ -62,6 +73,7 @@ class CostModel:
     def to_json(self) -> dict[str, Any]:
         return {
             "rules": list(self.rules), "widen": self.widen,
+            "lines": {rule: list(line) for rule, line in self.lines.items()},
             "boosters": {name: json.loads(bytes(each.save_raw("json"))) for name, each in self.boosters.items()},
         }  # fmt: skip
 
@@ -75,6 +87,10 @@ class CostModel:
             raise CostError(f"the cost model's rules name one twice: {', '.join(rules):.60}")
         if isinstance(widen, bool) or not isinstance(widen, int | float) or not abs(widen) <= MOST_WIDE:
             raise CostError(f"the cost model's widen is {widen!r:.40}; expected a number of size {MOST_WIDE:g} or less")
+        found = data.get("lines")
+        lines = {str(rule): _line_of(line) for rule, line in found.items()} if isinstance(found, dict) else {}
+        if EVERY not in lines:
+            raise CostError(f"the cost model has no line for '{EVERY}', every rule")
         boosters = {}
         for name in ("middle", "low", "high"):
             try:
@@ -85,7 +101,7 @@ class CostModel:
                 raise CostError(
                     f"the cost model's '{name}' cannot be read: {str(error).splitlines()[0]:.200}"
                 ) from None
-        return cls(tuple(rules), boosters, float(widen))
+        return cls(tuple(rules), lines, boosters, float(widen))
 
 
 def fit(records: Sequence[Record], folds: int = FOLDS) -> tuple[CostModel, list[float]]:
@@ -106,23 +122,58 @@ def fit(records: Sequence[Record], folds: int = FOLDS) -> tuple[CostModel, list[
     actual = np.log([record.seconds for record in records])
     for fold in sorted(set(groups)):
         held = [i for i, group in enumerate(groups) if group == fold]
-        model = _fitted([record for record, group in zip(records, groups, strict=True) if group != fold], 0.0)
+        model = train([record for record, group in zip(records, groups, strict=True) if group != fold])
         for i, (middle, low, high) in zip(held, model.seconds([records[i] for i in held]), strict=True):
             errors[i] = middle / records[i].seconds - 1
             outside[i] = max(math.log(low) - actual[i], actual[i] - math.log(high))
     widen = float(np.quantile(outside, COVERED))
-    return _fitted(records, widen), [float(error) for error in errors]
+    return train(records, widen), [float(error) for error in errors]
 
 
-def _fitted(records: Sequence[Record], widen: float) -> CostModel:
+def train(records: Sequence[Record], widen: float = 0.0) -> CostModel:
+    """A model of the records; nothing is held back."""
     rules = tuple(sorted({record.rule for record in records}))
-    target = np.log([record.seconds / record.base_s for record in records])
+    own = {rule: [record for record in records if record.rule == rule] for rule in rules}
+    lines = {rule: _line(found) for rule, found in own.items() if len(found) >= FEWEST_OF_RULE}
+    lines[EVERY] = _line(records)
+    target = np.log([record.seconds for record in records]) - _along(lines, records)
     rows = xgboost.DMatrix(_matrix(records, rules), target)
     goals: dict[str, dict[str, Any]] = {"middle": {"objective": "reg:squarederror"}}
     for name, quantile in zip(("low", "high"), QUANTILES, strict=True):
         goals[name] = {"objective": "reg:quantileerror", "quantile_alpha": quantile}
     boosters = {name: xgboost.train({**PARAMETERS, **goal}, rows, TREES) for name, goal in goals.items()}
-    return CostModel(rules, boosters, widen)
+    return CostModel(rules, lines, boosters, widen)
+
+
+def _line(records: Sequence[Record]) -> tuple[float, ...]:
+    """Least squares of relative errors, nothing negative. Columns are scaled to one size."""
+    rows = _terms(records) / np.array([[record.seconds] for record in records])
+    size = np.maximum(rows.max(axis=0), 1e-300)
+    weights, _ = nnls(rows / size, np.ones(len(records)))
+    return tuple(float(weight) for weight in weights / size)
+
+
+def _along(lines: Mapping[str, tuple[float, ...]], layers: Sequence[Any]) -> np.ndarray:
+    """Logarithm of what the lines say, (layers,)."""
+    weights = np.array([lines.get(layer.rule, lines[EVERY]) for layer in layers])
+    found: np.ndarray = np.log(np.maximum((_terms(layers) * weights).sum(axis=1), LEAST_S))
+    return found
+
+
+def _terms(layers: Sequence[Any]) -> np.ndarray:
+    """(layers, terms): one call, and COUNTS."""
+    counts = np.array([[layer.features[i] for i in COUNTS] for layer in layers], np.float64).reshape(-1, len(COUNTS))
+    return np.hstack([np.ones((len(counts), 1)), np.exp2(counts) - 1])
+
+
+def _line_of(data: Any) -> tuple[float, ...]:
+    """CostError when it is no line."""
+    numbers = data if isinstance(data, list) else []
+    if len(numbers) != 1 + len(COUNTS) or not all(
+        isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x <= MOST_S for x in numbers
+    ):
+        raise CostError(f"a line of the cost model is {data!r:.60}; expected {1 + len(COUNTS)} numbers from 0")
+    return tuple(float(x) for x in numbers)
 
 
 def _matrix(layers: Sequence[Any], rules: Sequence[str]) -> np.ndarray:

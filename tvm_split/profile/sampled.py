@@ -1,8 +1,9 @@
 """Networks that are not: the layers of a real one with other extents, to fit a cost model between them.
 
-Every extent of a layer above `KEPT` is scaled by up to two either way, the same one alike wherever the layer has it, so
-that what is added still fits, depth-wise stays depth-wise, and windows, strides and what is fused stay of their kind.
-Weights are random. Layers of which TVM infers no type then (a reshape to a number) are left out.
+Every extent of a layer above `FEW` is scaled by up to two either way, the same one alike wherever the layer has it, so
+that what is added still fits and depth-wise stays depth-wise. Smaller extents and windows nearly always stay; now and
+then they become others, so that the model has seen more than the kinds of these networks. Weights are random. Layers of
+which TVM infers no type then (a reshape to a number) are left out.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from tvm_split.flops import elements, extents, flops_of
 from tvm_split.passes.bindings import bind, maker, operator
 from tvm_split.passes.layering import is_constant, layer_calls
 
-#: extents up to this are windows, coordinates and small batches, and stay
-KEPT = 4
+#: extents up to this are coordinates, colours and small batches
+FEW = 4
+#: how often these, and windows, become others, up to how many times as large
+CHANGED, WIDEST = 0.15, 4
 #: how much larger or smaller an extent may become
 SCALE = 2.0
 #: what an extent stays a multiple of
@@ -32,8 +35,6 @@ DRAWS = 10
 #: convolutions, whose weights end in a window
 CONVOLUTIONS = ("relax.nn.conv1d", "relax.nn.conv2d", "relax.nn.conv3d", "relax.nn.conv2d_transpose")
 RAISED = (tvm.error.InternalError, ValueError, TypeError, RuntimeError)
-
-Resize = Callable[[int], int]
 
 
 def around(mod: tvm.IRModule, count: int, seed: int) -> tvm.IRModule | None:
@@ -47,7 +48,7 @@ def around(mod: tvm.IRModule, count: int, seed: int) -> tvm.IRModule | None:
     for _ in range(DRAWS * count if functions else 0):
         if len(found) == count:
             break
-        function, resize = draw.choice(functions), _resizer(draw)
+        function, resize = draw.choice(functions), _Resize(draw)
         if (made := _resized(function, resize)) is not None:
             found.append(made)
     return _network(found) if found else None
@@ -68,7 +69,7 @@ def _network(functions: list[relax.Function]) -> tvm.IRModule:
     return relax.transform.Normalize()(mod)
 
 
-def _resized(function: relax.Function, resize: Resize) -> relax.Function | None:
+def _resized(function: relax.Function, resize: _Resize) -> relax.Function | None:
     """The layer's function in another size; None when it has no other, cannot have it, or would take too long."""
     params = [relax.Var(param.name, _resized_type(param.ty, resize)) for param in function.params]
     if all(extents(old.ty) == extents(new.ty) for old, new in zip(function.params, params, strict=True)):
@@ -77,15 +78,16 @@ def _resized(function: relax.Function, resize: Resize) -> relax.Function | None:
     try:
         out = _bound(bindings, function, params, resize)
         flops = sum(flops_of(binding) for binding in bindings)
-        held = max(elements(item.ty) for item in (*params, *(binding.var for binding in bindings)))
+        held = [elements(item.ty) for item in (*params, *(binding.var for binding in bindings))]
     except RAISED:  # this size does not fit what the layer does
         return None
     body = relax.SeqExpr([relax.DataflowBlock(bindings)], out)
-    return relax.Function(params, body, out.ty, is_pure=True) if flops <= MOST_FLOPS and held <= MOST_ELEMENTS else None
+    fits = flops <= MOST_FLOPS and 0 < min(held) and max(held) <= MOST_ELEMENTS  # a slice may have nothing left
+    return relax.Function(params, body, out.ty, is_pure=True) if fits else None
 
 
 def _bound(
-    bindings: list[relax.VarBinding], function: relax.Function, params: list[relax.Var], resize: Resize | None
+    bindings: list[relax.VarBinding], function: relax.Function, params: list[relax.Var], resize: _Resize | None
 ) -> relax.Var:
     """What the function returns for `params`, its bindings anew at the end of `bindings`; `resize` None: as it is."""
     known: dict[relax.Var, relax.Expr] = dict(zip(function.params, params, strict=True))
@@ -102,7 +104,7 @@ def _bound(
 
 
 def _argument(
-    arg: relax.Expr, known: Mapping[relax.Var, relax.Expr], resize: Resize | None, windows: int | None
+    arg: relax.Expr, known: Mapping[relax.Var, relax.Expr], resize: _Resize | None, windows: int | None
 ) -> relax.Expr:
     """windows: from which dimension on a constant's extents are a window's."""
     if isinstance(arg, relax.Var):
@@ -117,15 +119,15 @@ def _argument(
         return relax.ShapeExpr([resize(int(extent)) for extent in arg.values])
     if is_constant(arg):
         shape = extents(arg.ty)
-        wanted = tuple(extent if windows is not None and len(shape) > 2 and i >= windows else resize(extent)
-                       for i, extent in enumerate(shape))  # fmt: skip
+        wanted = tuple(resize.window(extent) if windows is not None and len(shape) > 2 and i >= windows
+                       else resize(extent) for i, extent in enumerate(shape))  # fmt: skip
         if math.prod(wanted) > MOST_ELEMENTS:
             raise ValueError(f"weights of {math.prod(wanted)} elements are too many")
         return arg if wanted == shape else relax.const(_values(wanted, str(arg.ty.dtype)))
     return arg
 
 
-def _call(call: relax.Call, args: list[relax.Expr], resize: Resize | None) -> relax.Expr:
+def _call(call: relax.Call, args: list[relax.Expr], resize: _Resize | None) -> relax.Expr:
     groups = int(getattr(call.attrs, "groups", 1)) if operator(call) in CONVOLUTIONS else 1
     if resize is None or groups == 1:
         return relax.Call(call.op, args, call.attrs, call.ty_args)
@@ -135,7 +137,7 @@ def _call(call: relax.Call, args: list[relax.Expr], resize: Resize | None) -> re
                        kernel_layout=str(call.attrs.kernel_layout))  # fmt: skip
 
 
-def _resized_type(ty: relax.Type, resize: Resize) -> relax.TensorType:
+def _resized_type(ty: relax.Type, resize: _Resize) -> relax.TensorType:
     return relax.TensorType([resize(extent) for extent in extents(ty)], str(ty.dtype))
 
 
@@ -146,16 +148,30 @@ def _values(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32).astype(dtype, copy=False)
 
 
-def _resizer(draw: random.Random) -> Resize:
-    """Extent -> another one, the same one for the same extent."""
-    known: dict[int, int] = {}
+class _Resize:
+    """Extent -> another one, the same one for the same extent. Windows by themselves: 3 of 3x3 is not 3 colours."""
 
-    def resize(extent: int) -> int:
-        if extent <= KEPT:
-            return extent
-        if extent not in known:
-            step = next(step for step in STEPS if extent % step == 0)
-            known[extent] = max(step, round(extent * SCALE ** draw.uniform(-1, 1) / step) * step)
-        return known[extent]
+    def __init__(self, draw: random.Random) -> None:
+        self._draw = draw
+        self._known: dict[tuple[str, int], int] = {}
+        self._few, self._windows = draw.random() < CHANGED, draw.random() < CHANGED
 
-    return resize
+    def __call__(self, extent: int) -> int:
+        if extent > FEW:
+            return self._once("extent", extent, self._scaled)
+        return self._once("few", extent, self._wider) if self._few and extent > 1 else extent
+
+    def window(self, extent: int) -> int:
+        return self._once("window", extent, self._wider) if self._windows and extent > 1 else extent
+
+    def _once(self, kind: str, extent: int, make: Callable[[int], int]) -> int:
+        if (kind, extent) not in self._known:
+            self._known[kind, extent] = make(extent)
+        return self._known[kind, extent]
+
+    def _scaled(self, extent: int) -> int:
+        step = next(step for step in STEPS if extent % step == 0)
+        return max(step, round(extent * SCALE ** self._draw.uniform(-1, 1) / step) * step)
+
+    def _wider(self, extent: int) -> int:
+        return self._draw.randint(1, WIDEST * extent)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tvm
 import tvm_ffi
 from tvm import relax
@@ -67,7 +68,7 @@ def integer_workload(mod: tvm.IRModule, graph: Graph, spec: TargetSpec, target: 
     with explain.heard():  # what the passes have to say of it, they say of the half
         lowered = lower_layers(tvm.transform.Sequential(steps)(mod), target)
     names = {name for name in lowered.programs if name in graph.layer}
-    integers = LoweredLayers({n: p for n, p in lowered.programs.items() if n in names}, {}, lowered.reasons)
+    integers = LoweredLayers({n: p for n, p in lowered.programs.items() if n in names}, {}, {}, lowered.reasons)
     return _workload(integers, graph, spec, target, on_integers=True)
 
 
@@ -76,13 +77,14 @@ def _workload(
 ) -> Workload:
     found: dict[str, Described] = {}
     keys: dict[str, str] = {}
-    known: dict[str, tuple[float, ...]] = {}
+    known: dict[tvm.ir.BaseFunc, np.ndarray] = {}
     for layer in graph.layers:
         if layer.name not in lowered.programs and layer.name not in lowered.modules:
             continue
         kernel = lowered.programs[layer.name].kernel if layer.name in lowered.programs else None
         keys[layer.name] = key_of(lowered.modules[layer.name] if kernel is None else kernel.function)
-        found[layer.name] = describe(graph, layer, kernel, spec, target, on_integers, known)
+        kernels = lowered.parts[layer.name] if kernel is None else (kernel.function,)
+        found[layer.name] = describe(graph, layer, kernels, spec, target, kernel is not None, on_integers, known)
     return Workload(graph.name, lowered, found, keys)
 
 
