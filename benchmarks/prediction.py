@@ -1,7 +1,8 @@
 """How far predicted times are from measured ones: layers, whole halves, answers over a link, and what choosing by
 predictions costs.
 
-    python benchmarks/prediction.py [NETWORK ...] [--minutes 12] [--cuts 10] [--folder DIR] [--json FILE]
+    python benchmarks/prediction.py [NETWORK ...] [--minutes 20] [--cuts 10] [--run MBIT_PER_S ...] [--folder DIR]
+                                    [--json FILE]
 
 The edge is one thread on a core of its own, its code compiled for 128-bit vectors (x86-64-v2, as wide as NEON); the
 cloud is one thread on another core, with all that this processor has. Both are timed at once, each in its own process,
@@ -16,6 +17,7 @@ layers in other sizes of those networks. Printed are the median, the 90th percen
     halves    the cost model and the composition; beside it the sum of measured layers
     answers   edge + link + cloud, at each rate, over all cuts and edge-only; the link's time is computed
     regret    what the answer of the least predicted time takes, over the best measured one
+    --run     the answer that `tvm_split.plan` chooses with held-back models, compiled, and run over a shaped link
 
 Crossing tensors and frames have 8 bits an element. Needs Linux and two cores.
 """
@@ -35,6 +37,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from prediction_runs import ran
 from prediction_tables import RATES_MBIT, Errors, Measured, answers, held_back, regrets
 
 from tvm_split.profile.records import Records
@@ -81,6 +84,12 @@ def main() -> None:
         if row["regret"] > 0.05:
             where = f"{row['network']} at {row['mbit_per_s']} Mbit/s"
             print(f"  {where}: {row['chosen']} takes {row['regret']:.1%} more than {row['best']}")
+    if asked.run:
+        print("answers planned with held-back models, compiled, and run over the shaped link, both halves on one core")
+        core = max(os.sched_getaffinity(0))
+        result["ran"] = ran(sides, TARGETS, asked.run, core, asked.folder)
+        errors = Errors.of([row["predicted_s"] / row["measured_s"] - 1 for row in result["ran"]])
+        print(f"  {'predicted beside measured':34} {errors}")
     if asked.json is not None:
         asked.json.write_text(json.dumps({**result, "regret": found, "rows": rows}, indent=1), encoding="utf-8")
 
@@ -90,7 +99,8 @@ def _read(path: Path, networks: Sequence[str]) -> Measured:
         sys.exit(f"{path} is not there; run without --minutes 0")
     device = json.loads(path.open(encoding="utf-8").readline())["device"]
     records = Records(path, device)
-    return Measured(list(records.found.values()), [half for half in records.whole() if half.network in networks])
+    halves = [half for half in records.whole() if half.network in networks]
+    return Measured(list(records.found.values()), halves, device)
 
 
 def _both_sides(asked: argparse.Namespace) -> None:
@@ -130,9 +140,11 @@ def _collect(asked: argparse.Namespace) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=list(NETWORKS))
-    parser.add_argument("--minutes", type=float, default=12.0, help="to time each side; 0: only what was timed")
+    parser.add_argument("--minutes", type=float, default=20.0, help="to time each side; 0: only what was timed")
     parser.add_argument("--cuts", type=int, default=10)
     parser.add_argument("--folder", type=Path, default=Path("build/prediction"))
+    parser.add_argument("--run", type=float, nargs="+", default=[], metavar="MBIT_PER_S",
+                        help="rates at which the chosen answers are compiled and run as well")  # fmt: skip
     parser.add_argument("--json", type=Path)
     parser.add_argument("--collect", choices=list(TARGETS), help=argparse.SUPPRESS)
     parser.add_argument("--core", type=int, help=argparse.SUPPRESS)

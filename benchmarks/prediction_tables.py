@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from tvm_split.profile import composition, cost_model
+from tvm_split.profile.composition import Composition
+from tvm_split.profile.cost_model import CostModel
 from tvm_split.profile.feature_names import NAMES
 from tvm_split.profile.records import HalfRecord, Record
 
@@ -18,10 +20,11 @@ RATES_MBIT = (1, 3, 10, 50)
 
 @dataclass(frozen=True)
 class Measured:
-    """What was timed on one side."""
+    """What was timed on one side, on which device."""
 
     layers: list[Record]
     halves: list[HalfRecord]
+    device: Mapping[str, Any]
 
     @property
     def networks(self) -> list[str]:
@@ -31,6 +34,11 @@ class Measured:
     def alone_s(self) -> dict[str, float]:
         """Seconds of layers by key."""
         return {record.key: record.seconds for record in self.layers}
+
+    @property
+    def quiet(self) -> list[Record]:
+        """The layers whose times were no noise."""
+        return [record for record in self.layers if not record.noisy]
 
     def layers_of(self, network: str) -> list[Record]:
         """The network's layers, those among them that other networks have as well."""
@@ -42,7 +50,7 @@ class Measured:
         left out as well."""
         own = {key for half in self.halves if half.network == network for key in half.keys}
         layers = [record for record in self.layers if record.origin != network and record.key not in own]
-        return Measured(layers, [half for half in self.halves if half.network != network])
+        return Measured(layers, [half for half in self.halves if half.network != network], self.device)
 
 
 @dataclass(frozen=True)
@@ -63,15 +71,20 @@ class Errors:
         return f"{self.count:5d}   median {self.median:6.1%}   90th {self.p90:6.1%}   worst {self.worst:7.1%}"
 
 
+def models_without(measured: Measured, network: str) -> tuple[CostModel, Composition]:
+    """The cost model and the composition that know nothing of the network."""
+    others = measured.without(network)
+    return cost_model.train(others.quiet), composition.fit(others.halves, measured.alone_s)[0]
+
+
 def held_back(measured: Measured) -> tuple[dict[str, Errors], dict[tuple[str, str], float]]:
     """The tables of one side, and the predicted seconds of each half by network and cut, each held back."""
     ours, roofline, lines, sums, whole = [], [], [], [], []
     halves: dict[tuple[str, str], float] = {}
     alone_s = measured.alone_s
     for network in measured.networks:
-        others, own = measured.without(network), measured.layers_of(network)
-        quiet = [record for record in others.layers if not record.noisy]
-        model = cost_model.train(quiet)
+        model, parts = models_without(measured, network)
+        quiet, own = measured.without(network).quiet, measured.layers_of(network)
         predicted = {r.key: p for r, (p, _, _) in zip(own, model.seconds(own), strict=True)}
         scale = statistics.median(record.seconds / record.base_s for record in quiet)
         line = _lines(quiet)
@@ -80,7 +93,6 @@ def held_back(measured: Measured) -> tuple[dict[str, Errors], dict[tuple[str, st
                 ours.append(predicted[record.key] / record.seconds - 1)
                 roofline.append(scale * record.base_s / record.seconds - 1)
                 lines.append(line(record) / record.seconds - 1)
-        parts, _ = composition.fit(others.halves, alone_s)
         for half in measured.halves:
             if half.network == network:
                 halves[network, half.cut] = parts.half_s(half, predicted)

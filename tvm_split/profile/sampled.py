@@ -171,7 +171,8 @@ class _Resize:
 
     def _scaled(self, extent: int) -> int:
         step = next(step for step in STEPS if extent % step == 0)
-        return max(step, round(extent * SCALE ** self._draw.uniform(-1, 1) / step) * step)
+        factor: float = SCALE ** self._draw.uniform(-1, 1)
+        return max(step, round(extent * factor / step) * step)
 
     def _wider(self, extent: int) -> int:
         return self._draw.randint(1, WIDEST * extent)

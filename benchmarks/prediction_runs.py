@@ -1,0 +1,71 @@
+"""Answers of prediction.py planned, compiled and run: from the held-back models to the outputs, over a shaped link."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prediction_tables import Measured, models_without
+
+from tvm_split.profile.device_model import DeviceModel
+
+#: of each answer; the median counts
+REPEATS = 7
+#: what an answer may lose: it is times that are compared
+ANY_ERROR = 1e9
+NOT_KNOWN = {"median": 0.0, "p90": 0.0}
+
+
+def _models(network: str, sides: Mapping[str, Measured], folder: Path) -> tuple[Path, Path]:
+    """Files of the edge's and the cloud's device model that know nothing of the network."""
+    paths = []
+    for side, measured in sides.items():
+        layers, parts = models_without(measured, network)
+        others = measured.without(network)
+        model = DeviceModel(
+            measured.device, "", layers, parts, {"layers": len(others.quiet), "halves": len(others.halves)},
+            {"layers": NOT_KNOWN, "halves": NOT_KNOWN},
+        )  # fmt: skip
+        paths.append(folder / f"{side}-without-{network}.json")
+        model.save(paths[-1])
+    return paths[0], paths[1]
+
+
+def ran(
+    sides: Mapping[str, Measured], targets: Mapping[str, str], rates_mbit: Sequence[float], core: int, folder: Path
+) -> list[dict[str, Any]]:
+    """Predicted and measured seconds of the answer chosen for each network at each rate, both halves on one core.
+
+    They run in turn, so that each has the core to itself.
+    """
+    os.sched_setaffinity(0, {core})  # before TVM starts its threads
+    import tvm_split
+    from tvm_split.measure import random_inputs
+
+    rows = []
+    for network in sides["edge"].networks:
+        costs = _models(network, sides, folder)
+        for rate in rates_mbit:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of accuracy, which nothing is asked of
+                plan = tvm_split.plan(
+                    f"zoo:{network}", edge=targets["edge"], cloud=targets["cloud"], link=f"{rate:g}mbit", costs=costs,
+                    cut_bits=(8,), max_error=ANY_ERROR, check=1, samples=1,
+                )  # fmt: skip
+            bundle = tvm_split.build(plan, folder / f"bundle-{network}-{rate:g}", force=True)
+            result = tvm_split.run(bundle, random_inputs(bundle), REPEATS, threads=1)
+            rows.append({
+                "network": network, "mbit_per_s": rate, "answer": plan.chosen.label,
+                "predicted": asdict(result.predicted), "measured": asdict(result.measured),
+                "predicted_s": result.predicted.total_s, "measured_s": result.measured.total_s,
+            })  # fmt: skip
+            print(
+                f"  {network:20} {rate:5g} Mbit/s  {plan.chosen.label:40.40} predicted "
+                f"{1e3 * rows[-1]['predicted_s']:8.2f} ms  measured {1e3 * rows[-1]['measured_s']:8.2f} ms",
+                flush=True,
+            )
+    return rows
