@@ -1,7 +1,7 @@
 """How far predicted times are from measured ones: layers, whole halves, answers over a link, and what choosing by
 predictions costs.
 
-    python benchmarks/prediction.py [NETWORK ...] [--minutes 12] [--cuts 10] [--folder DIR] [--json FILE]
+    python benchmarks/prediction.py [NETWORK ...] [--minutes 12] [--cuts 10] [--folder DIR] [--json FILE] [--plot FILE]
 
 The edge is one thread on a core of its own, its code compiled for 128-bit vectors (x86-64-v2, as wide as NEON); the
 cloud is one thread on another core, with all that this processor has. Both are timed at once, each in its own process,
@@ -17,7 +17,8 @@ layers in other sizes of those networks. Printed are the median, the 90th percen
     answers   edge + link + cloud, at each rate, over all cuts and edge-only; the link's time is computed
     regret    what the answer of the least predicted time takes, over the best measured one
 
-Crossing tensors and frames have 8 bits an element. Needs Linux and two cores.
+Crossing tensors have 8 bits an element; a frame that is read again after the cut (yolox, in its first three layers) is
+not counted. --plot draws predicted against measured seconds (.svg or .png). Needs Linux and two cores.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from typing import Any
 
 from prediction_tables import RATES_MBIT, Errors, Measured, answers, held_back, regrets
 
+from tvm_split.plot import Pair, check_plot, save_plot
 from tvm_split.profile.records import Records
 
 NETWORKS = (
@@ -53,13 +55,17 @@ def main() -> None:
     if asked.collect is not None:
         _collect(asked)
         return
+    if asked.plot is not None:
+        check_plot(asked.plot)
     if asked.minutes > 0:
         _both_sides(asked)
     sides = {side: _read(asked.folder / f"{side}.records.jsonl", asked.networks) for side in TARGETS}
     result: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(), "sides": {}}
     predicted: dict[str, dict[tuple[str, str], float]] = {}
+    panels: dict[str, list[Pair]] = {}
     for side, measured in sides.items():
-        tables, predicted[side] = held_back(measured)
+        tables, predicted[side], pairs = held_back(measured)
+        panels |= {f"{what}, {side}": found for what, found in pairs.items()}
         print(
             f"{side}: {len(measured.layers)} layers, {len(measured.halves)} halves of {len(measured.networks)} networks"
         )
@@ -83,6 +89,9 @@ def main() -> None:
             print(f"  {where}: {row['chosen']} takes {row['regret']:.1%} more than {row['best']}")
     if asked.json is not None:
         asked.json.write_text(json.dumps({**result, "regret": found, "rows": rows}, indent=1), encoding="utf-8")
+    if asked.plot is not None:
+        panels["answers"] = [Pair(row["network"], row["predicted_s"], row["measured_s"]) for row in rows]
+        save_plot(asked.plot, "networks held back", panels)
 
 
 def _read(path: Path, networks: Sequence[str]) -> Measured:
@@ -134,6 +143,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cuts", type=int, default=10)
     parser.add_argument("--folder", type=Path, default=Path("build/prediction"))
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--collect", choices=list(TARGETS), help=argparse.SUPPRESS)
     parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()

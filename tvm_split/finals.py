@@ -23,6 +23,7 @@ from tvm_split.comparison import Stage
 from tvm_split.measure import measure_bundle, random_inputs
 from tvm_split.plan.evaluate import identity
 from tvm_split.plan.problem import Timing
+from tvm_split.plot import Pair
 from tvm_split.profile.queueing import waiting_factor
 from tvm_split.profile.source import WAIT_S
 from tvm_split.progress import Progress
@@ -112,14 +113,22 @@ def different(allowed: Sequence[Scored], count: int) -> list[Scored]:
 def corrections(finals: Sequence[Final]) -> tuple[float, float]:
     """What edge's and cloud's predictions are to be multiplied by: medians over what was measured, 1 for nothing."""
     factors = []
-    for side in ("edge", "cloud"):
-        known = [
-            stage.measured_s / stage.predicted_s
-            for final in finals for stage in final.stages
-            if stage.stage == side and stage.basis == "measured" and stage.predicted_s > 0
-        ]  # fmt: skip
+    for pairs in pairs_of(finals).values():
+        known = [pair.measured_s / pair.predicted_s for pair in pairs if pair.predicted_s > 0]
         factors.append(statistics.median(known) if known else 1.0)
     return factors[0], factors[1]
+
+
+def pairs_of(finals: Sequence[Final]) -> dict[str, list[Pair]]:
+    """By side, what was predicted and timed of each finalist's half; without those timed on another device."""
+    return {
+        side: [
+            Pair(final.scored.label, stage.predicted_s, stage.measured_s)
+            for final in finals for stage in final.stages
+            if stage.stage == side and stage.basis == "measured"
+        ]
+        for side in ("edge", "cloud")
+    }  # fmt: skip
 
 
 def _sooner(allowed: Sequence[Scored], finals: Sequence[Final]) -> Scored | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tvm_split.cli.command import INTERRUPTED, Failure, Progress, SplitCommand
-from tvm_split.cli.options import JSON, QUIET, target_option
+from tvm_split.cli.options import JSON, QUIET, check_plot, plot_option, target_option
 
 if TYPE_CHECKING:
     from tvm_split.profile.collect import Outcome
@@ -33,11 +33,12 @@ NAMED = 3
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE.json",
               help="The model. What was timed is kept beside it as FILE.records.jsonl, from which the next run of the "
                    "same command goes on.")  # fmt: skip
+@plot_option("Draw predicted against measured layers and halves of networks held back.")
 @JSON
 @QUIET
 def profile(
     models: tuple[str, ...], target: str, tracker: str | None, key: str | None, minutes: float, threads: int | None,
-    out: Path, as_json: bool, quiet: bool,
+    out: Path, plot: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Time the layers of the MODELs (without any: of all the zoo's networks), layers of shapes around theirs, and whole
     halves, on this machine or on all boards with KEY at once; fit a cost model to them, and write it.
@@ -50,6 +51,7 @@ def profile(
         raise click.UsageError("--threads is for this machine; a board's RPC server has its own (TVM_NUM_THREADS)")
     if not out.parent.is_dir():
         raise click.UsageError(f"--out {out}: there is no folder {out.parent}; make it, or give another name")
+    check_plot(plot)
     from tvm_split import zoo
     from tvm_split.profile import collect, device_model
     from tvm_split.profile.rpc import connect_all
@@ -71,9 +73,13 @@ def profile(
         raise Failure(f"interrupted; {path} holds what was timed. The same command goes on from here", INTERRUPTED) \
             from None  # fmt: skip
     say(f"fitting {len(records.found)} layers and {len(records.halves)} halves")
-    model = device_model.fit(records, records.device)
+    model, pairs = device_model.fit_with_pairs(records, records.device)
     model.save(out)
     show(model, outcome, out, as_json)
+    if plot is not None:
+        from tvm_split.plot import save_plot
+
+        save_plot(plot, f"{spec.name}: networks held back", pairs)
 
 
 def show(model: DeviceModel, outcome: Outcome, out: Path, as_json: bool) -> None:
