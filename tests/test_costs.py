@@ -28,8 +28,8 @@ def test_seconds_of_an_element_are_a_finite_number_from_0(each):
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"layer_s": [1]}, "the field layer_s of these costs is \\[1\\]; expected dict"),
-        ({"target": None}, "the field target of these costs is None; expected str"),
+        ({"layer_s": [1]}, r"these costs: the field layer_s is \[1\]; expected dict"),
+        ({"target": None}, "these costs: the field target is None; expected str"),
         ({"version": 7}, "these costs have version 7; this tvm-split reads version 1"),
     ],
 )

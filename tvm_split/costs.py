@@ -78,9 +78,7 @@ class Costs:
             raise CostError(f"costs are an object with the fields version, {', '.join(parts)}; this is {data!r:.60}")
         if data.get("version") != VERSION:
             raise CostError(f"these costs have version {data.get('version')!r}; this tvm-split reads version {VERSION}")
-        for name, kind in parts.items():
-            if not isinstance(data.get(name), kind):
-                raise CostError(f"the field {name} of these costs is {data.get(name)!r:.60}; expected {kind.__name__}")
+        check_fields(data, parts, "these costs")
         each = data.get("per_crossing_element_s", 0.0)
         return cls(data["target"], data["source"], data["layer_s"], data["provenance"], each)
 
@@ -90,3 +88,10 @@ class Costs:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError) as error:  # a CostError is a ValueError: it gets the path
             raise CostError(f"{path} is not a costs file ({error}); `tvm-split plan --save-costs` writes one") from None
+
+
+def check_fields(data: Mapping[str, Any], kinds: Mapping[str, type], what: str) -> None:
+    """CostError, beginning with `what`, for a field of JSON that is missing or of another kind."""
+    for name, kind in kinds.items():
+        if not isinstance(data.get(name), kind):
+            raise CostError(f"{what}: the field {name} is {data.get(name)!r:.60}; expected {kind.__name__}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_split.bundle_folder import canonical_json
+from tvm_split.costs import check_fields
 from tvm_split.errors import CostError
 from tvm_split.plot import Pair
 from tvm_split.profile import composition, cost_model
@@ -73,9 +74,7 @@ class DeviceModel:
             raise CostError(f"{path} is no device model; `tvm-split profile` writes one")
         if data.get("version") != VERSION:
             raise CostError(f"{path} has version {data.get('version')!r}; this tvm-split reads version {VERSION}")
-        for name, kind in FIELDS.items():
-            if not isinstance(data.get(name), kind):
-                raise CostError(f"{path}: {name} is {data.get(name)!r:.60}; expected {kind.__name__}")
+        check_fields(data, FIELDS, str(path))
         try:
             _check_numbers(data["fitted_to"], data["errors"])
             layers, parts = CostModel.from_json(data["layers"]), Composition.from_json(data["composition"])
