@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tvm_split import early, strategy
@@ -226,9 +227,10 @@ def compile(request: Request, out: Path, progress: Progress = quiet, force: bool
     check_free(out, force)
     with _ONE_AT_A_TIME:
         result = plan(request, progress)
-        finals: tuple[Final, ...] = ()
-        if request.measure:
-            from tvm_split.finals import by_the_clock
+        if not request.measure:
+            return CompileResult(result, compile_plan(result, out, progress, force))
+        from tvm_split.finals import by_the_clock
 
-            result, finals = by_the_clock(result, progress)
-        return CompileResult(result, compile_plan(result, out, progress, force), finals)
+        with TemporaryDirectory(prefix="tvm-split-finals-") as folder:
+            result, finals, made = by_the_clock(result, Path(folder), progress)
+            return CompileResult(result, compile_plan(result, out, progress, force, made), finals)
