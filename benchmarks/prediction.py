@@ -120,7 +120,6 @@ def _both_sides(asked: argparse.Namespace) -> None:
 
 
 def _collect(asked: argparse.Namespace) -> None:
-    os.sched_setaffinity(0, {asked.core})
     from tvm_split.profile.collect import Plan, collect
     from tvm_split.targets import load_target
 
@@ -128,7 +127,7 @@ def _collect(asked: argparse.Namespace) -> None:
     begin = time.monotonic()
     _, outcome = collect(
         load_target(TARGETS[side]), [f"zoo:{name}" for name in asked.networks],
-        asked.folder / f"{side}.records.jsonl", asked.minutes, threads=1,
+        asked.folder / f"{side}.records.jsonl", asked.minutes, threads=1, cores=[asked.core],
         say=lambda text: print(f"[{time.monotonic() - begin:5.0f} s] {side}: {text}", file=sys.stderr, flush=True),
         plan=Plan(integers=False, cuts=asked.cuts, sides=(side,)),
     )  # fmt: skip

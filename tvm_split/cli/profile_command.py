@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tvm_split.cli.command import INTERRUPTED, Failure, Progress, SplitCommand
+from tvm_split.cli.kinds import Cores
 from tvm_split.cli.options import JSON, QUIET, check_plot, plot_option, target_option
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ NAMED = 3
 @click.option("--key", metavar="KEY", help="The boards' key at the tracker.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True,
               help="How long to time in this run; what was timed before is not timed again.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(1), help="Threads of this machine's kernels. [default: all cores]")
+@click.option("--threads", type=click.IntRange(1), help="Threads of this machine's kernels. [default: one a core]")
+@click.option("--cores", type=Cores(), metavar="0,1", help="Time on these cores of this machine only. [default: all]")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE.json",
               help="The model. What was timed is kept beside it as FILE.records.jsonl, from which the next run of the "
                    "same command goes on.")  # fmt: skip
@@ -38,7 +40,7 @@ NAMED = 3
 @QUIET
 def profile(
     models: tuple[str, ...], target: str, tracker: str | None, key: str | None, minutes: float, threads: int | None,
-    out: Path, plot: Path | None, as_json: bool, quiet: bool,
+    cores: tuple[int, ...] | None, out: Path, plot: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Time the layers of the MODELs (without any: of all the zoo's networks), layers of shapes around theirs, and whole
     halves, on this machine or on all boards with KEY at once; fit a cost model to them, and write it.
@@ -49,6 +51,8 @@ def profile(
         raise click.UsageError("--tracker and --key belong together: the tracker's address and the boards' key there")
     if key is not None and threads is not None:
         raise click.UsageError("--threads is for this machine; a board's RPC server has its own (TVM_NUM_THREADS)")
+    if key is not None and cores is not None:
+        raise click.UsageError("--cores is for this machine; start a board's RPC server on some of its cores (taskset)")
     if not out.parent.is_dir():
         raise click.UsageError(f"--out {out}: there is no folder {out.parent}; make it, or give another name")
     check_plot(plot)
@@ -68,7 +72,7 @@ def profile(
                 say(f"{len(sessions)} boards" if len(sessions) > 1 else "one board")
                 records, outcome = collect.collect(spec, networks, path, minutes, remotes=sessions, key=key, say=say)
         else:
-            records, outcome = collect.collect(spec, networks, path, minutes, threads=threads, say=say)
+            records, outcome = collect.collect(spec, networks, path, minutes, threads=threads, cores=cores, say=say)
     except KeyboardInterrupt:
         raise Failure(f"interrupted; {path} holds what was timed. The same command goes on from here", INTERRUPTED) \
             from None  # fmt: skip
