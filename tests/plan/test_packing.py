@@ -12,6 +12,7 @@ from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.mixed import Bits, evaluate_mixed
 from tvm_split.plan.precision import Precision
 from tvm_split.plan.problem import Link, Problem
+from tvm_split.plan.qdmp import plan_qdmp
 from tvm_split.plan.sending import packed_elements
 from tvm_split.plan.sweep import sweep
 
@@ -80,3 +81,20 @@ def test_neurosurgeon_of_the_paper_packs_only_what_its_last_layer_makes():
     # paper counted the 80 that cross after b
     between = replace(given.edge, layer_s={**given.edge.layer_s, "c": 5e-3})
     assert neurosurgeon(replace(given, edge=between)).edge_layers == ("a", "b")
+
+
+def test_a_segment_is_not_ruled_out_by_what_packing_takes_at_its_ends():
+    """x -> a -> (b -> c), e -> d(c, e): a and c are large, b and e small, and both of them before d is the best cut."""
+    sizes = {"x": 10**5, "a": 900, "b": 2, "c": 300, "e": 2, "d": 1}
+    reads = {"a": "x", "b": "a", "c": "b", "e": "a", "d": "ce"}
+    graph = Graph(
+        "segment",
+        tuple(Tensor(name, (size,), "float32") for name, size in sizes.items()),
+        tuple(Layer(name, "op", tuple(names), (name,)) for name, names in reads.items()),
+        ("x",),
+        ("d",),
+    )
+    each = dict.fromkeys(reads, 1e-4)
+    edge, cloud = Costs("edge", "test", {**each, "d": 1.0}, {}, 1e-5), Costs("cloud", "test", each)
+    found = plan_qdmp(Problem(graph, edge, cloud, Link("link", 1e6, 1e6)))[0]
+    assert set(found.edge_layers) == {"a", "b", "e"}
