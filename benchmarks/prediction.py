@@ -2,7 +2,7 @@
 predictions costs.
 
     python benchmarks/prediction.py [NETWORK ...] [--minutes 20] [--cuts 10] [--run MBIT_PER_S ...] [--folder DIR]
-                                    [--json FILE]
+                                    [--json FILE] [--plot FILE]
 
 The edge is one thread on a core of its own, its code compiled for 128-bit vectors (x86-64-v2, as wide as NEON); the
 cloud is one thread on another core, with all that this processor has. Both are timed at once, each in its own process,
@@ -19,7 +19,8 @@ layers in other sizes of those networks. Printed are the median, the 90th percen
     regret    what the answer of the least predicted time takes, over the best measured one
     --run     the answer that `tvm_split.plan` chooses with held-back models, compiled, and run over a shaped link
 
-Crossing tensors and frames have 8 bits an element. Needs Linux and two cores.
+Crossing tensors have 8 bits an element; a frame that is read again after the cut (yolox, in its first three layers) is
+not counted. --plot draws predicted against measured seconds (.svg or .png). Needs Linux and two cores.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from typing import Any
 from prediction_runs import ran
 from prediction_tables import RATES_MBIT, Errors, Measured, answers, held_back, regrets
 
+from tvm_split.plot import Pair, check_plot, save_plot
 from tvm_split.profile.records import Records
 
 NETWORKS = (
@@ -56,13 +58,17 @@ def main() -> None:
     if asked.collect is not None:
         _collect(asked)
         return
+    if asked.plot is not None:
+        check_plot(asked.plot)
     if asked.minutes > 0:
         _both_sides(asked)
     sides = {side: _read(asked.folder / f"{side}.records.jsonl", asked.networks) for side in TARGETS}
     result: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(), "sides": {}}
     predicted: dict[str, dict[tuple[str, str], float]] = {}
+    panels: dict[str, list[Pair]] = {}
     for side, measured in sides.items():
-        tables, predicted[side] = held_back(measured)
+        tables, predicted[side], pairs = held_back(measured)
+        panels |= {f"{what}, {side}": found for what, found in pairs.items()}
         print(
             f"{side}: {len(measured.layers)} layers, {len(measured.halves)} halves of {len(measured.networks)} networks"
         )
@@ -92,6 +98,9 @@ def main() -> None:
         print(f"  {'predicted beside measured':34} {errors}")
     if asked.json is not None:
         asked.json.write_text(json.dumps({**result, "regret": found, "rows": rows}, indent=1), encoding="utf-8")
+    if asked.plot is not None:
+        panels["answers"] = [Pair(row["network"], row["predicted_s"], row["measured_s"]) for row in rows]
+        save_plot(asked.plot, "networks held back", panels)
 
 
 def _read(path: Path, networks: Sequence[str]) -> Measured:
@@ -121,7 +130,6 @@ def _both_sides(asked: argparse.Namespace) -> None:
 
 
 def _collect(asked: argparse.Namespace) -> None:
-    os.sched_setaffinity(0, {asked.core})
     from tvm_split.profile.collect import Plan, collect
     from tvm_split.targets import load_target
 
@@ -129,7 +137,7 @@ def _collect(asked: argparse.Namespace) -> None:
     begin = time.monotonic()
     _, outcome = collect(
         load_target(TARGETS[side]), [f"zoo:{name}" for name in asked.networks],
-        asked.folder / f"{side}.records.jsonl", asked.minutes, threads=1,
+        asked.folder / f"{side}.records.jsonl", asked.minutes, threads=1, cores=[asked.core],
         say=lambda text: print(f"[{time.monotonic() - begin:5.0f} s] {side}: {text}", file=sys.stderr, flush=True),
         plan=Plan(integers=False, cuts=asked.cuts, sides=(side,)),
     )  # fmt: skip
@@ -146,6 +154,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--run", type=float, nargs="+", default=[], metavar="MBIT_PER_S",
                         help="rates at which the chosen answers are compiled and run as well")  # fmt: skip
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--collect", choices=list(TARGETS), help=argparse.SUPPRESS)
     parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tvm_split.plot import Pair
 from tvm_split.profile import composition, cost_model
 from tvm_split.profile.composition import Composition
 from tvm_split.profile.cost_model import CostModel
@@ -77,9 +78,11 @@ def models_without(measured: Measured, network: str) -> tuple[CostModel, Composi
     return cost_model.train(others.quiet), composition.fit(others.halves, measured.alone_s)[0]
 
 
-def held_back(measured: Measured) -> tuple[dict[str, Errors], dict[tuple[str, str], float]]:
-    """The tables of one side, and the predicted seconds of each half by network and cut, each held back."""
-    ours, roofline, lines, sums, whole = [], [], [], [], []
+def held_back(measured: Measured) -> tuple[dict[str, Errors], dict[tuple[str, str], float], dict[str, list[Pair]]]:
+    """The tables of one side, the predicted seconds of each half by network and cut, each held back, and what is to be
+    drawn: layers by the rule that predicted them, halves by network."""
+    layers: dict[str, list[Pair]] = {rule: [] for rule in ("cost model", "roofline", "line through operations")}
+    whole, sums = [], []
     halves: dict[tuple[str, str], float] = {}
     alone_s = measured.alone_s
     for network in measured.networks:
@@ -90,19 +93,21 @@ def held_back(measured: Measured) -> tuple[dict[str, Errors], dict[tuple[str, st
         line = _lines(quiet)
         for record in own:
             if not record.noisy:
-                ours.append(predicted[record.key] / record.seconds - 1)
-                roofline.append(scale * record.base_s / record.seconds - 1)
-                lines.append(line(record) / record.seconds - 1)
+                guesses = (predicted[record.key], scale * record.base_s, line(record))
+                for rule, guess in zip(layers, guesses, strict=True):
+                    layers[rule].append(Pair(rule, guess, record.seconds))
         for half in measured.halves:
             if half.network == network:
                 halves[network, half.cut] = parts.half_s(half, predicted)
-                whole.append(halves[network, half.cut] / half.seconds - 1)
+                whole.append(Pair(network, halves[network, half.cut], half.seconds))
                 sums.append(sum(alone_s[key] for key in half.keys) / half.seconds - 1)
-    return {
-        "layers, cost model": Errors.of(ours), "layers, roofline": Errors.of(roofline),
-        "layers, line through operations": Errors.of(lines), "halves, cost model": Errors.of(whole),
-        "halves, sum of measured layers": Errors.of(sums),
-    }, halves  # fmt: skip
+    tables = {f"layers, {rule}": _errors(pairs) for rule, pairs in layers.items()}
+    tables |= {"halves, cost model": _errors(whole), "halves, sum of measured layers": Errors.of(sums)}
+    return tables, halves, {"layers": [pair for pairs in layers.values() for pair in pairs], "halves": whole}
+
+
+def _errors(pairs: Sequence[Pair]) -> Errors:
+    return Errors.of([pair.predicted_s / pair.measured_s - 1 for pair in pairs])
 
 
 def _lines(layers: Sequence[Record]) -> Callable[[Record], float]:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.profile.small_network import save
-from tvm_split import finals
+from tvm_split import assemble, finals
 from tvm_split.bundle import Bundle
 from tvm_split.choice import Scored, Tolerance
 from tvm_split.cli import cli
@@ -97,8 +97,16 @@ def test_the_plan_has_the_clock_s_choice_and_its_times():
     assert [item.measured and item.measured.edge_s for item in found.candidates] == [0.9, 0.3, None]
 
 
-def test_compile_measures_here_and_writes_what_it_chose(tmp_path):
-    model = save(tmp_path)
+def test_compile_measures_here_and_writes_what_it_chose(tmp_path, monkeypatch):
+    model, compiled = save(tmp_path), []
+    right = assemble.build_halves
+
+    def counted(result, candidate, folder, progress):
+        made = right(result, candidate, folder, progress)
+        compiled.append((candidate, made, {name: (folder / name).read_bytes() for name in made[1]}))
+        return made
+
+    monkeypatch.setattr(assemble, "build_halves", counted)
     done = CliRunner().invoke(cli, [
         "compile", str(model), "-o", str(tmp_path / "bundle"), "--edge", "host", "--cloud", "host", "--link", "100mbit",
         "--measure", "--finalists", "2", "-q",
@@ -108,7 +116,17 @@ def test_compile_measures_here_and_writes_what_it_chose(tmp_path):
     plan = json.loads((tmp_path / "bundle" / "plan.json").read_text())
     times = [each["measured"]["total_s"] for each in plan["candidates"] if each["measured"]]
     assert len(times) >= 2 and plan["chosen"]["measured"]["total_s"] == min(times)
-    assert Bundle.open(tmp_path / "bundle").kind == plan["chosen"]["kind"]
+    bundle = Bundle.open(tmp_path / "bundle")
+    assert bundle.kind == plan["chosen"]["kind"]
+    assert len(compiled) == len(times), "each finalist is compiled once, and the chosen one not again"
+    (facts, halves), = [
+        (facts, halves) for candidate, (facts, _), halves in compiled
+        if list(candidate.edge_layers) == plan["chosen"]["edge_layers"]
+        and facts["fingerprint"] == bundle.fingerprint
+    ]  # fmt: skip
+    assert {name: (bundle.path / name).read_bytes() for name in halves} == halves
+    assert {name: bundle.manifest[name] for name in facts} == json.loads(json.dumps(facts))
+    assert {path.name for path in bundle.path.iterdir()} == {*halves, "plan.json", "manifest.json"}
     assert not list(tmp_path.glob(".*"))
 
 

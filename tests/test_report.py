@@ -192,6 +192,32 @@ def test_reason_without_a_rival() -> None:
     assert "nothing else" in report.reason(_result(EDGE))
 
 
+def _timed(scored: SimpleNamespace, *times: float) -> SimpleNamespace:
+    return SimpleNamespace(**{**vars(scored), "measured": Timing(*times)})
+
+
+def test_a_reason_by_the_clock_has_its_times_and_the_rivals_that_were_timed() -> None:
+    """By prediction 8 bits are sooner, and cloud-only JPEG is the first that does not split; neither was so."""
+    eight = _scored("split after a, 8 bits", "split", 76_000, (0.1, 0.6, 0.1, 0.0))
+    chosen = _timed(SPLIT, 0.2, 0.4, 0.1, 0.01)
+    result = _result(chosen, _timed(eight, 0.5, 0.6, 0.1, 0.0), _timed(EDGE, 0.75, 0.0, 0.0, 0.0), JPEG)
+    assert report.reason(result) == (
+        "Chosen by the clock: split after a, 4 bits: 710 ms, 1.06x sooner than edge-only, because the edge computes "
+        "for 200 ms instead of 750 ms. Split after a, 8 bits was predicted sooner, 800 ms, but takes 1.2 s."
+    )
+
+
+def test_a_reason_by_the_clock_for_no_split_alone_and_beside_one_that_may_not_be_chosen() -> None:
+    edge = _timed(EDGE, 0.5, 0.0, 0.0, 0.0)
+    assert report.reason(_result(edge, SPLIT)) == (
+        "Chosen by the clock: do not split. Edge-only: 500 ms; no other answer was timed."
+    )
+    said = report.reason(_result(edge, _timed(SPLIT, 0.1, 0.4, 0.01, 0.0), COARSE))
+    assert "barely sooner than split after a, 4 bits, because it sends nothing instead of 38 KB." in said
+    assert "Split after a, 4 bits was predicted sooner, 810 ms, but takes 510 ms." in said
+    assert "Split after a, 2 bits would take 610 ms by prediction, but its agreement drops by 50 %" in said
+
+
 def test_bandwidths_merge_neighbours() -> None:
     spans = (
         Span(6250, 15_000, 2.0, EDGE.candidate),

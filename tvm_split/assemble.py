@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,26 @@ from tvm_split.tune.database import Database
 from tvm_split.versions import versions
 from tvm_split.workflow import PlanResult
 
+#: what a manifest says of the halves, and nothing else says
+OF_HALVES = ("fingerprint", "payload", "halves", "compiled_for", "edge_memory")
+
 log = logging.getLogger(__name__)
 
 
-def compile_plan(result: PlanResult, out: Path, progress: Progress = quiet, force: bool = False) -> Bundle:
+def compile_plan(
+    result: PlanResult, out: Path, progress: Progress = quiet, force: bool = False, made: Bundle | None = None
+) -> Bundle:
     """Build the chosen candidate's halves into the bundle `out`; nothing is left under that name unless all went well.
 
+    made: a bundle of the same candidate, whose halves are moved from it instead; it is none afterwards.
     BundleError when `out` exists (and `force` does not replace it) or cannot be written; BuildError as `compile_half`.
     """
     candidate, graph, problem = result.chosen.candidate, result.graph, result.problem
     with new_folder(out, force) as folder, database_of(result.request) as use:
-        facts, names = build_halves(result, candidate, folder, progress)
+        if made is None:
+            facts, names = build_halves(result, candidate, folder, progress)
+        else:
+            facts, names = _moved_halves(made, folder)
         write_json(folder / PLAN, to_json(result))
         names.append(PLAN)
         at_edge = (None, *candidate.edge_layers) if problem.result_at == "edge" else ()
@@ -96,9 +106,17 @@ def build_halves(
             compiled_for[f"{side}_host"] = twin.facts()
     halves = {role: f"{role}.so" for role in compiled_for}
     payload = {"bytes": sum(part["size_bytes"] for part in parts), "parts": parts, "codec": _codec(candidate)}
-    facts = {"fingerprint": fingerprint, "payload": payload, "halves": halves, "compiled_for": compiled_for,
-             "edge_memory": memory}  # fmt: skip
-    return facts, list(halves.values())
+    made = (fingerprint, payload, halves, compiled_for, memory)
+    return dict(zip(OF_HALVES, made, strict=True)), list(halves.values())
+
+
+def _moved_halves(made: Bundle, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """What `build_halves` returned for the bundle, its files now in `folder`."""
+    facts = {name: made.manifest[name] for name in OF_HALVES}
+    names = list(facts["halves"].values())
+    for name in names:
+        shutil.move(made.path / name, folder / name)
+    return facts, names
 
 
 def _memory(result: PlanResult, candidate: Candidate, made: Footprint) -> dict[str, int]:

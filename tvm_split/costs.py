@@ -23,13 +23,15 @@ class Costs:
     """Seconds of every layer of one network on one target.
 
     `source` says where the numbers come from (one of SOURCES, or measured times scaled); `provenance` holds machine,
-    versions, date and repeat counts as text or numbers.
+    versions, date and repeat counts as text or numbers. `per_crossing_element_s`: seconds an element of each tensor
+    that is packed on the edge, or unpacked in the cloud (`plan/sending.py` counts them).
     """
 
     target: str
     source: str
     layer_s: Mapping[str, float]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    per_crossing_element_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name, seconds in self.layer_s.items():
@@ -38,6 +40,12 @@ class Costs:
                     f"layer '{name}' costs {seconds} s on '{self.target}'; a cost must be a number of seconds from 0 "
                     f"to {LIMIT_S:g}"
                 )
+        each = self.per_crossing_element_s
+        if isinstance(each, bool) or not (isinstance(each, int | float) and 0 <= each < LIMIT_S):
+            raise CostError(
+                f"per_crossing_element_s on '{self.target}' is {each!r:.40}; expected a number of seconds from 0 to "
+                f"{LIMIT_S:g}"
+            )
 
     def of(self, layer: str) -> float:
         """Seconds of one layer; CostError when it has none."""
@@ -49,10 +57,17 @@ class Costs:
                 "use --costs roofline"
             ) from None
 
+    def crossing_s(self, elements: int) -> float:
+        """Seconds that packing (edge) or unpacking (cloud) so many elements takes."""
+        return elements * self.per_crossing_element_s
+
     def to_json(self) -> dict[str, Any]:
+        """`per_crossing_element_s` only where it is not 0."""
+        each = self.per_crossing_element_s
         return {
             "version": VERSION, "target": self.target, "source": self.source,
             "provenance": dict(self.provenance), "layer_s": dict(self.layer_s),
+            **({"per_crossing_element_s": each} if each else {}),
         }  # fmt: skip
 
     @classmethod
@@ -63,10 +78,9 @@ class Costs:
             raise CostError(f"costs are an object with the fields version, {', '.join(parts)}; this is {data!r:.60}")
         if data.get("version") != VERSION:
             raise CostError(f"these costs have version {data.get('version')!r}; this tvm-split reads version {VERSION}")
-        for name, kind in parts.items():
-            if not isinstance(data.get(name), kind):
-                raise CostError(f"the field {name} of these costs is {data.get(name)!r:.60}; expected {kind.__name__}")
-        return cls(data["target"], data["source"], data["layer_s"], data["provenance"])
+        check_fields(data, parts, "these costs")
+        each = data.get("per_crossing_element_s", 0.0)
+        return cls(data["target"], data["source"], data["layer_s"], data["provenance"], each)
 
     @classmethod
     def load(cls, path: Path) -> Costs:
@@ -74,3 +88,10 @@ class Costs:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError) as error:  # a CostError is a ValueError: it gets the path
             raise CostError(f"{path} is not a costs file ({error}); `tvm-split plan --save-costs` writes one") from None
+
+
+def check_fields(data: Mapping[str, Any], kinds: Mapping[str, type], what: str) -> None:
+    """CostError, beginning with `what`, for a field of JSON that is missing or of another kind."""
+    for name, kind in kinds.items():
+        if not isinstance(data.get(name), kind):
+            raise CostError(f"{what}: the field {name} is {data.get(name)!r:.60}; expected {kind.__name__}")

@@ -45,6 +45,10 @@ class DataError(SplitError):
     """Calibration or test data cannot be read, or does not fit the network's inputs."""
 
 
+class PlotError(SplitError):
+    """A picture cannot be drawn: no matplotlib, an unknown suffix, or nothing to draw."""
+
+
 def last_line(error: BaseException) -> str:
     """The last line of a message that has many, as TVM's have; it says what went wrong. The type's name without one."""
     return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

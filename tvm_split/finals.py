@@ -11,7 +11,6 @@ cannot be timed stays as predicted; the link is always computed from its rates. 
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from tvm_split.comparison import Stage
 from tvm_split.measure import measure_bundle, random_inputs
 from tvm_split.plan.evaluate import identity
 from tvm_split.plan.problem import Timing
+from tvm_split.plot import Pair
 from tvm_split.profile.queueing import waiting_factor
 from tvm_split.profile.source import WAIT_S
 from tvm_split.progress import Progress
@@ -59,14 +59,14 @@ class Final:
 Take = Callable[[Bundle], Sequence[Stage]]
 
 
-def by_the_clock(result: PlanResult, progress: Progress) -> tuple[PlanResult, tuple[Final, ...]]:
-    """The plan with the finalist chosen that took least time when timed whole, and all that were timed, soonest first.
+def by_the_clock(result: PlanResult, folder: Path, progress: Progress) -> tuple[PlanResult, tuple[Final, ...], Bundle]:
+    """The plan with the finalist chosen that took least time when timed whole, all that were timed, soonest first, and
+    the chosen one's bundle in `folder`, whose plan is not decided yet.
 
     LinkDownError: no tracker or board answers.
     """
-    with tempfile.TemporaryDirectory(prefix="tvm-split-finals-") as folder:
-        finals = measured_finals(result, result.request.measure, Path(folder), progress)
-    return decided(result, finals), tuple(finals)
+    finals = measured_finals(result, result.request.measure, folder, progress)
+    return decided(result, finals), tuple(finals), Bundle.open(_place(result, finals[0].scored, folder))
 
 
 def measured_finals(result: PlanResult, count: int, folder: Path, progress: Progress) -> list[Final]:
@@ -78,13 +78,13 @@ def measured_finals(result: PlanResult, count: int, folder: Path, progress: Prog
     allowed = [item for item in result.candidates if result.request.tolerance.allows(item)]
     finals: list[Final] = []
     for scored in different(allowed, count):
-        finals.append(_timed(result, scored, folder / str(len(finals)), take, progress))
+        finals.append(_timed(result, scored, _place(result, scored, folder), take, progress))
     for _ in range(MOST_MORE):
         more = _sooner(allowed, finals)
         if more is None:
             break
         progress(f"what was measured makes {more.label} the soonest by prediction")
-        finals.append(_timed(result, more, folder / str(len(finals)), take, progress))
+        finals.append(_timed(result, more, _place(result, more, folder), take, progress))
     return sorted(finals, key=lambda final: final.timing.total_s)
 
 
@@ -112,14 +112,22 @@ def different(allowed: Sequence[Scored], count: int) -> list[Scored]:
 def corrections(finals: Sequence[Final]) -> tuple[float, float]:
     """What edge's and cloud's predictions are to be multiplied by: medians over what was measured, 1 for nothing."""
     factors = []
-    for side in ("edge", "cloud"):
-        known = [
-            stage.measured_s / stage.predicted_s
-            for final in finals for stage in final.stages
-            if stage.stage == side and stage.basis == "measured" and stage.predicted_s > 0
-        ]  # fmt: skip
+    for pairs in pairs_of(finals).values():
+        known = [pair.measured_s / pair.predicted_s for pair in pairs if pair.predicted_s > 0]
         factors.append(statistics.median(known) if known else 1.0)
     return factors[0], factors[1]
+
+
+def pairs_of(finals: Sequence[Final]) -> dict[str, list[Pair]]:
+    """By side, what was predicted and timed of each finalist's half; without those timed on another device."""
+    return {
+        side: [
+            Pair(final.scored.label, stage.predicted_s, stage.measured_s)
+            for final in finals for stage in final.stages
+            if stage.stage == side and stage.basis == "measured"
+        ]
+        for side in ("edge", "cloud")
+    }  # fmt: skip
 
 
 def _sooner(allowed: Sequence[Scored], finals: Sequence[Final]) -> Scored | None:
@@ -141,6 +149,11 @@ def _timed(result: PlanResult, scored: Scored, folder: Path, take: Take, progres
     bundle = compile_plan(replace(result, chosen=scored), folder, progress)
     progress(f"timing {scored.label}")
     return Final(scored, tuple(take(bundle)), result.request.cloud_load)
+
+
+def _place(result: PlanResult, scored: Scored, folder: Path) -> Path:
+    """Where the finalist's bundle is."""
+    return folder / str(result.candidates.index(scored))
 
 
 def _taker(result: PlanResult) -> Take:

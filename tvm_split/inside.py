@@ -13,18 +13,22 @@ from tvm_split import accuracy
 from tvm_split.accuracy import Accuracy
 from tvm_split.calibration.finalists import Finalists
 from tvm_split.calibration.gather import gather
-from tvm_split.calibration.network import Calibrated, calibratable, is_quantisable
+from tvm_split.calibration.network import Calibrated, calibratable, is_quantisable, widths_below
 from tvm_split.calibration.output_network import output_table, records_of
 from tvm_split.calibration.output_table import OutputTable
+from tvm_split.costs import Costs
 from tvm_split.edge_half import EdgeHalf, has_bits, rounded_module
 from tvm_split.graph import Graph
 from tvm_split.held_back import Divided
 from tvm_split.layer_runner import LayerRunner
 from tvm_split.metrics import Judge
 from tvm_split.passes.layer_weights import channel_axes, layer_weights
+from tvm_split.plan.overrides import fixed_bits
+from tvm_split.plan.precision import IntegerLayer, Precision
 from tvm_split.plan.problem import Candidate, Side
 from tvm_split.progress import counted
 from tvm_split.quantised import Quantised
+from tvm_split.request import FLOAT, Request
 
 
 @dataclass
@@ -83,6 +87,25 @@ class Inside:
             self.rounding,
         )
         return table, records.cautions
+
+    def precision(
+        self, request: Request, calibrated: Calibrated | None, integer: Costs | None,
+        as_integers: Mapping[str, IntegerLayer],
+    ) -> tuple[Precision | None, OutputTable | None, list[str]]:  # fmt: skip
+        """What may be quantised on the edge, None without bits to choose; what the outputs lose by it, where the
+        request asks for that; warnings."""
+        wants_outputs = request.distortion == "output"
+        if calibrated is None or tuple(request.edge_bits) == FLOAT:
+            said = "--distortion output changes nothing: the edge has 32 bits only. Give --edge-bits, e.g. 8,32."
+            return None, None, [said] if wants_outputs else []
+        fixed = fixed_bits(self.graph, request.tensor_bits, {*calibrated.weights, *calibrated.statistics})
+        outputs: OutputTable | None = None
+        notes: list[str] = []
+        if wants_outputs:
+            below = widths_below((*request.edge_bits, *fixed.values()), request.cut_bits)
+            outputs, notes = self.outputs(calibrated, *below)
+        found = calibrated.precision(request.edge_bits, request.cut_bits, integer, fixed, outputs)
+        return replace(found, integer_layers=as_integers), outputs, notes
 
     def look(
         self, candidates: list[Candidate], labels: list[str], result_at: Side, calibrated: Calibrated | None

@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tvm_split import report_accuracy
-from tvm_split.choice import in_order, loss, same
 from tvm_split.labels import label_of
 from tvm_split.plan.evaluate import identity
-from tvm_split.plan.problem import ROUNDING, Candidate, Timing
-from tvm_split.report_fronts import bandwidths_title, load_line, objective_reason
+from tvm_split.plan.problem import Timing
+from tvm_split.report_fronts import bandwidths_title, load_line
+from tvm_split.report_reason import reason
 from tvm_split.units import joules, rate, seconds, size
 
 if TYPE_CHECKING:
@@ -116,79 +116,6 @@ def _stages(timing: Timing) -> tuple[float, ...]:
     return timing.edge_s, timing.uplink_s, timing.cloud_s, timing.downlink_s, timing.total_s
 
 
-def reason(result: PlanResult) -> str:
-    """Which answer was chosen and why, in one sentence; a second one when sooner splits lost too much accuracy."""
-    if result.request.objective != "latency":
-        return objective_reason(result)
-    chosen = result.chosen
-    total = seconds(chosen.candidate.predicted.total_s)
-    split = chosen.candidate.kind == "split"
-    rivals = [
-        s
-        for s in result.candidates
-        if (s.candidate.kind != "split" if split else s.label != chosen.label) and result.request.tolerance.allows(s)
-    ]
-    verdict = f"Chosen: {chosen.label}: {total}" if split else f"Chosen: do not split. {capital(chosen.label)}: {total}"
-    if not rivals:
-        sentence = f"{verdict}; nothing else that memory, pins and accuracy allow is there to compare."
-    else:
-        rival = in_order(rivals)[0]
-        ratio = rival.candidate.predicted.total_s / max(chosen.candidate.predicted.total_s, 1e-12)
-        lead = f"{ratio:.3g}x sooner than" if ratio >= 1.05 else "barely sooner than"
-        sentence = f"{verdict}, {lead} {rival.label}, because {_because(chosen.candidate, rival.candidate)}."
-        if same(chosen.candidate.predicted.total_s, rival.candidate.predicted.total_s):
-            sentence = f"{verdict}, as soon as {rival.label}, {_among_equals(chosen, rival)}."
-    least = chosen.candidate.predicted.total_s * (1 - ROUNDING)
-    faster = [s for s in result.candidates if not s.baseline and s.candidate.predicted.total_s < least]
-    if faster:
-        best = min(faster, key=lambda s: s.candidate.predicted.total_s)
-        total = seconds(best.candidate.predicted.total_s)
-        sentence += f" {capital(best.label)} would take {total}, but {_worse(best, result)}."
-    return sentence
-
-
-def _worse(scored: Scored, result: PlanResult) -> str:
-    """Why a sooner answer was passed over."""
-    if not scored.fits:
-        needed, limit = size(scored.candidate.edge_memory_bytes), size(result.problem.memory_bytes or 0)
-        return f"it takes {needed} of edge memory, and you allow {limit}"
-    return report_accuracy.refusal(scored, result.request.tolerance)
-
-
-def _among_equals(chosen: Scored, rival: Scored) -> str:
-    """Why the first of two that take equally long was chosen."""
-    if loss(chosen) < loss(rival):
-        return "and loses less"
-    if loss(chosen) > loss(rival):  # by the clock it was sooner (--measure)
-        return "although it loses more"
-    if chosen.candidate.distortion < rival.candidate.distortion:
-        return "and distorts less"
-    if chosen.candidate.edge_memory_bytes < rival.candidate.edge_memory_bytes:
-        return "and takes less memory"
-    return "and as good in all else"
-
-
-def _because(chosen: Candidate, rival: Candidate) -> str:
-    """The stage in which the chosen answer gains most on the rival."""
-    won, lost = chosen.predicted, rival.predicted
-    gains = {
-        "uplink": lost.uplink_s - won.uplink_s,
-        "edge": lost.edge_s - won.edge_s,
-        "cloud": lost.cloud_s - won.cloud_s,
-        "downlink": lost.downlink_s - won.downlink_s,
-    }
-    stage = max(gains, key=lambda name: gains[name])
-    if gains[stage] <= 0:
-        return "nothing takes longer"
-    if stage == "uplink":
-        sent = size(chosen.payload_bytes) if chosen.payload_bytes else "nothing"
-        return f"it sends {sent} instead of {size(rival.payload_bytes)}"
-    if stage == "downlink":
-        return "no result has to come back over the link"
-    times = {"edge": (won.edge_s, lost.edge_s), "cloud": (won.cloud_s, lost.cloud_s)}[stage]
-    return f"the {stage} computes for {seconds(times[0])} instead of {seconds(times[1])}"
-
-
 def bandwidths(result: PlanResult) -> list[str]:
     """One line a range of uplink rates: which answer is the soonest there. Neighbours with one answer are one line."""
     merged: list[tuple[float, float, str]] = []
@@ -209,7 +136,3 @@ def bandwidths(result: PlanResult) -> list[str]:
             where = f"below {rate(high)}" if i == 0 else f"above {rate(low)}"
         lines.append(f"{where}: {label}")
     return lines
-
-
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from tvm_split.report import capital, table
-from tvm_split.units import seconds
+from tvm_split.report import table
+from tvm_split.units import capital, seconds
 
 if TYPE_CHECKING:
     from tvm_split.comparison import Stage

@@ -42,3 +42,7 @@ def joules(value: float | None) -> str:
 def score(value: float, metric: str) -> str:
     """A score or a difference of scores: 86.4 % for shares of samples, as it is for a user's own metric."""
     return f"{value:.4g}" if ":" in metric else f"{value * 100:.3g} %"
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

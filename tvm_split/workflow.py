@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tvm_split import early, strategy
 from tvm_split.bundle import Bundle
 from tvm_split.bundle_folder import check_free
-from tvm_split.calibration.network import widths_below
 from tvm_split.calibration.output_table import OutputTable, predicted_agreement
 from tvm_split.cautions import constants, few_samples, fixed_widths, unfit_labels, without_classes
 from tvm_split.choice import SWEEP, Scored, baselines, choose, in_order, no_split_warnings
@@ -29,7 +29,6 @@ from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
 from tvm_split.plan.energy import energy_j, watts_of
 from tvm_split.plan.memory import smallest_split_bytes
-from tvm_split.plan.overrides import fixed_bits
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Problem
 from tvm_split.prepare import model_name, prepare
 from tvm_split.profile.queueing import under_load
@@ -141,19 +140,8 @@ def _plan(request: Request, progress: Progress) -> PlanResult:
         if calibrated is None
         else edge_integers(mod, graph, edge, calibrated, weight_widths(request, edge), progress)
     )
-    precision = None
-    outputs: OutputTable | None = None
-    if calibrated is not None and has_bits_to_choose:
-        quantisable = {*calibrated.weights, *calibrated.statistics}
-        fixed = fixed_bits(graph, request.tensor_bits, quantisable)
-        if request.distortion == "output":
-            below = widths_below((*request.edge_bits, *fixed.values()), request.cut_bits)
-            outputs, notes = inside.outputs(calibrated, *below)
-            warnings += notes
-        precision = calibrated.precision(request.edge_bits, request.cut_bits, integer, fixed, outputs)
-        precision = replace(precision, integer_layers=as_integers)
-    elif request.distortion == "output":
-        warnings += ["--distortion output changes nothing: the edge has 32 bits only. Give --edge-bits, e.g. 8,32."]
+    precision, outputs, notes = inside.precision(request, calibrated, integer, as_integers)
+    warnings += notes
     problem = Problem(
         graph, edge_costs, cloud_costs, link, cut_bits=request.cut_bits, memory_bytes=request.memory_bytes,
         pins=request.pins, tensor_bits=request.tensor_bits, result_at=request.result_at,
@@ -239,9 +227,10 @@ def compile(request: Request, out: Path, progress: Progress = quiet, force: bool
     check_free(out, force)
     with _ONE_AT_A_TIME:
         result = plan(request, progress)
-        finals: tuple[Final, ...] = ()
-        if request.measure:
-            from tvm_split.finals import by_the_clock
+        if not request.measure:
+            return CompileResult(result, compile_plan(result, out, progress, force))
+        from tvm_split.finals import by_the_clock
 
-            result, finals = by_the_clock(result, progress)
-        return CompileResult(result, compile_plan(result, out, progress, force), finals)
+        with TemporaryDirectory(prefix="tvm-split-finals-") as folder:
+            result, finals, made = by_the_clock(result, Path(folder), progress)
+            return CompileResult(result, compile_plan(result, out, progress, force, made), finals)

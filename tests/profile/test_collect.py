@@ -3,19 +3,25 @@
 import json
 import time
 
+import onnx
 import pytest
 import tvm
 from click.testing import CliRunner
+from onnx import TensorProto, helper
 
 from tests.profile.made_records import halves, layers
 from tests.profile.small_network import save
 from tvm_split import extract, frontend, pipeline
 from tvm_split.cli import cli
+from tvm_split.costs import Costs
 from tvm_split.errors import CostError
+from tvm_split.plan.evaluate import evaluate
+from tvm_split.plan.problem import Link, Problem
 from tvm_split.profile import collect as collecting
 from tvm_split.profile.call import call_seconds
 from tvm_split.profile.collect import Collector, Plan, collect, device_facts
 from tvm_split.profile.device_model import DeviceModel, fit
+from tvm_split.profile.halves import halves_at
 from tvm_split.profile.predicted import integer_model_costs, model_costs
 from tvm_split.profile.records import Records
 from tvm_split.profile.timing import Bench
@@ -52,6 +58,21 @@ def test_layers_on_floats_and_integers_and_halves_and_sampled_shapes_are_timed(r
     whole = next(half for half in records.halves if half.cut == "3 of 3 layers")
     assert len(whole.keys) == 3 and records.found.keys() >= set(whole.keys)
     assert whole.crossing == 0 and all(half.seconds > 0 for half in records.halves)
+
+
+def test_elements_of_a_half_that_are_packed_are_a_plan_s(tmp_path):
+    """After the first of two layers its result crosses, and so does the input, which is sent as it came."""
+    nodes = [helper.make_node("Exp", ["x"], ["a"]), helper.make_node("MatMul", ["a", "x"], ["y"])]
+    square = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [6, 6]) for name in "xy"]
+    graph = helper.make_graph(nodes, "twice", square[:1], square[1:])
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "t.onnx")
+    mod = pipeline.layers()(frontend.load(str(tmp_path / "t.onnx")))
+    layers = extract.graph(mod, "twice")
+    first, *_ = layers.layers
+    assert [half.crossing for half in halves_at(mod, layers, [first.name])] == [36, 36]
+    costs = Costs("t", "test", {layer.name: 0.0 for layer in layers.layers}, {}, 1.0)
+    predicted = evaluate(Problem(layers, costs, costs, Link("link", 1e6, 1e6)), [first.name], 8).predicted
+    assert (predicted.edge_s, predicted.cloud_s) == (36, 36)
 
 
 def test_what_is_there_is_not_timed_again(records, model_file, monkeypatch):

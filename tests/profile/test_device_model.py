@@ -60,7 +60,8 @@ def test_a_model_of_another_kernel_set_is_refused(path):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"kind": "x"}, "no device model"), ({"version": 7}, "version 7"), ({"layers": []}, "layers is"),
+    [({"kind": "x"}, "no device model"), ({"version": 7}, "version 7"),
+     ({"layers": []}, r"the field layers is \[\]; expected dict"),
      ({"composition": {"scale": -1}}, "negative"), ({"layers": {"rules": []}}, "profile the device anew")],
 )  # fmt: skip
 def test_a_damaged_model_is_refused_by_name(path, tmp_path, change, words):

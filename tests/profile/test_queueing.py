@@ -17,7 +17,7 @@ from tvm_split.plan.problem import Link, Problem
 from tvm_split.profile.queueing import LOAD, under_load, waiting_factor, without_load
 from tvm_split.request import Request
 
-CLOUD = Costs("c5.xlarge", "test", {"a": 0.25, "b": 0.5}, {"machine": "mine"})
+CLOUD = Costs("c5.xlarge", "test", {"a": 0.25, "b": 0.5}, {"machine": "mine"}, 1e-8)
 
 
 @pytest.mark.parametrize(("load", "factor"), [(0, 1), (0.5, 1.5), (0.8, 3), (0.9, 5.5), (2 / 3, 2)])
@@ -53,6 +53,7 @@ def test_a_load_that_is_no_number(load):
 def test_every_layer_is_scaled_and_the_provenance_says_so():
     found = under_load(CLOUD, 0.5)
     assert dict(found.layer_s) == {"a": 0.375, "b": 0.75}
+    assert found.per_crossing_element_s == pytest.approx(1.5e-8)
     assert found.provenance == {"machine": "mine", LOAD: {"load": 0.5, "factor": 1.5, "service_s": 0.75}}
     assert (found.target, found.source) == (CLOUD.target, CLOUD.source)
     assert Costs.from_json(found.to_json()) == found
@@ -63,6 +64,7 @@ def test_every_layer_is_scaled_and_the_provenance_says_so():
 def test_the_load_can_be_taken_out_again(load):
     back = without_load(under_load(CLOUD, load))
     assert back.layer_s == pytest.approx(CLOUD.layer_s) and back.provenance == CLOUD.provenance
+    assert back.per_crossing_element_s == pytest.approx(CLOUD.per_crossing_element_s)
 
 
 def test_a_load_is_not_counted_twice():
@@ -76,7 +78,7 @@ def problem(load: float) -> Problem:
     tensors = tuple(Tensor(f"t{i}", (size,), "uint8") for i, size in enumerate(sizes))
     layers = tuple(Layer(f"l{i}", "op", (f"t{i - 1}",), (f"t{i}",)) for i in (1, 2, 3))
     edge = Costs("edge", "test", {"l1": 2e-3, "l2": 3e-3, "l3": 5e-3})
-    cloud = Costs("cloud", "test", {"l1": 1e-3, "l2": 1e-3, "l3": 1e-3})
+    cloud = Costs("cloud", "test", {"l1": 1e-3, "l2": 1e-3, "l3": 1e-3}, {}, 1e-6)
     graph = Graph("three", tensors, layers, ("t0",), ("t3",))
     return Problem(graph, edge, under_load(cloud, load), Link("l", 1e4, 1e9))
 

@@ -34,18 +34,34 @@ class Size(click.ParamType[Any]):
         return math.floor(size)
 
 
-class Widths(click.ParamType[Any]):
-    """Numbers with commas between them: 2,4,8. Which widths exist, the planner knows."""
+class Numbers(click.ParamType[Any]):
+    """Numbers with commas between them, each once."""
 
-    name = "bits"
+    name = "numbers"
+    example = "0,1"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
         words = [word.strip() for word in value.split(",")]
         if not all(word.isdecimal() for word in words):
-            self.fail(f"{value!r} is not a list of bits; write numbers with commas, e.g. 2,4,8", param, ctx)
+            self.fail(
+                f"{value!r} is not a list of {self.name}; write numbers with commas, e.g. {self.example}", param, ctx
+            )
         return tuple(dict.fromkeys(int(word) for word in words))
+
+
+class Widths(Numbers):
+    """Which widths exist, the planner knows."""
+
+    name = "bits"
+    example = "2,4,8"
+
+
+class Cores(Numbers):
+    """Which there are, `profile/cores.py` knows."""
+
+    name = "cores"
 
 
 class Loss(click.ParamType[Any]):

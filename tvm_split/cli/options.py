@@ -41,6 +41,22 @@ def database_option(text: str) -> Callable[[Any], Any]:
     return click.option("--database", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help=text)
 
 
+def plot_option(text: str) -> Callable[[Any], Any]:
+    """--plot, a picture; `text` is its help."""
+    kind = click.Path(path_type=Path)
+    return click.option(
+        "--plot", type=kind, metavar="FILE", help=f"{text} FILE ends in .svg or .png; needs matplotlib."
+    )
+
+
+def check_plot(path: Path | None) -> None:
+    """PlotError, before any work, when no picture can be drawn there; none is asked for with None."""
+    if path is not None:
+        from tvm_split import plot
+
+        plot.check_plot(path)
+
+
 DATABASE = database_option("Use the schedules that `tvm-split tune` found, a folder that it made.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
 QUIET = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvm_split.cli.command import Progress, SplitCommand, log_to_stderr
-from tvm_split.cli.options import ALL, OUTPUT, PARETO, REQUEST, request_of, shared
+from tvm_split.cli.options import ALL, OUTPUT, PARETO, REQUEST, check_plot, plot_option, request_of, shared
 
 if TYPE_CHECKING:
     from tvm_split.workflow import PlanResult
@@ -64,16 +64,20 @@ def plan(save_costs: Path | None, top: int, as_json: bool, explain: bool, quiet:
                    "this one stays as predicted.")  # fmt: skip
 @click.option("--finalists", type=click.IntRange(1), default=3, show_default=True,
               help="With --measure: how many, at the least.")  # fmt: skip
+@plot_option("With --measure: draw what was predicted of the finalists' halves against what was timed.")
 @shared(OUTPUT)
 def compile_command(
-    out: Path, force: bool, measured: bool, finalists: int, top: int, as_json: bool, explain: bool, quiet: bool,
-    **given: Any,
+    out: Path, force: bool, measured: bool, finalists: int, plot: Path | None, top: int, as_json: bool,
+    explain: bool, quiet: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Plan MODEL as `plan` does, then compile the chosen answer's halves into the folder BUNDLE."""
     if explain:
         log_to_stderr()
     if out.exists() and not force:
         raise click.UsageError(f"{out} exists already; give another -o, or --force to replace the bundle")
+    if plot is not None and not measured:
+        raise click.UsageError("--plot draws what --measure times; give --measure too")
+    check_plot(plot)
     from tvm_split import workflow
 
     request = request_of({**given, "measure": finalists if measured else 0})
@@ -92,6 +96,11 @@ def compile_command(
             click.echo(f"  {line}")
         click.echo(memory)
         click.echo(f"try it here: tvm-split run {made.bundle.path} --input FILE")
+    if plot is not None:
+        from tvm_split.finals import pairs_of
+        from tvm_split.plot import save_plot
+
+        save_plot(plot, f"{made.plan.graph.name}: finalists' halves", pairs_of(made.finals))
 
 
 def show(result: PlanResult, top: int, as_json: bool) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from tvm_split.cli.command import INTERRUPTED, Failure, Progress, SplitCommand
-from tvm_split.cli.options import JSON, QUIET, target_option
+from tvm_split.cli.kinds import Cores
+from tvm_split.cli.options import JSON, QUIET, check_plot, plot_option, target_option
 
 if TYPE_CHECKING:
     from tvm_split.profile.collect import Outcome
@@ -29,15 +30,17 @@ NAMED = 3
 @click.option("--key", metavar="KEY", help="The boards' key at the tracker.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True,
               help="How long to time in this run; what was timed before is not timed again.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(1), help="Threads of this machine's kernels. [default: all cores]")
+@click.option("--threads", type=click.IntRange(1), help="Threads of this machine's kernels. [default: one a core]")
+@click.option("--cores", type=Cores(), metavar="0,1", help="Time on these cores of this machine only. [default: all]")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE.json",
               help="The model. What was timed is kept beside it as FILE.records.jsonl, from which the next run of the "
                    "same command goes on.")  # fmt: skip
+@plot_option("Draw predicted against measured layers and halves of networks held back.")
 @JSON
 @QUIET
 def profile(
     models: tuple[str, ...], target: str, tracker: str | None, key: str | None, minutes: float, threads: int | None,
-    out: Path, as_json: bool, quiet: bool,
+    cores: tuple[int, ...] | None, out: Path, plot: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Time the layers of the MODELs (without any: of all the zoo's networks), layers of shapes around theirs, and whole
     halves, on this machine or on all boards with KEY at once; fit a cost model to them, and write it.
@@ -48,8 +51,11 @@ def profile(
         raise click.UsageError("--tracker and --key belong together: the tracker's address and the boards' key there")
     if key is not None and threads is not None:
         raise click.UsageError("--threads is for this machine; a board's RPC server has its own (TVM_NUM_THREADS)")
+    if key is not None and cores is not None:
+        raise click.UsageError("--cores is for this machine; start a board's RPC server on some of its cores (taskset)")
     if not out.parent.is_dir():
         raise click.UsageError(f"--out {out}: there is no folder {out.parent}; make it, or give another name")
+    check_plot(plot)
     from tvm_split import zoo
     from tvm_split.profile import collect, device_model
     from tvm_split.profile.rpc import connect_all
@@ -66,14 +72,18 @@ def profile(
                 say(f"{len(sessions)} boards" if len(sessions) > 1 else "one board")
                 records, outcome = collect.collect(spec, networks, path, minutes, remotes=sessions, key=key, say=say)
         else:
-            records, outcome = collect.collect(spec, networks, path, minutes, threads=threads, say=say)
+            records, outcome = collect.collect(spec, networks, path, minutes, threads=threads, cores=cores, say=say)
     except KeyboardInterrupt:
         raise Failure(f"interrupted; {path} holds what was timed. The same command goes on from here", INTERRUPTED) \
             from None  # fmt: skip
     say(f"fitting {len(records.found)} layers and {len(records.halves)} halves")
-    model = device_model.fit(records, records.device)
+    model, pairs = device_model.fit_with_pairs(records, records.device)
     model.save(out)
     show(model, outcome, out, as_json)
+    if plot is not None:
+        from tvm_split.plot import save_plot
+
+        save_plot(plot, f"{spec.name}: networks held back", pairs)
 
 
 def show(model: DeviceModel, outcome: Outcome, out: Path, as_json: bool) -> None:

@@ -18,10 +18,12 @@ from functools import partial
 
 from tvm_split.errors import PlanError
 from tvm_split.plan.cuts import legal_prefixes
+from tvm_split.plan.evaluate import crossing_of
 from tvm_split.plan.memory import fits
 from tvm_split.plan.mixed import Bits, evaluate_mixed, precision_of
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Problem
 from tvm_split.plan.qdmp import plan_qdmp
+from tvm_split.plan.sending import packed_elements
 from tvm_split.plan.sweep import sweep
 
 #: bits of a raw frame's elements
@@ -56,9 +58,11 @@ def neurosurgeon(problem: Problem, bits: int = AS_IT_IS) -> Candidate:
         timing = swept[n].timing
         if not n or not timing.uplink_s:
             return timing.total_s
-        made = [graph.tensor[name] for name in graph.layers[n - 1].outputs]
-        sent = sum(-(-tensor.elements * problem.width(tensor, bits) // 8) for tensor in made)
-        return timing.total_s - timing.uplink_s + problem.link.up_s(sent)
+        made = graph.layers[n - 1].outputs
+        sent = sum(crossing_of(problem, graph.tensor[name], bits).size_bytes for name in made)
+        more = packed_elements(graph, made) - swept[n].packed_elements
+        packing_s = more * (problem.edge.per_crossing_element_s + problem.cloud.per_crossing_element_s)
+        return timing.total_s - timing.uplink_s + problem.link.up_s(sent) + packing_s
 
     best = min(legal_prefixes(problem), key=lambda n: (own_s(n), n))
     return _floats(problem, [layer.name for layer in graph.layers[:best]], bits)

@@ -25,6 +25,7 @@ from tvm_split.plan.mixed import Bits, float_reads, may_be_integer, tensor_disto
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.plan.problem import AS_IT_IS, Crossing, Problem
 from tvm_split.plan.programme import Programme, Sum
+from tvm_split.plan.sending import packed_elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,11 @@ class CutModel:
             return
         maker = self.maker(tensor.name)
         self.sent[tensor.name] = ways = list(self._ways(tensor, maker if as_result else None))
+        elements = packed_elements(graph, [tensor.name])
         for way in ways:
             self.payload.add(way.variable, way.part.size_bytes)
+            self.edge_s.add(way.variable, self.problem.edge.crossing_s(elements))
+            self.cloud_s.add(way.variable, self.problem.cloud.crossing_s(elements))
             if self.problem.precision is not None:
                 narrowest = min(way.held, way.part.bits)
                 both = tensor_distortion(self.problem, tensor.name, narrowest)

@@ -22,7 +22,7 @@ from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.plan.arena import AS_THEY_ARE, Arena, Held, Stored, arena_walk
 from tvm_split.plan.live import live_bytes
 from tvm_split.plan.problem import Candidate, Crossing, Kind, Problem, Timing
-from tvm_split.plan.sending import Copy, copies_of, payload_of, place
+from tvm_split.plan.sending import Copy, copies_of, packed_elements, payload_of, place
 
 #: bytes of the storages that the layers and the copies behind them take; kept, returned, held as `arena_walk` has them
 Storages = Callable[[Problem, Sequence[Layer], Collection[str], Held, Sequence[Copy]], int]
@@ -147,11 +147,14 @@ def evaluate(problem: Problem, edge: Iterable[str], bits: int, storages: Storage
     chosen = graph.check_cut(edge)
     payload = crossings(problem, chosen, bits)
     sent = sum(part.size_bytes for part in payload)
+    packed = packed_elements(graph, (part.tensor for part in payload))
     back = returned_bytes(problem, chosen)
+    edge_s = (problem.edge.of(layer.name) for layer in graph.layers if layer.name in chosen)
+    cloud_s = (problem.cloud.of(layer.name) for layer in graph.layers if layer.name not in chosen)
     timing = Timing(
-        edge_s=math.fsum(problem.edge.of(layer.name) for layer in graph.layers if layer.name in chosen),
+        edge_s=math.fsum((*edge_s, problem.edge.crossing_s(packed))),
         uplink_s=problem.link.up_s(sent) if payload else 0.0,
-        cloud_s=math.fsum(problem.cloud.of(layer.name) for layer in graph.layers if layer.name not in chosen),
+        cloud_s=math.fsum((*cloud_s, problem.cloud.crossing_s(packed))),
         downlink_s=problem.link.down_s(back) if back else 0.0,
     )
     return Candidate(

@@ -2,7 +2,7 @@
 
     source -> v           cloud seconds of v, and the downlink of the results it makes    cut: v runs in the cloud
     v -> sink             edge seconds of v                                               cut: v runs on the edge
-    maker -> t -> reader  uplink seconds of tensor t, then infinite: t is sent once, however many read it
+    maker -> t -> reader  seconds of tensor t to pack, send and unpack, then infinite: once, however many read it
     reader -> maker       infinite: no edge layer reads from the cloud
 
 Three things differ from the paper. It lacks the links reader -> maker, without which data flows back for free and the
@@ -21,8 +21,10 @@ from dataclasses import dataclass
 import networkx as nx
 from networkx.algorithms.flow import boykov_kolmogorov
 
+from tvm_split.graph import Tensor
 from tvm_split.plan.evaluate import crossing_of
 from tvm_split.plan.problem import Problem
+from tvm_split.plan.sending import packed_elements
 
 TICKS_PER_S = 10**12
 SOURCE, SINK, FIRST_TENSOR = -1, -2, -3
@@ -32,7 +34,8 @@ SOURCE, SINK, FIRST_TENSOR = -1, -2, -3
 class Prices:
     """Ticks by position of the layer, or by tensor. Half round trips are not in it: they are not a sum over links.
 
-    down: what a layer's results cost on their way back. results: tensors that are wanted in the cloud.
+    up: what a tensor costs on its way to the cloud, packed and unpacked as well. down: what a layer's results cost on
+    their way back. results: tensors that are wanted in the cloud.
     """
 
     edge: tuple[int, ...]
@@ -54,12 +57,17 @@ def prices(problem: Problem, bits: int) -> Prices:
         maker = graph.producer[name]
         if maker is not None and problem.result_at == "edge":
             down[graph.position(maker)] += graph.tensor[name].size_bytes / link.down_bytes_per_s
-    sent = ((tensor.name, crossing_of(problem, tensor, bits).size_bytes) for tensor in graph.tensors)
+
+    def up_s(tensor: Tensor) -> float:
+        packed = packed_elements(graph, [tensor.name])
+        sent_s = crossing_of(problem, tensor, bits).size_bytes / link.up_bytes_per_s
+        return sent_s + problem.edge.crossing_s(packed) + problem.cloud.crossing_s(packed)
+
     return Prices(
         edge=tuple(ticks(problem.edge.of(layer.name)) for layer in graph.layers),
         cloud=tuple(ticks(problem.cloud.of(layer.name)) for layer in graph.layers),
         down=tuple(map(ticks, down)),
-        up={name: ticks(size / link.up_bytes_per_s) for name, size in sent},
+        up={tensor.name: ticks(up_s(tensor)) for tensor in graph.tensors},
         results=frozenset(graph.outputs) if problem.result_at == "cloud" else frozenset(),
     )
 

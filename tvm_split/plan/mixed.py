@@ -25,6 +25,7 @@ from tvm_split.plan.arena import Held, storage_bits
 from tvm_split.plan.evaluate import Storages, as_planned, kind_of, returned_bytes, working_bytes
 from tvm_split.plan.precision import INTEGER_BITS, Precision
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Crossing, Problem, Timing
+from tvm_split.plan.sending import packed_elements
 
 NONE: Mapping[str, int] = MappingProxyType({})
 
@@ -65,7 +66,10 @@ class CutPrice:
         names = graph.crossing(self.chosen, result_at_cloud=problem.result_at == "cloud")
         self.crossing = [graph.tensor[name] for name in names]
         self.needs = [tuple(float_reads(problem, layer)) for layer in self.layers]
-        self.cloud_s = math.fsum(problem.cloud.of(x.name) for x in graph.layers if x.name not in self.chosen)
+        packed = packed_elements(graph, names)
+        self.packing_s = problem.edge.crossing_s(packed)
+        cloud_s = (problem.cloud.of(layer.name) for layer in graph.layers if layer.name not in self.chosen)
+        self.cloud_s = math.fsum((*cloud_s, problem.cloud.crossing_s(packed)))
         back = returned_bytes(problem, self.chosen)
         self.downlink_s = problem.link.down_s(back) if back else 0.0
         used = dict.fromkeys(name for layer in self.layers for name in (*layer.inputs, *layer.outputs))
@@ -88,7 +92,7 @@ class CutPrice:
             default=0,
         )
         timing = Timing(
-            edge_s=math.fsum(self._edge_seconds(on_integers)),
+            edge_s=math.fsum((*self._edge_seconds(on_integers), self.packing_s)),
             uplink_s=problem.link.up_s(sum(part.size_bytes for part in payload)) if payload else 0.0,
             cloud_s=self.cloud_s,
             downlink_s=self.downlink_s,

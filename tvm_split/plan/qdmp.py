@@ -88,11 +88,12 @@ def _bounds(
     problem: Problem, price: Prices, prefixes: tuple[Prefix, ...], segments: list[tuple[int, int]]
 ) -> list[float]:
     graph = problem.graph
+    edge, cloud = (list(accumulate(side, initial=0)) for side in (price.edge, price.cloud))
     cheaper = list(accumulate(map(min, price.edge, price.cloud), initial=0))
     bounds = []
     for first, last in segments:
-        least = prefixes[first].timing.edge_s + prefixes[last].timing.cloud_s + prefixes[last].timing.downlink_s
-        least += (cheaper[last] - cheaper[first]) / TICKS_PER_S
+        layers = edge[first] + cheaper[last] - cheaper[first] + cloud[-1] - cloud[last]
+        least = layers / TICKS_PER_S + prefixes[last].timing.downlink_s
         if 0 < first and last < len(graph.layers):
             made = (name for layer in graph.layers[first - 1 : last] for name in layer.outputs if graph.readers[name])
             least += problem.link.rtt_s / 2 + min(price.up[name] for name in made) / TICKS_PER_S

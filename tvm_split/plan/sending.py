@@ -20,6 +20,12 @@ from tvm_split.plan.arena import AS_THEY_ARE, Arena, Held, is_turned, storage, s
 from tvm_split.plan.problem import Crossing
 
 
+def packed_elements(graph: Graph, crossing: Iterable[str]) -> int:
+    """Elements that are packed on the edge, and unpacked in the cloud, when these tensors cross: each once, however
+    many read it. A network input's do not count: it is sent as it came."""
+    return sum(graph.tensor[name].elements for name in crossing if graph.producer[name] is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class Copy:
     """One tensor, or what became of it, once more. quantised: else it is turned."""

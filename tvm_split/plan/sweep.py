@@ -21,7 +21,7 @@ from tvm_split.graph import Tensor
 from tvm_split.plan.arena import Arena, Stored, arena_walk
 from tvm_split.plan.evaluate import crossing_of, input_bytes, kind_of_count, results_at_edge
 from tvm_split.plan.problem import Candidate, Crossing, Problem, Timing
-from tvm_split.plan.sending import copies_of, payload_of, place
+from tvm_split.plan.sending import copies_of, packed_elements, payload_of, place
 
 #: prefixes of one width that become Candidates: each names all its layers, so all of them would take O(layers^2) memory
 KEEP = 100
@@ -35,6 +35,7 @@ class Prefix:
     weight_bytes: int
     largest_activation_bytes: int
     payload_bytes: int
+    packed_elements: int
     memory_bytes: int
     timing: Timing
 
@@ -59,17 +60,18 @@ def sweep(problem: Problem, bits: int) -> tuple[Prefix, ...]:
             del crossing[tensor.name]
         parts = [crossing[name] for name in sorted(crossing, key=place_of.__getitem__)]
         sent = sum(part.size_bytes for part in parts)
+        elements = packed_elements(graph, crossing)
         packed, pack_scratch = payload_of(graph, parts)
         arena = stored.arena.copy()
         place(arena, stored.used, copies_of(graph, parts))
         memory = weights[n] + inputs + arena.size_bytes + stored.results + packed + max(scratch[n], pack_scratch)
         timing = Timing(
-            edge_s=edge_s[n],
+            edge_s=float(edge_s[n] + Fraction(problem.edge.crossing_s(elements))),
             uplink_s=problem.link.up_s(sent) if crossing else 0.0,
-            cloud_s=cloud_s[n],
+            cloud_s=float(cloud_s[n] + Fraction(problem.cloud.crossing_s(elements))),
             downlink_s=problem.link.down_s(back[n]) if back[n] else 0.0,
         )
-        found.append(Prefix(n, weights[n], largest[n], sent, memory, timing))
+        found.append(Prefix(n, weights[n], largest[n], sent, elements, memory, timing))
     return tuple(found)
 
 
@@ -108,8 +110,8 @@ def as_candidates(problem: Problem, bits: int, prefixes: Sequence[Prefix]) -> li
     ]
 
 
-def _running_sums(seconds: Iterable[float]) -> list[float]:
-    return [float(total) for total in accumulate(map(Fraction, seconds), initial=Fraction(0))]
+def _running_sums(seconds: Iterable[float]) -> list[Fraction]:
+    return list(accumulate(map(Fraction, seconds), initial=Fraction(0)))
 
 
 def _largest_output(problem: Problem, outputs: Iterable[str]) -> int:

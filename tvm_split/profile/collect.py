@@ -23,6 +23,7 @@ from tvm_split.errors import CostError, SplitError
 from tvm_split.graph import Graph
 from tvm_split.profile import sampled
 from tvm_split.profile.call import call_seconds
+from tvm_split.profile.cores import on_cores
 from tvm_split.profile.fleet import Fleet
 from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
 from tvm_split.profile.noise import Take, Timed, in_rounds, refusal
@@ -233,15 +234,17 @@ class Collector:
 def collect(
     spec: TargetSpec, networks: Sequence[str], path: Path, minutes: float, *, threads: int | None = None,
     remotes: Sequence[rpc.RPCSession] = (), key: str | None = None, say: Say = lambda _text: None, plan: Plan = Plan(),
+    cores: Sequence[int] | None = None,
 ) -> tuple[Records, Outcome]:  # fmt: skip
     """Time `spec`, this machine or boards with `key`, for `minutes` at most, into the records file `path`.
 
-    CostError: nothing of it runs there, or the file is of another device. What was timed is in the file even if this
-    is interrupted.
+    cores: of this machine, those to time on, with a thread on each unless `threads` says otherwise; all by default.
+    CostError: nothing of it runs there, the file is of another device, or this process may not use such a core. What
+    was timed is in the file even if this is interrupted.
     """
-    pool = 0 if remotes else use_threads(threads)
-    records = Records(path, device_facts(spec, pool, key))
-    with tempfile.TemporaryDirectory(prefix="tvm-split-profile-") as folder:
+    with on_cores(cores), tempfile.TemporaryDirectory(prefix="tvm-split-profile-") as folder:
+        pool = 0 if remotes else use_threads(threads)
+        records = Records(path, device_facts(spec, pool, key))
         collector = Collector(spec, records, Path(folder), time.monotonic() + 60 * minutes, remotes, say, plan)
         return records, collector.run(networks)
 

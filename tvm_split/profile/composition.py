@@ -14,7 +14,7 @@ sum over layers or crossing tensors: planners that add up costs stay exact. No T
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,13 @@ class Composition:
         return float(np.dot(astuple(self), _terms(half, alone_s)))
 
     def costs(self, costs: Costs, graph: Graph) -> Costs:
-        """Costs of layers alone -> of layers within a half. What is (un)packed is not in it."""
+        """Costs of layers alone -> of layers within a half, and of what it packs or unpacks."""
         layer_s = {
             layer.name: self.scale * costs.of(layer.name) + self.per_layer_s
             + self.per_weight_byte_s * layer.weight_bytes + self.per_moved_byte_s * moved_bytes(graph, layer)
             for layer in graph.layers if layer.name in costs.layer_s
         }  # fmt: skip
-        return Costs(costs.target, costs.source, layer_s, costs.provenance)
+        return replace(costs, layer_s=layer_s, per_crossing_element_s=self.per_code_s)
 
     def to_json(self) -> dict[str, float]:
         return asdict(self)

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from tvm_split.bundle_folder import canonical_json
+from tvm_split.costs import check_fields
 from tvm_split.errors import CostError
+from tvm_split.plot import Pair
 from tvm_split.profile import composition, cost_model
 from tvm_split.profile.composition import Composition
 from tvm_split.profile.cost_model import CostModel
@@ -72,9 +74,7 @@ class DeviceModel:
             raise CostError(f"{path} is no device model; `tvm-split profile` writes one")
         if data.get("version") != VERSION:
             raise CostError(f"{path} has version {data.get('version')!r}; this tvm-split reads version {VERSION}")
-        for name, kind in FIELDS.items():
-            if not isinstance(data.get(name), kind):
-                raise CostError(f"{path}: {name} is {data.get(name)!r:.60}; expected {kind.__name__}")
+        check_fields(data, FIELDS, str(path))
         try:
             _check_numbers(data["fitted_to"], data["errors"])
             layers, parts = CostModel.from_json(data["layers"]), Composition.from_json(data["composition"])
@@ -105,19 +105,33 @@ def fit(records: Records, device: Mapping[str, Any], date: str | None = None) ->
     What was noise is not fitted to, but counts in sums of layers. Halves of layers that could not be timed are left
     out. Without halves enough, a half is the sum of its layers, and its error is not known.
     """
+    return fit_with_pairs(records, device, date)[0]
+
+
+def fit_with_pairs(
+    records: Records, device: Mapping[str, Any], date: str | None = None
+) -> tuple[DeviceModel, dict[str, list[Pair]]]:
+    """`fit`, and what its errors are of: each layer and half as predicted when its network was held back."""
     quiet = records.quiet()
     layers, errors = cost_model.fit(quiet)
     halves = records.whole()
     parts, half_errors = Composition(), None
+    pairs = {"layers": [_pair(each.origin, each.seconds, e) for each, e in zip(quiet, errors, strict=True)]}
     if len(halves) >= composition.FEWEST and len({half.network for half in halves}) > 1:
         alone_s = {record.key: record.seconds for record in records.found.values()}
         held_back = {record.key: record.seconds * (1 + error) for record, error in zip(quiet, errors, strict=True)}
         parts, found = composition.fit(halves, alone_s, alone_s | held_back)
         half_errors = summary(found)
-    return DeviceModel(
+        pairs["halves"] = [_pair(each.network, each.seconds, e) for each, e in zip(halves, found, strict=True)]
+    model = DeviceModel(
         device, date if date is not None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), layers, parts,
         {"layers": len(quiet), "halves": len(halves)}, {"layers": summary(errors), "halves": half_errors},
     )  # fmt: skip
+    return model, pairs
+
+
+def _pair(network: str, measured_s: float, error: float) -> Pair:
+    return Pair(network, measured_s * (1 + error), measured_s)
 
 
 def summary(errors: Sequence[float]) -> dict[str, float]:

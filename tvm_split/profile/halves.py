@@ -11,13 +11,15 @@ import tvm
 from tvm_split import pipeline
 from tvm_split.calibration.network import calibratable
 from tvm_split.graph import Graph, Layer
+from tvm_split.plan.sending import packed_elements
 from tvm_split.profile.roofline import moved_bytes
 from tvm_split.profile.workload import made_up_quantizers
 
 
 @dataclass(frozen=True)
 class WholeHalf:
-    """One half, to be lowered and timed. layers: those that it computes. crossing: elements that it packs or unpacks.
+    """One half, to be lowered and timed. layers: those that it computes. crossing: elements that it packs or unpacks,
+    as plans count them.
 
     cut: the number of the edge's layers, in words.
     """
@@ -49,7 +51,7 @@ def halves_at(mod: tvm.IRModule, graph: Graph, edge_layers: Sequence[str]) -> It
     edge = frozenset(edge_layers)
     sent = [name for name in graph.crossing(edge) if name in calibratable(graph) and name not in graph.inputs]
     marked = pipeline.at_cut(edge_layers, made_up_quantizers(sent, ()))(mod)
-    crossing = sum(graph.tensor[name].elements for name in graph.crossing(edge))
+    crossing = packed_elements(graph, graph.crossing(edge))
     for side, module in zip(("edge", "cloud"), pipeline.halves(marked), strict=True):
         layers = tuple(layer for layer in graph.layers if (layer.name in edge) == (side == "edge"))
         if layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tvm_split.costs import Costs
@@ -38,7 +39,7 @@ def integer_model_costs(
     if spec.peak_int8_ops_per_s is None:
         return None
     found = _costs(model, integer_workload(mod, graph, spec, _checked(model, spec)), graph, spec)
-    return Costs(found.target, found.source, {**floats.layer_s, **found.layer_s}, found.provenance)
+    return replace(found, layer_s={**floats.layer_s, **found.layer_s})
 
 
 def _checked(model: DeviceModel, spec: TargetSpec) -> tvm.target.Target:

@@ -3,11 +3,11 @@
     waiting   W = load * S / (2 * (1 - load))                      Pollaczek-Khinchine's mean for M/D/1
     factor    (S + W) / S = 1 + load / (2 * (1 - load))            whatever S is
 
-S is the service time: the cloud's own seconds of an answer. Since W is a multiple of it, scaling every layer's seconds
-by the factor gives each answer its own waiting, and planners that are exact stay so. Assumed: requests arrive at random
-moments, independent of each other (Poisson); all take as long as this one, so the others are of the same plan; one
-server takes them one after another, first come first served, and runs one at a time on the whole machine; the queue
-is in its steady state. It is a mean: single requests wait longer, or not at all.
+S is the service time: the cloud's own seconds of an answer. Since W is a multiple of it, scaling every layer's seconds,
+and an element's to unpack, by the factor gives each answer its own waiting, and planners that are exact stay so.
+Assumed: requests arrive at random moments, independent of each other (Poisson); all take as long as this one, so the
+others are of the same plan; one server takes them one after another, first come first served, and runs one at a time on
+the whole machine; the queue is in its steady state. It is a mean: single requests wait longer, or not at all.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def under_load(cloud: Costs, load: float) -> Costs:
     return replace(
         cloud,
         layer_s={name: seconds * factor for name, seconds in cloud.layer_s.items()},
+        per_crossing_element_s=cloud.per_crossing_element_s * factor,
         provenance={**cloud.provenance, LOAD: {"load": load, "factor": factor, "service_s": service_s}},
     )
 
@@ -63,5 +64,6 @@ def without_load(cloud: Costs) -> Costs:
     return replace(
         cloud,
         layer_s={name: seconds / found["factor"] for name, seconds in cloud.layer_s.items()},
+        per_crossing_element_s=cloud.per_crossing_element_s / found["factor"],
         provenance={name: value for name, value in cloud.provenance.items() if name != LOAD},
     )
