@@ -67,7 +67,7 @@ def result_of(request: workflow.Request) -> Any:
         problem=SimpleNamespace(
             link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs, memory_bytes=request.memory_bytes
         ), warnings=("No --data was given.",), front=(), solutions=(), quantised={split: Quantised()},
-        energy_j=lambda _: None, edge_w=None, front_is_whole=True,
+        energy_j=lambda _: None, edge_w=None, front_is_whole=True, interval=None,
     )  # fmt: skip
 
 

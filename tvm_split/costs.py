@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from tvm_split.errors import CostError
 VERSION = 1
 #: what computes costs on simulated accelerators, and all names that costs can be asked for by
 SIMULATED = ("systolic", "scalesim", "array")
-SOURCES = ("roofline", "measured", *SIMULATED)
+SOURCES = ("roofline", "mca", "measured", *SIMULATED)
 #: more than any layer takes: thirty years
 LIMIT_S = 1e9
+#: where the provenance of predicted costs keeps what each layer may take: layer -> [least, most] seconds
+INTERVAL = "interval_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,15 @@ class Costs:
                 "use --costs roofline"
             ) from None
 
+    def ends_of(self, layer: str) -> tuple[float, float]:
+        """Least and most seconds that one layer may take, twice the same where no interval is known of it.
+
+        So it is of a time that was edited to be outside its interval. CostError as `of`.
+        """
+        seconds = self.of(layer)
+        low, high = self.provenance.get(INTERVAL, {}).get(layer, (seconds, seconds))
+        return (low, high) if low <= seconds <= high else (seconds, seconds)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "version": VERSION, "target": self.target, "source": self.source,
@@ -74,3 +85,22 @@ class Costs:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError) as error:  # a CostError is a ValueError: it gets the path
             raise CostError(f"{path} is not a costs file ({error}); `tvm-split plan --save-costs` writes one") from None
+
+
+def with_interval(costs: Costs, factors: tuple[float, float]) -> Costs:
+    """The costs with an interval of each layer: its seconds times the first factor, and times the second."""
+    low, high = factors
+    ends = {name: [seconds * low, seconds * high] for name, seconds in costs.layer_s.items()}
+    return replace(costs, provenance={**costs.provenance, INTERVAL: ends})
+
+
+def with_seconds(costs: Costs, layer_s: Mapping[str, float]) -> Costs:
+    """Other seconds of the same layers, each interval in proportion to its own."""
+    made = replace(costs, layer_s=layer_s)
+    if INTERVAL not in costs.provenance:
+        return made
+    ends = {
+        name: [end * (seconds / costs.of(name)) if costs.of(name) else seconds for end in costs.ends_of(name)]
+        for name, seconds in layer_s.items()
+    }
+    return replace(made, provenance={**costs.provenance, INTERVAL: ends})
