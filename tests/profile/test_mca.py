@@ -107,7 +107,7 @@ def test_the_source_is_known_by_its_name(tool, network):
     edge, cloud = load_target("raspberry-pi-4"), load_target("host")
     of_edge, of_cloud, warnings = costs_of("mca", graph, mod, edge, cloud)
     assert (of_edge.source, of_cloud.source) == ("mca", "mca")
-    assert "by llvm-mca" in warnings[0] and "from 0.125 to 3.5 of the time on raspberry-pi-4" in warnings[0]
+    assert "by llvm-mca" in warnings[0] and "0.125 to 3.5 times as long on raspberry-pi-4" in warnings[0]
     assert integer_costs("mca", of_edge, mod, graph, edge).source == "mca"
 
 

@@ -108,11 +108,8 @@ def costs_of(
 
 def _within(factors: Mapping[str, tuple[float, float]], edge: TargetSpec, cloud: TargetSpec) -> str:
     """What the intervals of both sides are, in words."""
-    said = {
-        spec.name: " to ".join(f"{factor:g}" for factor in factors[spec.arch]) + f" of the time on {spec.name}"
-        for spec in (edge, cloud)
-    }
-    return f" (from {' and '.join(said.values())})"
+    said = {spec.name: "{:g} to {:g} times".format(*factors[spec.arch]) for spec in (edge, cloud)}
+    return f" (true ones are {', '.join(f'{times} as long on {name}' for name, times in said.items())})"
 
 
 def _of_file(path: Path, mod: tvm.IRModule, graph: Graph, spec: TargetSpec) -> tuple[Costs, list[str]]:
