@@ -7,6 +7,7 @@ a profile that was cut off goes on.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
 from tvm_split.profile.noise import Take, Timed, floor_of, in_rounds, refusal
 from tvm_split.profile.records import NEAR, HalfRecord, Record, Records
 from tvm_split.profile.timing import Bench, check_runs, processor
+from tvm_split.profile.tuned import add_trials, trials_of
 from tvm_split.profile.workload import Workload, code_facts, integer_workload, workload
 from tvm_split.runtime.executor import use_threads
 from tvm_split.targets import TargetSpec
@@ -49,11 +51,13 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to time of each network. integers: its layers on 8-bit integers as well, where the device has a rate of
-    those. cuts: how many, the whole network one of them. sides: the halves to time at each."""
+    those. cuts: how many, the whole network one of them. sides: the halves to time at each. tuned: folders of
+    `tvm-split tune`, whose trials of these networks' kernels are added."""
 
     integers: bool = True
     cuts: int = 4
     sides: tuple[str, ...] = ("edge", "cloud")
+    tuned: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -93,7 +97,12 @@ class Collector:
 
     def run(self, networks: Sequence[str], seed: int = 0) -> Outcome:
         """Time what there is time for. CostError: a network that cannot be loaded is one; a noisy layer is not."""
+        tuned = [trials_of(folder, self.spec, self.target) for folder in self.plan.tuned]
         loaded = [_network(name) for name in networks]
+        for here, (mod, graph) in itertools.product(tuned, loaded):
+            self.say(
+                f"{graph.name}: {add_trials(self.records, here, mod, graph, self.spec, self.call_s)} trials of tuning"
+            )
         for mod, graph in loaded:
             if self._left(LAYERS_SHARE):
                 self._layers(graph.name, mod, graph)
