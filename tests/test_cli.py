@@ -215,6 +215,11 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
     assert done.returncode in (0, 1) and done.stderr == ""
 
 
+def test_doctor_notes_that_llvm_mca_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "note    llvm-mca, for --costs mca: none\n        -> " in call("doctor").output
+
+
 def test_doctor_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TVM_SPLIT_CACHE", str(tmp_path / "file" / "below"))
