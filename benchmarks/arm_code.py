@@ -11,9 +11,6 @@ file between its two marks.
 from __future__ import annotations
 
 import argparse
-import re
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,9 +20,11 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tvm_split.assembly import mca
 from tvm_split.assembly.aarch64 import Counts, hot
 from tvm_split.assembly.layers import LISTED, Layer, arm_target, assembly, integer_network, network, program
 from tvm_split.assembly.loops import Loop
+from tvm_split.errors import CostError
 from tvm_split.layer_kernels import Kernel, Program
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,24 +50,13 @@ SMALL = (
 )
 
 
-def mca_tool() -> str | None:
-    """The newest llvm-mca on PATH."""
-    names = [f"llvm-mca-{version}" for version in range(30, 16, -1)]
-    return next((found for name in names if (found := shutil.which(name))), None)
-
-
 def cycles(loop: Loop, core: str, width: int | None) -> float | None:
     """Cycles of a turn by llvm-mca, when it is here. `width`: what is dispatched in one, the model's own if None."""
-    tool = mca_tool()
-    if tool is None:
+    try:
+        found = mca.core_of(mca.find_tool(), "aarch64", MODELS[core][0], 128)
+    except CostError:
         return None
-    command = [tool, "-mtriple=aarch64-linux-gnu", f"-mcpu={MODELS[core][0]}", "-mattr=+dotprod", "-iterations=100"]
-    text = "\n".join(str(instruction) for instruction in loop.body) + "\n"
-    done = subprocess.run(
-        command + ([f"-dispatch={width}"] if width else []), input=text, capture_output=True, text=True, check=True
-    )
-    found = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
-    return int(found[1]) / 100 if found else None
+    return mca.cycles(found, loop.body, width)
 
 
 def static_row(layer: Layer, core: str, loop: Loop, counts: Counts) -> str:

@@ -86,7 +86,12 @@ def pays(extents: Sequence[int], inner: int, channels: int) -> bool:
     if inner % LEAST_LANES or channels % LEAST_LANES:
         return False
     images, height, width = extents
-    blocks = images * -(-height // 2) * -(-width // 2)
     direct = 9 * inner * channels * (images * height * width + FETCH)
-    winograd = 16 * inner * channels * (blocks + FETCH) + blocks * (MAKE * inner + FOLD * channels)
-    return winograd < WORTH * direct
+    return winograd_steps(extents, inner, channels) + 16 * inner * channels * FETCH < WORTH * direct
+
+
+def winograd_steps(extents: Sequence[int], inner: int, channels: int) -> int:
+    """Time of Winograd's algorithm for such a result, its weights at hand, in multiply-adds."""
+    images, height, width = extents
+    blocks = images * -(-height // 2) * -(-width // 2)
+    return blocks * (16 * inner * channels + MAKE * inner + FOLD * channels)

@@ -34,6 +34,7 @@ SOURCES = {
     "cores": "os.cpu_count(); the same threads as TVM's target gets",
     "memory_bytes": "os.sysconf: pages of physical memory",
     "vector_bits": "/proc/cpuinfo: widest of avx512f, fma, sse2, asimd",
+    "clock_hz": "cpufreq's highest, else that of /proc/cpuinfo, in a virtual machine the base clock",
     "peak_flops_per_s": "cores x clock x 32 (AVX-512 or AVX2 with FMA) or 8 (SSE2, NEON) operations a cycle; the clock "
     "is cpufreq's highest, else that of /proc/cpuinfo, in a virtual machine the base clock: the processor may do more",
     "peak_int8_ops_per_s": "4 times the float32 rate with dot products of 8 bits (VNNI, asimddp), twice with NEON "
@@ -67,6 +68,7 @@ def host() -> TargetSpec:
         cores=cores,
         peak_flops_per_s=cores * clock_hz * flops_per_cycle,
         peak_int8_ops_per_s=None if integers is None else cores * clock_hz * flops_per_cycle * integers,
+        clock_hz=clock_hz,
         memory_bandwidth_bytes_per_s=BANDWIDTH_BYTES_PER_S,
         layer_overhead_s=LAYER_OVERHEAD_S,
         efficiency=EFFICIENCY["x86_64" if arch == "x86_64" else "aarch64"],

@@ -27,6 +27,7 @@ class TargetSpec:
         for TVM's *untuned* kernels, which run one multiply-add chain on one core: about 0.5 float32 operations a cycle
         (measured on x86, assumed elsewhere; tvm_split/profile/roofline.py has the numbers), so
         0.5 / (peak operations a core's cycle * cores). For scheduled kernels use `dataclasses.replace`.
+    clock_hz: cycles a second of a core with all cores busy, for `--costs mca`; None: derived from the peak.
     layer_overhead_s: what a layer costs beyond its arithmetic and its bytes.
     memory_bytes: what the board has, None only for a simulated device whose memory nobody published.
     vector_bits: width of a SIMD register.  l1_bytes: L1 data cache of a core.  l2_bytes: L2 that one core reaches.
@@ -52,6 +53,7 @@ class TargetSpec:
     tvm_target: str | Mapping[str, Any] | None = None
     vector_bits: int | None = None
     peak_int8_ops_per_s: float | None = None
+    clock_hz: float | None = None
     l1_bytes: int | None = None
     l2_bytes: int | None = None
     active_w: float | None = None
@@ -81,7 +83,7 @@ FIELDS = tuple(one.name for one in fields(TargetSpec))
 REQUIRED = tuple(one.name for one in fields(TargetSpec) if one.default is MISSING and one.default_factory is MISSING)
 REQUIRED_OF_CPUS = ("memory_bytes", "tvm_target", "vector_bits")
 COUNTS = ("cores", "memory_bytes", "vector_bits", "l1_bytes", "l2_bytes")
-AMOUNTS = ("peak_flops_per_s", "peak_int8_ops_per_s", "memory_bandwidth_bytes_per_s", "active_w", "idle_w")
+AMOUNTS = ("peak_flops_per_s", "peak_int8_ops_per_s", "clock_hz", "memory_bandwidth_bytes_per_s", "active_w", "idle_w")
 NUMBERS = (*COUNTS, *AMOUNTS, "layer_overhead_s", "efficiency")
 
 

@@ -67,7 +67,7 @@ def result_of(request: workflow.Request) -> Any:
         problem=SimpleNamespace(
             link=Link("4g", 1e5, 1e5), edge=costs, cloud=costs, memory_bytes=request.memory_bytes
         ), warnings=("No --data was given.",), front=(), solutions=(), quantised={split: Quantised()},
-        energy_j=lambda _: None, edge_w=None, front_is_whole=True,
+        energy_j=lambda _: None, edge_w=None, front_is_whole=True, interval=None,
     )  # fmt: skip
 
 
@@ -213,6 +213,11 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
     script = f"{sys.executable} -m tvm_split.cli zoo | head -1 >/dev/null; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert done.returncode in (0, 1) and done.stderr == ""
+
+
+def test_doctor_notes_that_llvm_mca_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "note    llvm-mca, for --costs mca: none\n        -> " in call("doctor").output
 
 
 def test_doctor_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

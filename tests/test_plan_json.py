@@ -13,6 +13,7 @@ from tvm_split.calibration.ranges import Choice
 from tvm_split.choice import Tolerance
 from tvm_split.costs import Costs
 from tvm_split.drop import drop_of
+from tvm_split.plan.interval import Interval
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.plan_json import to_json
 from tvm_split.profile.queueing import under_load
@@ -58,7 +59,7 @@ def _result(**accuracy: object) -> SimpleNamespace:
     quantised = {split: Quantised({}, {"h": choice}, {}, {"stem": WeightFacts(8, "nearest", 1e-6)})}
     return SimpleNamespace(graph=graph, request=request, problem=problem, chosen=scored[0], candidates=scored,
                            calibrating=16, checking=4, quantised=quantised,
-                           energy_j=lambda found: 2.5 if found is split else None)  # fmt: skip
+                           energy_j=lambda found: 2.5 if found is split else None, interval=None)  # fmt: skip
 
 
 @pytest.mark.parametrize("accuracy", [{}, {"top1_agreement": None}, {"max_abs_error": None, "relative_error": None},
@@ -68,7 +69,7 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
     assert list(made) == ["version", "model", "strategy", "devices", "link", "memory_bytes", "checks", "chosen",
-                          "quantisation", "candidates"]  # fmt: skip
+                          "interval", "quantisation", "candidates"]  # fmt: skip
     assert made["checks"] == {
         "metric": "top1", "float": 0.75, "max_drop": 0.01, "max_error": 0.2, "calibrating": 16, "held_back": 4,
     }  # fmt: skip
@@ -95,6 +96,15 @@ def test_the_object_is_the_issue_s_and_obeys_the_schema(accuracy: dict[str, obje
     assert made["candidates"][1]["accuracy"] is None
 
 
+def test_the_interval_of_the_chosen_one_is_there_where_times_have_any() -> None:
+    result = _result()
+    assert to_json(result)["interval"] is None
+    result.interval = Interval(0.3, 4.0)
+    made = json.loads(json.dumps(to_json(result)))
+    jsonschema.validate(made, SCHEMA, cls=jsonschema.Draft202012Validator)
+    assert made["interval"] == {"low_s": 0.3, "high_s": 4.0}
+
+
 def test_a_load_of_the_cloud_is_told() -> None:
     result = _result()
     result.request.cloud_load = 0.5
@@ -117,6 +127,7 @@ def test_a_load_of_the_cloud_is_told() -> None:
         (("quantisation", "weights", 0, "rounding"), "up"),
         (("chosen", "kind"), "both"),
         (("chosen", "label"), "x"),
+        (("interval",), {"low_s": 0.1}),
         (("chosen", "payload_bytes"), 1.5),
         (("chosen", "predicted", "edge_s"), -1),
         (("chosen", "predicted", "wait_s"), 0),

@@ -10,6 +10,7 @@ from tvm_split import report, report_accuracy
 from tvm_split.choice import Tolerance
 from tvm_split.drop import drop_of
 from tvm_split.plan.bandwidths import Span
+from tvm_split.plan.interval import Interval
 from tvm_split.plan.problem import Candidate, Crossing, Link, Timing
 from tvm_split.quantised import Quantised
 from tvm_split.report_fronts import lists
@@ -52,7 +53,7 @@ def _result(chosen: SimpleNamespace, *others: SimpleNamespace, spans: tuple[Span
     return SimpleNamespace(
         chosen=chosen, candidates=tuple(candidates), request=request, problem=problem, graph=graph, spans=spans,
         calibrating=16, checking=20, quantised={chosen.candidate: Quantised()},
-        energy_j=lambda candidate: 5 * candidate.predicted.edge_s, edge_w=None,
+        energy_j=lambda candidate: 5 * candidate.predicted.edge_s, edge_w=None, interval=None,
     )  # fmt: skip
 
 
@@ -126,6 +127,13 @@ def test_a_busy_cloud_is_told() -> None:
     assert "busy" not in report.plan_text(result)
     result.request.cloud_load = 0.5
     assert "busy with others 0.5 of the time: its times are 1.5 times those of computing" in report.plan_text(result)
+
+
+def test_how_long_the_chosen_answer_may_take_is_told() -> None:
+    result = _result(SPLIT, EDGE)
+    assert "may take" not in report.plan_text(result)
+    result.interval = Interval(0.4, 2.5)
+    assert "Predicted to take 810 ms; may take from 400 ms to 2.5 s" in report.plan_text(result)
 
 
 def test_what_accuracy_was_checked_on_is_told() -> None:

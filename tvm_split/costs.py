@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from tvm_split.errors import CostError
 VERSION = 1
 #: what computes costs on simulated accelerators, and all names that costs can be asked for by
 SIMULATED = ("systolic", "scalesim", "array")
-SOURCES = ("roofline", "measured", *SIMULATED)
+SOURCES = ("roofline", "mca", "measured", *SIMULATED)
 #: more than any layer takes: thirty years
 LIMIT_S = 1e9
+#: where the provenance of predicted costs keeps what each layer may take: layer -> [least, most] seconds
+INTERVAL = "interval_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,15 @@ class Costs:
         """Seconds that packing (edge) or unpacking (cloud) so many elements takes."""
         return elements * self.per_crossing_element_s
 
+    def ends_of(self, layer: str) -> tuple[float, float]:
+        """Least and most seconds that one layer may take, twice the same where no interval is known of it.
+
+        So it is of a time that was edited to be outside its interval. CostError as `of`.
+        """
+        seconds = self.of(layer)
+        low, high = self.provenance.get(INTERVAL, {}).get(layer, (seconds, seconds))
+        return (low, high) if low <= seconds <= high else (seconds, seconds)
+
     def to_json(self) -> dict[str, Any]:
         """`per_crossing_element_s` only where it is not 0."""
         each = self.per_crossing_element_s
@@ -95,3 +106,22 @@ def check_fields(data: Mapping[str, Any], kinds: Mapping[str, type], what: str) 
     for name, kind in kinds.items():
         if not isinstance(data.get(name), kind):
             raise CostError(f"{what}: the field {name} is {data.get(name)!r:.60}; expected {kind.__name__}")
+
+
+def with_interval(costs: Costs, factors: tuple[float, float]) -> Costs:
+    """The costs with an interval of each layer: its seconds times the first factor, and times the second."""
+    low, high = factors
+    ends = {name: [seconds * low, seconds * high] for name, seconds in costs.layer_s.items()}
+    return replace(costs, provenance={**costs.provenance, INTERVAL: ends})
+
+
+def with_seconds(costs: Costs, layer_s: Mapping[str, float]) -> Costs:
+    """Other seconds of the same layers, each interval in proportion to its own."""
+    made = replace(costs, layer_s=layer_s)
+    if INTERVAL not in costs.provenance:
+        return made
+    ends = {
+        name: [end * (seconds / costs.of(name)) if costs.of(name) else seconds for end in costs.ends_of(name)]
+        for name, seconds in layer_s.items()
+    }
+    return replace(made, provenance={**costs.provenance, INTERVAL: ends})

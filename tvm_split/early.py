@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tvm_split import strategy, user_function
+from tvm_split.assembly.mca import find_tool
 from tvm_split.costs import Costs
 from tvm_split.data_source import check_source
 from tvm_split.errors import CostError
@@ -34,6 +35,8 @@ def before_reading(request: Request) -> tuple[Link, TargetSpec, TargetSpec]:
             f"the edge '{request.edge}' cannot be timed, which --measure is to do: give --tracker HOST:PORT and "
             "--edge-key KEY of such a board, or plan for this machine with --edge host"
         )
+    if request.costs == "mca":
+        find_tool()
     if request.preprocess:
         PreprocessSpec.named(request.preprocess)
     if request.data is not None and not isinstance(request.data, Mapping):

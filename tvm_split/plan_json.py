@@ -16,7 +16,7 @@ VERSION = 2
 
 def to_json(result: PlanResult) -> dict[str, Any]:
     """The result as plain data: seconds and bytes, candidates in the order of the result, the chosen one among them;
-    `quantisation` is that of the chosen one."""
+    `quantisation` is that of the chosen one, `interval` that of its predicted total."""
     asked = (("front", result.request.pareto), ("solutions", result.request.every_solution))
     lists = {
         name: [candidate_json(scored, result) for scored in getattr(result, name)] for name, wanted in asked if wanted
@@ -30,6 +30,7 @@ def to_json(result: PlanResult) -> dict[str, Any]:
         "memory_bytes": result.problem.memory_bytes,
         "checks": _checks(result),
         "chosen": candidate_json(result.chosen, result),
+        "interval": None if (interval := result.interval) is None else interval.to_json(),
         "quantisation": result.quantised[result.chosen.candidate].to_json(),
         "candidates": [candidate_json(scored, result) for scored in result.candidates],
         **lists,

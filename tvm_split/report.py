@@ -16,7 +16,7 @@ from tvm_split import report_accuracy
 from tvm_split.labels import label_of
 from tvm_split.plan.evaluate import identity
 from tvm_split.plan.problem import Timing
-from tvm_split.report_fronts import bandwidths_title, load_line
+from tvm_split.report_fronts import bandwidths_title, interval_line, load_line
 from tvm_split.report_reason import reason
 from tvm_split.units import joules, rate, seconds, size
 
@@ -64,8 +64,8 @@ def answers(result: PlanResult, top: int = 10) -> Table:
 
 
 def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
-    """Everything that is said of a plan: `answers`, what they were checked on, the reason, the soonest answer by uplink
-    rate."""
+    """Everything that is said of a plan: `answers`, what they were checked on, the reason, the interval of its time,
+    the soonest answer by uplink rate."""
     out.print(answers(result, top))
     if line := load_line(result):
         out.print(line)
@@ -76,6 +76,8 @@ def print_plan(result: PlanResult, out: Console, top: int = 10) -> None:
     if any(scored.accuracy is not None for scored in result.candidates):
         out.print(f"Accuracy: {_checked_on(result)}.")
     out.print(reason(result))
+    if line := interval_line(result):
+        out.print(line)
     if quantisers := result.quantised[result.chosen.candidate].line():
         out.print(quantisers)
     if result.spans:

@@ -1,5 +1,5 @@
 """What stands beside a plan's table: its front, all that the planner answered, why another objective chose as it did,
-and what the cloud's load does."""
+how far off its time may be, and what the cloud's load does."""
 
 from __future__ import annotations
 
@@ -65,6 +65,18 @@ def objective_reason(result: PlanResult) -> str:
     return (
         f"Chosen: {chosen.label}, which takes {takes} and sends {size(chosen.candidate.payload_bytes)}: the "
         f"{WANTED[objective]} of all answers that memory, pins and accuracy allow.{_counted(result)}"
+    )
+
+
+def interval_line(result: PlanResult) -> str:
+    """How long the chosen answer may take, by the intervals of its layers' predicted times; "" where they have none."""
+    interval = result.interval
+    if interval is None:
+        return ""
+    return (
+        f"Predicted to take {seconds(result.chosen.candidate.predicted.total_s)}; may take from "
+        f"{seconds(interval.low_s)} to {seconds(interval.high_s)}, by what predicted layers are known to be off (all "
+        "alike; the link as it is)."
     )
 
 

@@ -54,8 +54,9 @@ class Request:
     strategy: a planner. objective: what the chosen answer has least of; other than latency with the planner exact only,
     and energy with targets and links that state their power. pareto: ask as well for the front of latency against this.
     every_solution: keep all answers of the planner, not only those compared.
-    costs: "roofline"; "measured": on the boards `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where
-    there is no key on this machine, scaled to the target by its roofline; "systolic", "scalesim", "array": of targets
+    costs: "roofline"; "mca": of the machine code that layers have there, by llvm-mca; "measured": on the boards
+    `edge_key` and `cloud_key` of the RPC tracker ("HOST:PORT"), and where there is no key on this machine, scaled to
+    the target by its roofline; "systolic", "scalesim", "array": of targets
     that are simulated accelerators, eyeriss and tpu; or the costs files of edge and cloud.
     cloud_load: the share of time that the cloud machine is busy with other requests, from 0 to less than 1; the mean
     waiting for it is in the cloud's times (profile/queueing.py).

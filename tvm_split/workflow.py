@@ -28,6 +28,7 @@ from tvm_split.metrics import NAMES, Judge, class_count, metric_of
 from tvm_split.plan.bandwidths import Span, envelope
 from tvm_split.plan.baselines import UNIFORM
 from tvm_split.plan.energy import energy_j, watts_of
+from tvm_split.plan.interval import Interval, interval_of
 from tvm_split.plan.memory import smallest_split_bytes
 from tvm_split.plan.problem import AS_IT_IS, Candidate, Problem
 from tvm_split.prepare import model_name, prepare
@@ -78,6 +79,11 @@ class PlanResult:
         """Joules of the edge, as predicted; None where target or link state no power."""
         watts = watts_of(self.edge_w, self.problem.link)
         return None if watts is None else energy_j(candidate.predicted, watts)
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of the chosen answer's predicted total; None where times have none."""
+        return interval_of(self.problem, self.chosen.candidate)
 
     def quantizers(self, candidate: Candidate) -> tuple[dict[str, Quantizer], dict[str, Quantizer]]:
         """By tensor: of those that the edge holds as integers, and of those that cross at fewer bits than their own."""

@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 from onnx import helper, numpy_helper
 
+from tvm_split.assembly.mca import find_tool
 from tvm_split.cli import cli
+from tvm_split.errors import CostError
 
 #: Raspberry Pi 4: full load less idle. WiFi: JointDNN's line at 18.88 Mbit/s up and 54.97 down
 EDGE_W, UP_W, DOWN_W = 3.7, 5.4791096, 7.6642997
@@ -51,6 +53,22 @@ def test_the_least_joules_are_chosen(model):
         assert each["energy_j"] == pytest.approx(joules, rel=1e-6)
         taken.append(joules)
     assert made["chosen"]["energy_j"] == pytest.approx(min(taken), rel=1e-6)
+
+
+def test_a_plan_from_machine_code_says_how_long_its_answer_may_take(model):
+    """A board and this machine, floats and integers; no model and no board is at hand."""
+    try:
+        find_tool()
+    except CostError as error:
+        pytest.skip(str(error))
+    asked = ("--edge", "raspberry-pi-4", "--cloud", "host", "--costs", "mca", "--edge-bits", "8,32", "--link", "wifi")
+    done = plan(model, *asked, "--json")
+    assert done.exit_code == 0, done.output
+    assert "cycles by llvm-mca" in done.stderr
+    made = json.loads(done.stdout)
+    assert 0 < made["interval"]["low_s"] < made["chosen"]["predicted"]["total_s"] < made["interval"]["high_s"]
+    done = plan(model, *asked)
+    assert "; may take from " in done.stdout and "cycles by llvm-mca" in done.stderr
 
 
 def test_the_power_of_the_radio_follows_the_rate_of_the_user(model):

@@ -17,7 +17,6 @@ from tvm_split.costs import Costs
 from tvm_split.errors import CostError
 from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.problem import Link, Problem
-from tvm_split.profile import collect as collecting
 from tvm_split.profile.call import call_seconds
 from tvm_split.profile.collect import Collector, Plan, collect, device_facts
 from tvm_split.profile.device_model import DeviceModel, fit
@@ -44,7 +43,7 @@ def any_noise(monkeypatch):
 
 @pytest.fixture
 def records(model_file, tmp_path, any_noise, monkeypatch):
-    monkeypatch.setattr(collecting, "BATCH", 2)
+    monkeypatch.setattr("tvm_split.profile.collector.BATCH", 2)
     made, outcome = collect(SPEC, [str(model_file)], tmp_path / "host.jsonl", 60 / 60, plan=Plan(cuts=2))
     assert outcome.complete
     return made

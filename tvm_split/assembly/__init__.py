@@ -1,1 +1,2 @@
-"""Assembly text of AArch64 -> its hot loops and what they are made of. Nothing here runs or compiles anything."""
+"""Assembly text -> its hot loops, what they are made of, and the cycles that they take by llvm-mca. Nothing here
+compiles anything."""

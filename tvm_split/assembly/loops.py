@@ -1,4 +1,4 @@
-"""Innermost loops of compiled functions.
+"""Innermost loops of compiled functions, of AArch64 or, in AT&T's syntax, x86-64.
 
 Given:   .LBB0_2:                  Result:  Loop("kernel", ".LBB0_2", (ldr, fmla, subs, b.ne))
              ldr  q0, [x8], #16
@@ -18,8 +18,20 @@ from dataclasses import dataclass
 
 LABEL = re.compile(r"^([.\w$]+):")
 FUNCTION = re.compile(r"^\s*\.type\s+([.\w$]+),\s*@function", re.MULTILINE)
-BRANCH = re.compile(r"^(b|b\.\w+|cbn?z|tbn?z)$")
-ENDS = ("b", "br", "ret", "brk", "udf")
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """How a processor's assembly says things. comment: what begins one. branch: jumps to a label, its last operand.
+    ends: instructions that the next one does not follow."""
+
+    comment: str
+    branch: re.Pattern[str]
+    ends: tuple[str, ...]
+
+
+AARCH64 = Syntax("//", re.compile(r"^(b|b\.\w+|cbn?z|tbn?z)$"), ("b", "br", "ret", "brk", "udf"))
+X86_64 = Syntax("#", re.compile(r"^j\w+$"), ("jmp", "jmpq", "ret", "retq", "ud2", "int3"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +62,19 @@ class Loop:
     body: tuple[Instruction, ...]
 
 
-def functions(text: str) -> Iterator[tuple[str, tuple[Block, ...]]]:
+def functions(text: str, syntax: Syntax = AARCH64) -> Iterator[tuple[str, tuple[Block, ...]]]:
     """Each function's name and blocks. Directives and comments are left out."""
     starts = {*FUNCTION.findall(text), "end"}
     name, blocks, label, code = "", [], None, []  # type: str, list[Block], str | None, list[Instruction]
     for line in (*text.splitlines(), "end:"):
-        line = line.split("//")[0].rstrip()
+        line = line.split(syntax.comment)[0].rstrip()
         found = LABEL.match(line)
         if found is None and (not line.strip() or line.strip().startswith(".")):
             continue
         if found is None:
             mnemonic, _, operands = line.strip().partition("\t")
             code.append(Instruction(mnemonic, operands.strip()))
-        if found or BRANCH.match(code[-1].name) or code[-1].name in ENDS:
+        if found or syntax.branch.match(code[-1].name) or code[-1].name in syntax.ends:
             if code or label:
                 blocks.append(Block(label, tuple(code)))
             label, code = None, []
@@ -74,13 +86,13 @@ def functions(text: str) -> Iterator[tuple[str, tuple[Block, ...]]]:
             label = found[1]
 
 
-def successors(blocks: tuple[Block, ...]) -> list[tuple[int, ...]]:
+def successors(blocks: tuple[Block, ...], syntax: Syntax = AARCH64) -> list[tuple[int, ...]]:
     at = {block.label: i for i, block in enumerate(blocks) if block.label}
     found = []
     for i, block in enumerate(blocks):
         last = block.code[-1] if block.code else None
-        to = [i + 1] if i + 1 < len(blocks) and (last is None or last.name not in ENDS) else []
-        target = at.get(last.operands.split(",")[-1].strip()) if last and BRANCH.match(last.name) else None
+        to = [i + 1] if i + 1 < len(blocks) and (last is None or last.name not in syntax.ends) else []
+        target = at.get(last.operands.split(",")[-1].strip()) if last and syntax.branch.match(last.name) else None
         found.append((*to, *([] if target is None else [target])))
     return found
 
@@ -122,11 +134,11 @@ def loops(follows: list[tuple[int, ...]]) -> Mapping[int, frozenset[int]]:
     return {head: frozenset(body) for head, body in found.items()}
 
 
-def innermost_loops(text: str) -> list[Loop]:
+def innermost_loops(text: str, syntax: Syntax = AARCH64) -> list[Loop]:
     """The innermost loops of every function, in order."""
     found = []
-    for name, blocks in functions(text):
-        nest = loops(successors(blocks))
+    for name, blocks in functions(text, syntax):
+        nest = loops(successors(blocks, syntax))
         for head, body in sorted(nest.items()):
             if not any(other in body for other in nest if other != head):
                 code = tuple(instruction for i in sorted(body) for instruction in blocks[i].code)
@@ -134,6 +146,6 @@ def innermost_loops(text: str) -> list[Loop]:
     return found
 
 
-def hot_loop(text: str, work: Callable[[Loop], int]) -> Loop | None:
+def hot_loop(text: str, work: Callable[[Loop], int], syntax: Syntax = AARCH64) -> Loop | None:
     """The innermost loop with the most work in one turn, the first of equal ones; None when no loop does any."""
-    return max((loop for loop in innermost_loops(text) if work(loop)), key=work, default=None)
+    return max((loop for loop in innermost_loops(text, syntax) if work(loop)), key=work, default=None)

@@ -102,6 +102,16 @@ def _linker(arch: str) -> Finding:
         return Finding(f"linker for {arch}", "none", str(error))
 
 
+def llvm_mca() -> Finding:
+    from tvm_split.assembly.mca import find_tool, version_of
+
+    try:
+        path = find_tool()
+        return Finding("llvm-mca, for --costs mca", f"{path}, version {version_of(path)}")
+    except SplitError as error:
+        return Finding("llvm-mca, for --costs mca", "none", str(error), needed=False)
+
+
 def threads() -> Finding:
     """TVM's own thread count against the cores it may use. `run` sets its processes' threads itself."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -150,5 +160,5 @@ def plugin() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
-    python, tvm_version, ffi_version, llvm, linker_aarch64, linker_x86_64, threads, cache, plugin,
+    python, tvm_version, ffi_version, llvm, linker_aarch64, linker_x86_64, llvm_mca, threads, cache, plugin,
 )  # fmt: skip

@@ -116,7 +116,8 @@ REQUEST = (
     click.option("--result-at", type=click.Choice(["edge", "cloud"]), default="edge", show_default=True,
                  help="Where the outputs are wanted."),
     click.option("--costs", type=CostsSource(), default="roofline", show_default=True, metavar=CostsSource.name,
-                 help="Where layer times come from: the targets' data sheets; boards at --tracker, or else this "
+                 help="Where layer times come from: the targets' data sheets; these with cycles of each layer's "
+                      "machine code by llvm-mca (mca); boards at --tracker, or else this "
                       "machine's clock scaled to the targets; the arrays of eyeriss and tpu, in closed form "
                       "(systolic), simulated (scalesim), or by the Auto-Split authors' tile schedule (array); or two "
                       "files, as `plan --save-costs` writes."),

@@ -32,6 +32,14 @@ NAMED = 3
               help="How long to time in this run; what was timed before is not timed again.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="Threads of this machine's kernels. [default: one a core]")
 @click.option("--cores", type=Cores(), metavar="0,1", help="Time on these cores of this machine only. [default: all]")
+@click.option(
+    "--tuned",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    multiple=True,
+    metavar="DIR",
+    help="Learn from the trials of a folder that `tvm-split tune` wrote for this target, too: of the MODELs' "
+    "layers on floats. May be repeated.",
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE.json",
               help="The model. What was timed is kept beside it as FILE.records.jsonl, from which the next run of the "
                    "same command goes on.")  # fmt: skip
@@ -40,7 +48,7 @@ NAMED = 3
 @QUIET
 def profile(
     models: tuple[str, ...], target: str, tracker: str | None, key: str | None, minutes: float, threads: int | None,
-    cores: tuple[int, ...] | None, out: Path, plot: Path | None, as_json: bool, quiet: bool,
+    cores: tuple[int, ...] | None, tuned: tuple[Path, ...], out: Path, plot: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Time the layers of the MODELs (without any: of all the zoo's networks), layers of shapes around theirs, and whole
     halves, on this machine or on all boards with KEY at once; fit a cost model to them, and write it.
@@ -64,15 +72,19 @@ def profile(
 
     spec, say = load_target(target), Progress(quiet)
     networks = list(models) or [f"zoo:{name}" for name in zoo.names() if name not in collect.NOT_IMPORTED]
-    path = out.with_suffix(".records.jsonl")
+    path, wanted = out.with_suffix(".records.jsonl"), collect.Plan(tuned=tuned)
     try:
         if tracker is not None and key is not None:
             with ExitStack() as held:
                 sessions = [held.enter_context(each) for each in connect_all(tracker, key, WAIT_S)]
                 say(f"{len(sessions)} boards" if len(sessions) > 1 else "one board")
-                records, outcome = collect.collect(spec, networks, path, minutes, remotes=sessions, key=key, say=say)
+                records, outcome = collect.collect(
+                    spec, networks, path, minutes, remotes=sessions, key=key, say=say, plan=wanted
+                )
         else:
-            records, outcome = collect.collect(spec, networks, path, minutes, threads=threads, cores=cores, say=say)
+            records, outcome = collect.collect(
+                spec, networks, path, minutes, threads=threads, cores=cores, say=say, plan=wanted
+            )
     except KeyboardInterrupt:
         raise Failure(f"interrupted; {path} holds what was timed. The same command goes on from here", INTERRUPTED) \
             from None  # fmt: skip

@@ -85,7 +85,7 @@ class CutPrice:
         payload = tuple(crossing_at(problem, t, bits.crossing.get(t.name, AS_IT_IS), held) for t in self.crossing)
         width = {layer.name: bits.weights.get(layer.name, AS_IT_IS) for layer in layers}
         narrowed = {n: b for n, b in width.items() if b < AS_IT_IS and n in precision.weight_distortion}
-        on_integers = self._on_integers(narrowed, held)
+        on_integers = self.on_integers(narrowed, held)
         weights = sum(precision.weight_bytes(x, width[x.name], x.name in on_integers) for x in layers)
         scratch = max(
             (precision.scratch_bytes(layer, layer.name in on_integers, width[layer.name]) for layer in layers),
@@ -108,7 +108,7 @@ class CutPrice:
             distortion=math.fsum(_distortions(problem, narrowed, held, payload)),
         )
 
-    def _on_integers(self, weight_bits: Mapping[str, int], held: Held) -> frozenset[str]:
+    def on_integers(self, weight_bits: Mapping[str, int], held: Held) -> frozenset[str]:
         """The edge layers that these weights and held tensors let compute on integers, where the edge can."""
         precision = self.precision
         found = []

@@ -1,68 +1,28 @@
-"""Time layers and halves on one device until the time is up: what a device's cost model is fitted to.
-
-First every network's layers, on floats and, where the device has a rate of 8-bit integers, on those; then whole halves;
-then the networks' layers in other sizes. What the records hold already is not timed again, unless it was noise, so that
-a profile that was cut off goes on.
-"""
+"""A profile of one device: what may be compared with it, and its layers and halves timed into one file of records."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import tvm
 from tvm import rpc
 
-from tvm_split import extract, frontend, lower, pipeline
-from tvm_split.errors import CostError, SplitError
-from tvm_split.graph import Graph
-from tvm_split.profile import sampled
-from tvm_split.profile.call import call_seconds
+from tvm_split.profile.collector import EVERYTHING, Collector, Outcome, Plan, Say
 from tvm_split.profile.cores import on_cores
-from tvm_split.profile.fleet import Fleet
-from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
-from tvm_split.profile.noise import Take, Timed, in_rounds, refusal
-from tvm_split.profile.records import NEAR, HalfRecord, Record, Records
-from tvm_split.profile.timing import Bench, check_runs, processor
-from tvm_split.profile.workload import Workload, code_facts, integer_workload, workload
+from tvm_split.profile.records import Records
+from tvm_split.profile.timing import processor
+from tvm_split.profile.workload import code_facts
 from tvm_split.runtime.executor import use_threads
 from tvm_split.targets import TargetSpec
 from tvm_split.tvm_target import resolve
 
-#: of a round
-REPEATS = 3
-#: layers that are timed in turn, round by round; so many sampled ones are compiled together
-BATCH = 16
-#: of the time, at most this share goes to the networks' own layers, and to those and whole halves
-LAYERS_SHARE, HALVES_SHARE = 0.5, 0.8
+__all__ = ["NOT_IMPORTED", "Collector", "Outcome", "Plan", "collect", "device_facts"]
 
 #: networks of the zoo that TVM's importer refuses (LSTM)
 NOT_IMPORTED = ("plate-rec-lstm",)
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to time of each network. integers: its layers on 8-bit integers as well, where the device has a rate of
-    those. cuts: how many, the whole network one of them. sides: the halves to time at each."""
-
-    integers: bool = True
-    cuts: int = 4
-    sides: tuple[str, ...] = ("edge", "cloud")
-
-
-@dataclass
-class Outcome:
-    """What a profile could not time: layers and halves in words. `complete`: the networks were gone through."""
-
-    refused: list[str]
-    complete: bool = True
 
 
 def device_facts(spec: TargetSpec, threads: int, key: str | None) -> dict[str, Any]:
@@ -71,169 +31,9 @@ def device_facts(spec: TargetSpec, threads: int, key: str | None) -> dict[str, A
     return code_facts(spec, resolve(spec)) | where
 
 
-class Collector:
-    """Times on one device, or on several boards of a kind at once, into `records`, until `deadline` (of
-    time.monotonic)."""
-
-    def __init__(
-        self, spec: TargetSpec, records: Records, folder: Path, deadline: float,
-        remotes: Sequence[rpc.RPCSession] = (), say: Say = lambda _text: None, plan: Plan = Plan(),
-    ) -> None:  # fmt: skip
-        self.spec, self.target = spec, resolve(spec)
-        benches = {
-            f"board {i + 1}": Bench(folder, spec, self.target, remote.cpu(), remote, REPEATS)
-            for i, remote in enumerate(remotes)
-        }
-        check_runs(spec, remotes[0] if remotes else None)
-        here = {} if benches else {"": Bench(folder, spec, self.target, tvm.cpu(), None, REPEATS)}
-        self.fleet = Fleet(benches or here, say)
-        self.records, self.deadline, self.say, self.plan = records, deadline, say, plan
-        self.outcome = Outcome([])
-        self.call_s = call_seconds(next(iter(self.fleet.boards.values())))
-        self._begin = time.monotonic()
-
-    def run(self, networks: Sequence[str], seed: int = 0) -> Outcome:
-        """Time what there is time for. CostError: a network that cannot be loaded is one; a noisy layer is not."""
-        loaded = [_network(name) for name in networks]
-        for mod, graph in loaded:
-            if self._left(LAYERS_SHARE):
-                self._layers(graph.name, mod, graph)
-            else:
-                self.outcome.complete = False
-        for mod, graph in loaded:
-            if self._left(HALVES_SHARE):
-                self._halves(mod, graph, seed)
-            else:
-                self.outcome.complete = False
-        self._sampled(loaded, seed)
-        return self.outcome
-
-    def _layers(self, name: str, mod: tvm.IRModule, graph: Graph) -> None:
-        works = [workload(mod, graph, self.spec, self.target)]
-        if self.plan.integers and self.spec.peak_int8_ops_per_s is not None:
-            works.append(integer_workload(mod, graph, self.spec, self.target))
-        for work in works:
-            quiet = {record.key for record in self.records.quiet()}
-            new = [layer for layer in work.distinct() if work.keys[layer] not in quiet]
-            self.say(f"{name}: {len(new)} of {len(work.keys)} layers are to be timed")
-            self._time(work, new)
-
-    def _time(self, work: Workload, layers: Sequence[str]) -> None:
-        """Compile here, time on whichever board is free."""
-        kernels = {layer: work.kernel(layer) for layer in layers}
-        functions = {kernel.symbol: kernel.function for kernel in kernels.values() if kernel is not None}
-        bench = next(iter(self.fleet.boards.values()))
-        shared = bench.exported(tvm.IRModule(functions), f"kernels of {work.network}") if functions else None
-        own = {
-            layer: bench.exported(work.lowered.modules[layer], f"layer '{layer}'", lower.pipeline(self.target))
-            for layer, kernel in kernels.items() if kernel is None
-        }  # fmt: skip
-        libraries: dict[int, tvm.runtime.Module] = {}
-
-        def load(bench: Bench, layer: str) -> Take:
-            kernel = kernels[layer]
-            if kernel is None:
-                return partial(bench.vm_times, bench.loaded(own[layer]), work.lowered.modules[layer], layer)
-            assert shared is not None
-            if id(bench) not in libraries:
-                libraries[id(bench)] = bench.loaded(shared)
-            return partial(bench.kernel_times, libraries[id(bench)], kernel, layer)
-
-        def take(bench: Bench, chunk: tuple[str, ...]) -> dict[str, Timed | CostError]:
-            return in_rounds({layer: load(bench, layer) for layer in chunk}, go_on=self._on)
-
-        if len(self.fleet.boards) > 1 and (first := next((layer for layer in layers if layer not in own), None)):
-            self.fleet.drop_slow(lambda bench: Timed.of(load(bench, first)()).seconds)
-        chunks = [tuple(layers[i : i + BATCH]) for i in range(0, len(layers), BATCH)]
-        for layer, timed in self._each(chunks, take):
-            what = f"layer '{layer}' of {work.network}"
-            if isinstance(timed, CostError):
-                self.outcome.refused.append(f"{what}: {timed}")
-                continue
-            if timed.noisy:
-                self.outcome.refused.append(refusal(what, timed))
-            seconds = timed.seconds + (self.call_s if layer not in own else 0.0)
-            facts = asdict(work.described[layer])
-            self.records.add(
-                Record(key=work.keys[layer], network=work.network, seconds=seconds, spread=timed.spread, **facts)
-            )
-        for path in (*own.values(), *([] if shared is None else [shared])):
-            path.unlink()
-
-    def _each(
-        self, chunks: Sequence[tuple[str, ...]], take: Callable[[Bench, tuple[str, ...]], dict[str, Timed | CostError]]
-    ) -> Iterator[tuple[str, Timed | CostError]]:
-        """What becomes of each thing of each chunk, on whichever board is free."""
-        for chunk, found in self.fleet.each(chunks, take):
-            yield from ((name, found) for name in chunk) if isinstance(found, CostError) else found.items()
-
-    def _halves(self, mod: tvm.IRModule, graph: Graph, seed: int) -> None:
-        done = {(half.network, half.side, half.cut) for half in self.records.halves}
-        keys = workload(mod, graph, self.spec, self.target).keys
-        new = [
-            half
-            for count in prefixes(graph, self.plan.cuts, seed)
-            for half in halves_at(mod, graph, [layer.name for layer in graph.layers[:count]])
-            if half.side in self.plan.sides and (graph.name, half.side, half.cut) not in done
-        ]
-        if not self._on():
-            self.outcome.complete = False
-            return
-        for half, timed in self._whole(graph.name, new):
-            self.records.add_half(_half_record(graph, half, keys, timed))
-
-    def _whole(self, network: str, halves: Sequence[WholeHalf]) -> Iterator[tuple[WholeHalf, Timed]]:
-        """Halves as compiled, timed whole, those that could be."""
-        named = {f"the {half.side} half of {network} at {half.cut}": half for half in halves}
-        bench = next(iter(self.fleet.boards.values()))
-        files = {what: bench.exported(half.module, what, lower.pipeline(self.target)) for what, half in named.items()}
-
-        def take(bench: Bench, chunk: tuple[str, ...]) -> dict[str, Timed | CostError]:
-            self.say(f"timing {len(chunk)} halves of {network}")
-            return in_rounds(
-                {what: partial(bench.vm_times, bench.loaded(files[what]), named[what].module, what) for what in chunk}
-            )
-
-        for what, timed in self._each([tuple(named)] if named else [], take):
-            if isinstance(timed, CostError):
-                self.outcome.refused.append(f"{what}: {timed}")
-            elif timed.noisy:
-                self.outcome.refused.append(refusal(what, timed))
-            else:
-                yield named[what], timed
-        for path in files.values():
-            path.unlink()
-
-    def _sampled(self, networks: Sequence[tuple[tvm.IRModule, Graph]], seed: int) -> None:
-        """Of each network in turn, in a name that says of which. One that none can be sampled of is left out."""
-        left = list(networks)
-        while left:
-            seed += 1
-            for mod, graph in [*left]:
-                if not self._on():
-                    return
-                name = f"{graph.name}{NEAR}{seed}"
-                try:
-                    made = sampled.around(mod, BATCH, seed)
-                    if made is None:
-                        left.remove((mod, graph))
-                        continue
-                    layered = pipeline.layers()(made)
-                    self._layers(name, layered, extract.graph(layered, name))
-                except SplitError as error:
-                    self.outcome.refused.append(str(error))
-
-    def _on(self) -> bool:
-        return time.monotonic() < self.deadline
-
-    def _left(self, share: float) -> bool:
-        """Whether less than this share of the time is over."""
-        return time.monotonic() < self._begin + share * (self.deadline - self._begin)
-
-
 def collect(
     spec: TargetSpec, networks: Sequence[str], path: Path, minutes: float, *, threads: int | None = None,
-    remotes: Sequence[rpc.RPCSession] = (), key: str | None = None, say: Say = lambda _text: None, plan: Plan = Plan(),
+    remotes: Sequence[rpc.RPCSession] = (), key: str | None = None, say: Say = lambda _text: None, plan: Plan = EVERYTHING,
     cores: Sequence[int] | None = None,
 ) -> tuple[Records, Outcome]:  # fmt: skip
     """Time `spec`, this machine or boards with `key`, for `minutes` at most, into the records file `path`.
@@ -247,16 +47,3 @@ def collect(
         records = Records(path, device_facts(spec, pool, key))
         collector = Collector(spec, records, Path(folder), time.monotonic() + 60 * minutes, remotes, say, plan)
         return records, collector.run(networks)
-
-
-def _network(name: str) -> tuple[tvm.IRModule, Graph]:
-    mod = pipeline.layers()(frontend.load(name))
-    return mod, extract.graph(mod, name.removeprefix("zoo:").split("/")[-1])
-
-
-def _half_record(graph: Graph, half: WholeHalf, keys: Mapping[str, str], timed: Timed) -> HalfRecord:
-    return HalfRecord(
-        graph.name, half.side, half.cut,
-        sum(layer.weight_bytes for layer in half.layers), half.moved_bytes(graph), half.crossing, timed.seconds,
-        timed.spread, tuple(keys[layer.name] for layer in half.layers),
-    )  # fmt: skip

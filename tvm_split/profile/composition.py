@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from tvm_split.costs import Costs
+from tvm_split.costs import INTERVAL, Costs
 from tvm_split.errors import CostError
 from tvm_split.graph import Graph
 from tvm_split.profile.records import HalfRecord
@@ -45,13 +45,19 @@ class Composition:
         return float(np.dot(astuple(self), _terms(half, alone_s)))
 
     def costs(self, costs: Costs, graph: Graph) -> Costs:
-        """Costs of layers alone -> of layers within a half, and of what it packs or unpacks."""
-        layer_s = {
-            layer.name: self.scale * costs.of(layer.name) + self.per_layer_s
-            + self.per_weight_byte_s * layer.weight_bytes + self.per_moved_byte_s * moved_bytes(graph, layer)
+        """Costs of layers alone -> of layers within a half, and so their intervals, and of what it packs or unpacks."""
+        more = {
+            layer.name: self.per_layer_s + self.per_weight_byte_s * layer.weight_bytes
+            + self.per_moved_byte_s * moved_bytes(graph, layer)
             for layer in graph.layers if layer.name in costs.layer_s
         }  # fmt: skip
-        return replace(costs, layer_s=layer_s, per_crossing_element_s=self.per_code_s)
+        provenance = dict(costs.provenance)
+        if INTERVAL in provenance:
+            provenance[INTERVAL] = {
+                name: [self.scale * end + added for end in costs.ends_of(name)] for name, added in more.items()
+            }
+        layer_s = {name: self.scale * costs.of(name) + added for name, added in more.items()}
+        return replace(costs, layer_s=layer_s, per_crossing_element_s=self.per_code_s, provenance=provenance)
 
     def to_json(self) -> dict[str, float]:
         return asdict(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tvm_split.costs import Costs
+from tvm_split.costs import INTERVAL, Costs
 from tvm_split.errors import CostError
 from tvm_split.graph import Graph
 from tvm_split.profile.device_model import DeviceModel
@@ -22,8 +22,8 @@ SOURCE = "model"
 def model_costs(model: DeviceModel, mod: tvm.IRModule, graph: Graph, spec: TargetSpec) -> Costs:
     """Costs of every layer of `graph` on `spec` as part of a half, `source` "model".
 
-    provenance has the device, the error on networks held back, and the interval of each layer alone. CostError: the
-    model is of another target, TVM or kernel set.
+    provenance has the device, the error on networks held back, and the interval of each layer. CostError: the model is
+    of another target, TVM or kernel set.
     """
     target = _checked(model, spec)
     return _costs(model, workload(mod, graph, spec, target), graph, spec)
@@ -39,7 +39,8 @@ def integer_model_costs(
     if spec.peak_int8_ops_per_s is None:
         return None
     found = _costs(model, integer_workload(mod, graph, spec, _checked(model, spec)), graph, spec)
-    return replace(found, layer_s={**floats.layer_s, **found.layer_s})
+    ends = {name: list(floats.ends_of(name)) for name in floats.layer_s} | dict(found.provenance[INTERVAL])
+    return replace(found, layer_s={**floats.layer_s, **found.layer_s}, provenance={**found.provenance, INTERVAL: ends})
 
 
 def _checked(model: DeviceModel, spec: TargetSpec) -> tvm.target.Target:
@@ -56,6 +57,6 @@ def _costs(model: DeviceModel, work: Workload, graph: Graph, spec: TargetSpec) -
     found = dict(zip(names, model.layers.seconds([work.described[name] for name in names]), strict=True))
     alone = Costs(spec.name, SOURCE, {name: middle for name, (middle, _, _) in found.items()}, {
         "graph": graph.name, "device": dict(model.device), "date": model.date, "errors": dict(model.errors),
-        "interval_s": {name: [low, high] for name, (_, low, high) in found.items()},
+        INTERVAL: {name: [low, high] for name, (_, low, high) in found.items()},
     })  # fmt: skip
     return model.composition.costs(alone, graph)

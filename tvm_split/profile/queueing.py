@@ -16,7 +16,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from tvm_split.costs import Costs
+from tvm_split.costs import Costs, with_seconds
 from tvm_split.errors import CostError
 
 #: where the provenance of costs keeps the load
@@ -48,12 +48,10 @@ def under_load(cloud: Costs, load: float) -> Costs:
             "--cloud-load out, or give costs without it"
         )
     service_s = math.fsum(cloud.layer_s.values())
-    return replace(
-        cloud,
-        layer_s={name: seconds * factor for name, seconds in cloud.layer_s.items()},
-        per_crossing_element_s=cloud.per_crossing_element_s * factor,
-        provenance={**cloud.provenance, LOAD: {"load": load, "factor": factor, "service_s": service_s}},
-    )
+    busy = with_seconds(cloud, {name: seconds * factor for name, seconds in cloud.layer_s.items()})
+    said = {"load": load, "factor": factor, "service_s": service_s}
+    return replace(busy, per_crossing_element_s=cloud.per_crossing_element_s * factor,
+                   provenance={**busy.provenance, LOAD: said})  # fmt: skip
 
 
 def without_load(cloud: Costs) -> Costs:
@@ -61,9 +59,6 @@ def without_load(cloud: Costs) -> Costs:
     found: dict[str, Any] | None = cloud.provenance.get(LOAD)
     if found is None:
         return cloud
-    return replace(
-        cloud,
-        layer_s={name: seconds / found["factor"] for name, seconds in cloud.layer_s.items()},
-        per_crossing_element_s=cloud.per_crossing_element_s / found["factor"],
-        provenance={name: value for name, value in cloud.provenance.items() if name != LOAD},
-    )
+    idle = with_seconds(cloud, {name: seconds / found["factor"] for name, seconds in cloud.layer_s.items()})
+    return replace(idle, per_crossing_element_s=cloud.per_crossing_element_s / found["factor"],
+                   provenance={name: value for name, value in idle.provenance.items() if name != LOAD})  # fmt: skip

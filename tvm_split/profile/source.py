@@ -1,19 +1,21 @@
-"""Where a plan's layer times come from: data sheets, simulated accelerators, boards, this machine's clock, or files."""
+"""Where a plan's layer times come from: data sheets, machine code, simulated accelerators, boards, this machine's
+clock, or files."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvm_split.costs import SIMULATED, Costs
+from tvm_split.costs import SIMULATED, Costs, with_seconds
 from tvm_split.errors import PlanError
 from tvm_split.graph import Graph
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.profile.costs_file import costs_in
 from tvm_split.profile.file_kinds import is_device_model
-from tvm_split.profile.roofline import integer_roofline, roofline
+from tvm_split.profile.roofline import FACTORS, integer_roofline, roofline
 from tvm_split.targets import TargetSpec, load_target
 
 if TYPE_CHECKING:
@@ -52,17 +54,29 @@ def costs_of(
 ) -> tuple[Costs, Costs, list[str]]:  # fmt: skip
     """Costs of both sides and the warnings that belong to them.
 
-    source: "roofline"; "measured" (on the board where there is one, otherwise this machine's times, scaled to the
-    target by the ratio of the rooflines); "systolic", "scalesim" and "array" on simulated accelerators
+    source: "roofline"; "mca" (the roofline with cycles of each layer's own machine code, by llvm-mca); "measured" (on
+    the board where there is one, otherwise this machine's times, scaled to the target by the ratio of the rooflines);
+    "systolic", "scalesim" and "array" on simulated accelerators
     (accelerators.py); or the costs files of edge and cloud. CostError: a file is no costs file, or of another network
-    or target; a layer cannot be timed or mapped, or a target is no such accelerator. PlanError: boards are named but
-    not asked for. LinkDownError: no tracker or board answers.
+    or target; a layer cannot be timed or mapped, a target is no such accelerator, or llvm-mca is missing. PlanError:
+    boards are named but not asked for. LinkDownError: no tracker or board answers.
     """
     check_boards("measured", boards)
     if source == "roofline":
         return roofline(graph, edge), roofline(graph, cloud), [
             "Times are predicted from the targets' data sheets (roofline), not measured; they may be off by several "
-            "times. Compare them with each other, not with a clock."
+            f"times{_within(FACTORS, edge, cloud)}. Compare them with each other, not with a clock."
+        ]  # fmt: skip
+    if source == "mca":
+        from tvm_split.profile.mca import FACTORS as MCA_FACTORS
+        from tvm_split.profile.mca import mca_costs, remarks  # imports TVM, which the roofline does without
+
+        found = [mca_costs(mod, graph, edge), mca_costs(mod, graph, cloud)]
+        return found[0], found[1], [
+            "Times are predicted from the layers' machine code (cycles by llvm-mca) and the targets' data sheets, not "
+            f"measured; they may be off by several times{_within(MCA_FACTORS, edge, cloud)}. Compare them with each "
+            "other, not with a clock.",
+            *dict.fromkeys(remark for costs in found for remark in remarks(costs)),
         ]  # fmt: skip
     if source in SIMULATED:
         from tvm_split.profile.accelerators import accelerator_costs  # imports TVM
@@ -90,6 +104,12 @@ def costs_of(
             f"on the board, give --tracker HOST:PORT --{side}-key KEY."
         )
     return found[0], found[1], warnings
+
+
+def _within(factors: Mapping[str, tuple[float, float]], edge: TargetSpec, cloud: TargetSpec) -> str:
+    """What the intervals of both sides are, in words."""
+    said = {spec.name: "{:g} to {:g} times".format(*factors[spec.arch]) for spec in (edge, cloud)}
+    return f" (true ones are {', '.join(f'{times} as long on {name}' for name, times in said.items())})"
 
 
 def _of_file(path: Path, mod: tvm.IRModule, graph: Graph, spec: TargetSpec) -> tuple[Costs, list[str]]:
@@ -125,10 +145,15 @@ def integer_costs(
     source: str | tuple[Path, Path], edge: Costs, mod: tvm.IRModule, graph: Graph, spec: TargetSpec
 ) -> Costs | None:
     """The edge's costs of layers on 8-bit integers: of the target's data sheet or its simulated array; measured ones,
-    and any of a file, scaled as these say; of the edge's model, where `source` (as `costs_of` has it) is one.
+    and any of a file, scaled as these say; of the edge's code or model, where `source` (as `costs_of` has it) is "mca"
+    or one.
 
     None where the target states no rate of 8-bit integers.
     """
+    if source == "mca":
+        from tvm_split.profile.mca import integer_mca_costs
+
+        return integer_mca_costs(mod, graph, spec, edge)
     model = model_in(Path(source[0])) if isinstance(source, tuple) else None
     if model is not None:
         from tvm_split.profile.predicted import integer_model_costs
@@ -160,7 +185,8 @@ def _as_integers(edge: Costs, floats: Costs, integers: Costs, by: str) -> Costs:
         name: integers.of(name) * (edge.of(name) / seconds) if seconds else edge.of(name)
         for name, seconds in floats.layer_s.items()
     }
-    return replace(edge, layer_s=scaled, provenance={**edge.provenance, "integers": f"scaled by {by}"})
+    made = with_seconds(edge, scaled)
+    return replace(made, provenance={**made.provenance, "integers": f"scaled by {by}"})
 
 
 def _on_board(mod: tvm.IRModule, graph: Graph, spec: TargetSpec, tracker: str, key: str) -> Costs:

@@ -62,14 +62,18 @@ def workload(mod: tvm.IRModule, graph: Graph, spec: TargetSpec, target: tvm.targ
 
 def integer_workload(mod: tvm.IRModule, graph: Graph, spec: TargetSpec, target: tvm.target.Target) -> Workload:
     """The layers that have weights or data to quantise, each on 8-bit integers; float ones that stay are left out."""
+    return _workload(lower_on_integers(mod, graph, target), graph, spec, target, on_integers=True)
+
+
+def lower_on_integers(mod: tvm.IRModule, graph: Graph, target: tvm.target.Target) -> LoweredLayers:
+    """The layers that have weights or data to quantise, lowered on 8-bit integers."""
     weights = dict.fromkeys(Calibrated.of(mod, graph, {}).weights, INTEGER_BITS)
     held = made_up_quantizers(calibratable(graph), together(same_codes(mod).values()))
     steps = [AnnotatePrecision(weights, held), pipeline.quantized()]
     with explain.heard():  # what the passes have to say of it, they say of the half
         lowered = lower_layers(tvm.transform.Sequential(steps)(mod), target)
-    names = {name for name in lowered.programs if name in graph.layer}
-    integers = LoweredLayers({n: p for n, p in lowered.programs.items() if n in names}, {}, {}, lowered.reasons)
-    return _workload(integers, graph, spec, target, on_integers=True)
+    programs = {name: program for name, program in lowered.programs.items() if name in graph.layer}
+    return LoweredLayers(programs, {}, {}, lowered.reasons)
 
 
 def _workload(

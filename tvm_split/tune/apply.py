@@ -165,6 +165,11 @@ def _scheduled(
     return found.with_attrs({SCHEDULED: True, RULE: TUNED})
 
 
+def space_name(start: Start) -> str:
+    """What the trials around our schedule of a kernel are called in the database."""
+    return f"{kernel_key(start.module['main'])}-{kernel_key(start.scheduled)}"
+
+
 def by_trace(start: Start, trace: Any) -> tirx.PrimFunc | None:
     """The kernel as a trace of the database (JSON) schedules it; None when the trace does not fit.
 

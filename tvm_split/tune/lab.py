@@ -18,7 +18,7 @@ from tvm import tirx
 
 from tvm_split.errors import TuneError
 from tvm_split.passes.schedule import FAILED, RULES, schedule
-from tvm_split.tune.apply import by_trace, kernel_key
+from tvm_split.tune.apply import by_trace, kernel_key, space_name
 from tvm_split.tune.compare import Measured, compare, is_buildable, seconds_of
 from tvm_split.tune.kernels import ArrayType, Kernel
 from tvm_split.tune.measuring import Board, Builder, Place, runner
@@ -76,7 +76,7 @@ class Lab:
             scheduled.append(ours)
             points.append(0 if space is None else space.size - 1)
             hashes.append(kernel_key(ours))
-            spaces.append("" if start is None else f"{kernel_key(start.module['main'])}-{hashes[-1]}")
+            spaces.append("" if start is None else space_name(start))
         times = seconds_of(scheduled, [(parcel.reads, parcel.writes) for parcel in parcels], self._place)
         return [Cost(*each) for each in zip(times, points, hashes, spaces, strict=True)]
 

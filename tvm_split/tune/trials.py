@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tvm_split.profile.noise import Timed
+
 WORKLOADS, RECORDS = "database_workload.json", "database_tuning_record.json"
 #: MetaSchedule writes this many seconds for a trial that could not be built or run
 FAILED_S = 1e9
@@ -22,11 +24,13 @@ FAILED_S = 1e9
 
 @dataclass(frozen=True)
 class Trial:
-    """seconds: mean of the repeats; inf when it failed. workload: number of the module that the trace is for."""
+    """seconds: mean of the repeats; inf when it failed. workload: number of the module that the trace is for. spread:
+    about how far off the repeats' median may be (profile.noise)."""
 
     workload: int
     trace: Any
     seconds: float
+    spread: float = 0.0
 
 
 def mend(folder: Path) -> int:
@@ -44,7 +48,9 @@ def read(folder: Path) -> list[Trial]:
     for line in lines:
         number, (trace, seconds, *_) = json.loads(line)
         mean = statistics.fmean(seconds) if seconds else math.inf
-        found.append(Trial(number, trace, mean if mean < FAILED_S else math.inf))
+        worked = 0 < mean < FAILED_S
+        spread = Timed.of(seconds).spread if worked and min(seconds) > 0 else 0.0
+        found.append(Trial(number, trace, mean if worked else math.inf, spread))
     return found
 
 
