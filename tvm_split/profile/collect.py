@@ -33,8 +33,8 @@ def device_facts(spec: TargetSpec, threads: int, key: str | None) -> dict[str, A
 
 def collect(
     spec: TargetSpec, networks: Sequence[str], path: Path, minutes: float, *, threads: int | None = None,
-    remotes: Sequence[rpc.RPCSession] = (), key: str | None = None, say: Say = lambda _text: None, plan: Plan = EVERYTHING,
-    cores: Sequence[int] | None = None,
+    remotes: Sequence[rpc.RPCSession] = (), key: str | None = None, say: Say = lambda _text: None,
+    plan: Plan = EVERYTHING, cores: Sequence[int] | None = None,
 ) -> tuple[Records, Outcome]:  # fmt: skip
     """Time `spec`, this machine or boards with `key`, for `minutes` at most, into the records file `path`.
 
