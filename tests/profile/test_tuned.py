@@ -58,7 +58,7 @@ def test_each_schedule_is_described_with_its_own_seconds(network, tuned):
     assert (record.layer, record.network, record.origin, record.rule) == (
         kernel.layers[0], "net~tuned", "net", start.rule,
     )  # fmt: skip
-    assert record.seconds == pytest.approx(2.1e-6 + 1e-6) and record.spread == 0 and not record.noisy
+    assert record.seconds == pytest.approx(2.1e-6 + 1e-6) and 0 < record.spread < 0.1 and not record.noisy
     ours = workload(mod, graph, SPEC, TARGET)
     known = ours.described[record.layer]
     assert len(record.features) == len(known.features) and record.features != known.features
