@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import tvm
@@ -34,15 +34,22 @@ def rounded_module(mod: tvm.IRModule, quantised: Quantised) -> tvm.IRModule:
 
 def with_precision(half: tvm.IRModule, candidate: Candidate, held: Mapping[str, Quantizer]) -> tvm.IRModule:
     """The edge half with the candidate's bits: integer layers, floats of 16 bits; itself where nothing is quantised."""
+    return on_bits(half, candidate.weight_bits, held, halves_of(candidate))
+
+
+def on_bits(
+    half: tvm.IRModule, weight_bits: Mapping[str, int], held: Mapping[str, Quantizer], halves: Iterable[str] = ()
+) -> tvm.IRModule:
+    """The edge half with weights of so many bits by layer, tensors as these quantisers have them or as float16."""
     network = extract.graph(half)
     readers = network.readers
-    halves = [name for name in halves_of(candidate) if name in network.tensor]
+    halves = [name for name in halves if name in network.tensor]
     senders = {str(callee.attrs[LAYER]) for _, callee in layer_calls(half) if QUANTIZED in callee.attrs}
     # what is only sent is quantised once, for that
     inside = {name: quantizer for name, quantizer in held.items() if not senders.issuperset(readers.get(name, ()))}
-    if not candidate.weight_bits and not inside and not halves:
+    if not weight_bits and not inside and not halves:
         return half
-    marks = AnnotatePrecision(candidate.weight_bits, inside, halves)
+    marks = AnnotatePrecision(weight_bits, inside, halves)
     return tvm.transform.Sequential([marks, pipeline.quantized()])(half)
 
 

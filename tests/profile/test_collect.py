@@ -56,6 +56,10 @@ def test_layers_on_floats_and_integers_and_halves_and_sampled_shapes_are_timed(r
     assert {half.side for half in records.halves} == {"edge", "cloud"}
     whole = next(half for half in records.halves if half.cut == "3 of 3 layers")
     assert len(whole.keys) == 3 and records.found.keys() >= set(whole.keys)
+    if SPEC.peak_int8_ops_per_s is not None:
+        integers = next(half for half in records.halves if half.cut == "3 of 3 layers, 8 bits")
+        assert integers.weight_bytes < whole.weight_bytes / 3 and integers.moved_bytes < whole.moved_bytes / 3
+        assert records.found.keys() >= set(integers.keys) != set(whole.keys)
     assert whole.crossing == 0 and all(half.seconds > 0 for half in records.halves)
 
 

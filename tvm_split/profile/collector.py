@@ -44,9 +44,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to time of each network. integers: its layers on 8-bit integers as well, where the device has a rate of
-    those. cuts: how many, the whole network one of them. sides: the halves to time at each. tuned: folders of
-    `tvm-split tune`, whose trials of these networks' kernels are added."""
+    """What to time of each network. integers: its layers and edge halves on 8-bit integers as well, where the device
+    has a rate of those. cuts: how many, the whole network one of them. sides: the halves to time at each. tuned:
+    folders of `tvm-split tune`, whose trials of these networks' kernels are added."""
 
     integers: bool = True
     cuts: int = 4
@@ -109,7 +109,7 @@ class Collector:
 
     def _layers(self, name: str, mod: tvm.IRModule, graph: Graph) -> None:
         works = [workload(mod, graph, self.spec, self.target)]
-        if self.plan.integers and self.spec.peak_int8_ops_per_s is not None:
+        if self._integers:
             works.append(integer_workload(mod, graph, self.spec, self.target))
         for work in works:
             quiet = {record.key for record in self.records.quiet()}
@@ -168,18 +168,21 @@ class Collector:
 
     def _halves(self, mod: tvm.IRModule, graph: Graph, seed: int) -> None:
         done = {(half.network, half.side, half.cut) for half in self.records.halves}
-        keys = workload(mod, graph, self.spec, self.target).keys
+        keys = dict(workload(mod, graph, self.spec, self.target).keys)
+        integer_keys = dict(keys)
+        if self._integers:
+            integer_keys |= integer_workload(mod, graph, self.spec, self.target).keys
         new = [
             half
             for count in prefixes(graph, self.plan.cuts, seed)
-            for half in halves_at(mod, graph, [layer.name for layer in graph.layers[:count]])
+            for half in halves_at(mod, graph, [layer.name for layer in graph.layers[:count]], self._integers)
             if half.side in self.plan.sides and (graph.name, half.side, half.cut) not in done
         ]
         if not self._on():
             self.outcome.complete = False
             return
         for half, timed in self._whole(graph.name, new):
-            self.records.add_half(_half_record(graph, half, keys, timed))
+            self.records.add_half(_half_record(graph, half, integer_keys if half.on_integers else keys, timed))
 
     def _whole(self, network: str, halves: Sequence[WholeHalf]) -> Iterator[tuple[WholeHalf, Timed]]:
         """Halves as compiled, timed whole, those that could be."""
@@ -222,6 +225,10 @@ class Collector:
                 except SplitError as error:
                     self.outcome.refused.append(str(error))
 
+    @property
+    def _integers(self) -> bool:
+        return self.plan.integers and self.spec.peak_int8_ops_per_s is not None
+
     def _on(self) -> bool:
         return time.monotonic() < self.deadline
 
@@ -238,6 +245,6 @@ def _network(name: str) -> tuple[tvm.IRModule, Graph]:
 def _half_record(graph: Graph, half: WholeHalf, keys: Mapping[str, str], timed: Timed) -> HalfRecord:
     return HalfRecord(
         graph.name, half.side, half.cut,
-        sum(layer.weight_bytes for layer in half.layers), half.moved_bytes(graph), half.crossing, timed.seconds,
+        half.weight_bytes, half.moved_bytes(graph), half.crossing, timed.seconds,
         timed.spread, tuple(keys[layer.name] for layer in half.layers),
     )  # fmt: skip

@@ -24,7 +24,7 @@ from tvm_split.costs import INTERVAL, Costs
 from tvm_split.errors import CostError
 from tvm_split.graph import Graph
 from tvm_split.profile.records import HalfRecord
-from tvm_split.profile.roofline import moved_bytes
+from tvm_split.profile.roofline import moved_bytes, moved_code_bytes, weight_bytes, weight_code_bytes
 
 #: fewer halves cannot fix as many numbers
 FEWEST = 8
@@ -44,11 +44,12 @@ class Composition:
         """Seconds of a half. alone_s: those of its layers alone, by key."""
         return float(np.dot(astuple(self), _terms(half, alone_s)))
 
-    def costs(self, costs: Costs, graph: Graph) -> Costs:
+    def costs(self, costs: Costs, graph: Graph, on_integers: bool = False) -> Costs:
         """Costs of layers alone -> of layers within a half, and so their intervals, and of what it packs or unpacks."""
+        weights, moved = (weight_code_bytes, moved_code_bytes) if on_integers else (weight_bytes, moved_bytes)
         more = {
-            layer.name: self.per_layer_s + self.per_weight_byte_s * layer.weight_bytes
-            + self.per_moved_byte_s * moved_bytes(graph, layer)
+            layer.name: self.per_layer_s + self.per_weight_byte_s * weights(layer)
+            + self.per_moved_byte_s * moved(graph, layer)
             for layer in graph.layers if layer.name in costs.layer_s
         }  # fmt: skip
         provenance = dict(costs.provenance)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import tvm
 
-from tvm_split import pipeline
-from tvm_split.calibration.network import calibratable
+from tvm_split import explain, extract, pipeline
+from tvm_split.edge_half import on_bits
 from tvm_split.graph import Graph, Layer
 from tvm_split.plan.sending import packed_elements
-from tvm_split.profile.roofline import moved_bytes
-from tvm_split.profile.workload import made_up_quantizers
+from tvm_split.profile.roofline import moved_bytes, moved_code_bytes, weight_bytes, weight_code_bytes
+from tvm_split.profile.workload import made_up_precision
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class WholeHalf:
     """One half, to be lowered and timed. layers: those that it computes. crossing: elements that it packs or unpacks,
     as plans count them.
 
-    cut: the number of the edge's layers, in words.
+    cut: the number of the edge's layers, in words. on_integers: its layers are on 8-bit integers where they can be.
     """
 
     side: str
@@ -29,9 +29,16 @@ class WholeHalf:
     module: tvm.IRModule
     layers: tuple[Layer, ...]
     crossing: int
+    on_integers: bool = False
 
-    def moved_bytes(self, graph: Graph) -> int:
-        return sum(moved_bytes(graph, layer) for layer in self.layers)
+    def moved_bytes(self, graph: Graph) -> float:
+        count = moved_code_bytes if self.on_integers else moved_bytes
+        return sum(count(graph, layer) for layer in self.layers)
+
+    @property
+    def weight_bytes(self) -> float:
+        count = weight_code_bytes if self.on_integers else weight_bytes
+        return sum(count(layer) for layer in self.layers)
 
 
 def prefixes(graph: Graph, count: int, seed: int) -> list[int]:
@@ -46,13 +53,25 @@ def prefixes(graph: Graph, count: int, seed: int) -> list[int]:
     return sorted(found)
 
 
-def halves_at(mod: tvm.IRModule, graph: Graph, edge_layers: Sequence[str]) -> Iterator[WholeHalf]:
-    """The halves of a cut that compute something, the edge's first. `mod` is the module of layers."""
+def halves_at(
+    mod: tvm.IRModule, graph: Graph, edge_layers: Sequence[str], integers: bool = False
+) -> Iterator[WholeHalf]:
+    """The halves of a cut that compute something, the edge's first. `mod` is the module of layers.
+
+    integers: the edge's half on 8-bit integers as well.
+    """
     edge = frozenset(edge_layers)
-    sent = [name for name in graph.crossing(edge) if name in calibratable(graph) and name not in graph.inputs]
-    marked = pipeline.at_cut(edge_layers, made_up_quantizers(sent, ()))(mod)
-    crossing = packed_elements(graph, graph.crossing(edge))
-    for side, module in zip(("edge", "cloud"), pipeline.halves(marked), strict=True):
+    weights, held = made_up_precision(mod, graph)
+    sent = {name: held[name] for name in graph.crossing(edge) if name in held and name not in graph.inputs}
+    halves = pipeline.halves(pipeline.at_cut(edge_layers, sent)(mod))
+    crossing, cut = packed_elements(graph, graph.crossing(edge)), f"{len(edge)} of {len(graph.layers)} layers"
+    for side, module in zip(("edge", "cloud"), halves, strict=True):
         layers = tuple(layer for layer in graph.layers if (layer.name in edge) == (side == "edge"))
         if layers:
-            yield WholeHalf(side, f"{len(edge)} of {len(graph.layers)} layers", module, layers, crossing)
+            yield WholeHalf(side, cut, module, layers, crossing)
+        if layers and integers and side == "edge":
+            here = {layer: bits for layer, bits in weights.items() if layer in edge}
+            inside = {name: held[name] for name in extract.graph(module).tensor if name in held}
+            with explain.heard():  # what the passes have to say of it, they say of the half that is compiled
+                made = on_bits(module, here, inside)
+            yield WholeHalf(side, f"{cut}, 8 bits", made, layers, crossing, on_integers=True)

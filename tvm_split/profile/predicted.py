@@ -26,7 +26,7 @@ def model_costs(model: DeviceModel, mod: tvm.IRModule, graph: Graph, spec: Targe
     of another target, TVM or kernel set.
     """
     target = _checked(model, spec)
-    return _costs(model, workload(mod, graph, spec, target), graph, spec)
+    return _costs(model, workload(mod, graph, spec, target), graph, spec, on_integers=False)
 
 
 def integer_model_costs(
@@ -38,7 +38,7 @@ def integer_model_costs(
     """
     if spec.peak_int8_ops_per_s is None:
         return None
-    found = _costs(model, integer_workload(mod, graph, spec, _checked(model, spec)), graph, spec)
+    found = _costs(model, integer_workload(mod, graph, spec, _checked(model, spec)), graph, spec, on_integers=True)
     ends = {name: list(floats.ends_of(name)) for name in floats.layer_s} | dict(found.provenance[INTERVAL])
     return replace(found, layer_s={**floats.layer_s, **found.layer_s}, provenance={**found.provenance, INTERVAL: ends})
 
@@ -52,11 +52,11 @@ def _checked(model: DeviceModel, spec: TargetSpec) -> tvm.target.Target:
     return target
 
 
-def _costs(model: DeviceModel, work: Workload, graph: Graph, spec: TargetSpec) -> Costs:
+def _costs(model: DeviceModel, work: Workload, graph: Graph, spec: TargetSpec, *, on_integers: bool) -> Costs:
     names = list(work.described)
     found = dict(zip(names, model.layers.seconds([work.described[name] for name in names]), strict=True))
     alone = Costs(spec.name, SOURCE, {name: middle for name, (middle, _, _) in found.items()}, {
         "graph": graph.name, "device": dict(model.device), "date": model.date, "errors": dict(model.errors),
         INTERVAL: {name: [low, high] for name, (_, low, high) in found.items()},
     })  # fmt: skip
-    return model.composition.costs(alone, graph)
+    return model.composition.costs(alone, graph, on_integers)

@@ -61,8 +61,8 @@ class HalfRecord:
     network: str
     side: str
     cut: str
-    weight_bytes: int
-    moved_bytes: int
+    weight_bytes: float
+    moved_bytes: float
     crossing: int
     seconds: float
     spread: float

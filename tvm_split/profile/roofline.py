@@ -89,6 +89,15 @@ def memory_s(moved: float, target: TargetSpec) -> float:
     return moved / target.memory_bandwidth_bytes_per_s
 
 
+def weight_bytes(layer: Layer) -> int:
+    return layer.weight_bytes
+
+
+def weight_code_bytes(layer: Layer) -> float:
+    """The layer's float weights at a byte each; integers have no Winograd form."""
+    return (layer.weight_bytes - layer.winograd_bytes) * CODE_BYTES / FLOAT_BYTES
+
+
 def moved_bytes(graph: Graph, layer: Layer) -> int:
     """Bytes of the layer's weights, of each distinct input and of each output."""
     names = (*dict.fromkeys(layer.inputs), *layer.outputs)
@@ -100,4 +109,4 @@ def moved_code_bytes(graph: Graph, layer: Layer) -> float:
     names = (*dict.fromkeys(layer.inputs), *layer.outputs)
     tensors = [graph.tensor[name] for name in names]
     held = sum(tensor.elements * CODE_BYTES if tensor.is_float else tensor.size_bytes for tensor in tensors)
-    return held + (layer.weight_bytes - layer.winograd_bytes) * CODE_BYTES / FLOAT_BYTES
+    return held + weight_code_bytes(layer)

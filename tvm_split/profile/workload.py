@@ -67,9 +67,7 @@ def integer_workload(mod: tvm.IRModule, graph: Graph, spec: TargetSpec, target: 
 
 def lower_on_integers(mod: tvm.IRModule, graph: Graph, target: tvm.target.Target) -> LoweredLayers:
     """The layers that have weights or data to quantise, lowered on 8-bit integers."""
-    weights = dict.fromkeys(Calibrated.of(mod, graph, {}).weights, INTEGER_BITS)
-    held = made_up_quantizers(calibratable(graph), together(same_codes(mod).values()))
-    steps = [AnnotatePrecision(weights, held), pipeline.quantized()]
+    steps = [AnnotatePrecision(*made_up_precision(mod, graph)), pipeline.quantized()]
     with explain.heard():  # what the passes have to say of it, they say of the half
         lowered = lower_layers(tvm.transform.Sequential(steps)(mod), target)
     programs = {name: program for name, program in lowered.programs.items() if name in graph.layer}
@@ -90,6 +88,12 @@ def _workload(
         kernels = lowered.parts[layer.name] if kernel is None else (kernel.function,)
         found[layer.name] = describe(graph, layer, kernels, spec, target, kernel is not None, on_integers, known)
     return Workload(graph.name, lowered, found, keys)
+
+
+def made_up_precision(mod: tvm.IRModule, graph: Graph) -> tuple[dict[str, int], dict[str, Quantizer]]:
+    """8 bits for the weights of each layer that has any, and a quantiser that is made up for each tensor."""
+    weights = dict.fromkeys(Calibrated.of(mod, graph, {}).weights, INTEGER_BITS)
+    return weights, made_up_quantizers(calibratable(graph), together(same_codes(mod).values()))
 
 
 def made_up_quantizers(names: Collection[str], alike: Iterable[frozenset[str]]) -> dict[str, Quantizer]:
