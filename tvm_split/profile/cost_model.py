@@ -39,8 +39,8 @@ PARAMETERS = {
 }  # fmt: skip
 #: what a layer takes is a line of: one call, and these features, which are log2(1 + count)
 COUNTS = tuple(NAMES.index(name) for name in ("flops", "moved_bytes", "written_elements"))
-#: fewer layers of a rule give no line of their own; that of EVERY layer holds for them
-FEWEST_OF_RULE = 12
+#: what a layer of another rule counts in a rule's line, so that a rule of few layers has no line that they alone allow
+OTHERS = 0.1
 EVERY = "*"
 #: no layer takes less, and none of a line's numbers is more
 LEAST_S, MOST_S = 1e-8, 1e3
@@ -49,8 +49,8 @@ QUANTILES = ((1 - COVERED) / 2, (1 + COVERED) / 2)
 
 @dataclass(frozen=True)
 class CostModel:
-    """rules: names of schedule rules, each a feature of its own. lines: of the rules that had layers enough, and of
-    EVERY, a number for the call and one for each of COUNTS. boosters: "middle", "low", "high".
+    """rules: names of schedule rules, each a feature of its own. lines: of each rule, and of
+    EVERY for those that are new, a number for the call and one for each of COUNTS. boosters: "middle", "low", "high".
 
     widen: what both ends of the interval are moved by, in log seconds; negative when it was too wide.
     """
@@ -133,9 +133,8 @@ def fit(records: Sequence[Record], folds: int = FOLDS) -> tuple[CostModel, list[
 def train(records: Sequence[Record], widen: float = 0.0) -> CostModel:
     """A model of the records; nothing is held back."""
     rules = tuple(sorted({record.rule for record in records}))
-    own = {rule: [record for record in records if record.rule == rule] for rule in rules}
-    lines = {rule: _line(found) for rule, found in own.items() if len(found) >= FEWEST_OF_RULE}
-    lines[EVERY] = _line(records)
+    lines = {rule: _line(records, [1.0 if record.rule == rule else OTHERS for record in records]) for rule in rules}
+    lines[EVERY] = _line(records, [1.0] * len(records))
     target = np.log([record.seconds for record in records]) - _along(lines, records)
     rows = xgboost.DMatrix(_matrix(records, rules), target)
     goals: dict[str, dict[str, Any]] = {"middle": {"objective": "reg:squarederror"}}
@@ -145,12 +144,13 @@ def train(records: Sequence[Record], widen: float = 0.0) -> CostModel:
     return CostModel(rules, lines, boosters, widen)
 
 
-def _line(records: Sequence[Record]) -> tuple[float, ...]:
-    """Least squares of relative errors, nothing negative. Columns are scaled to one size."""
+def _line(records: Sequence[Record], weights: Sequence[float]) -> tuple[float, ...]:
+    """Least squares of weighted relative errors, nothing negative. Columns are scaled to one size."""
+    count = np.array(weights)[:, None]
     rows = _terms(records) / np.array([[record.seconds] for record in records])
     size = np.maximum(rows.max(axis=0), 1e-300)
-    weights, _ = nnls(rows / size, np.ones(len(records)))
-    return tuple(float(weight) for weight in weights / size)
+    found, _ = nnls(rows / size * count, count[:, 0])
+    return tuple(float(number) for number in found / size)
 
 
 def _along(lines: Mapping[str, tuple[float, ...]], layers: Sequence[Any]) -> np.ndarray:
