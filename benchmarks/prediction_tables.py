@@ -50,7 +50,7 @@ class Measured:
         """All that knows nothing of the network: what was sampled near it and kernels that it shares with others are
         left out as well."""
         own = {key for half in self.halves if half.network == network for key in half.keys}
-        layers = [record for record in self.layers if record.origin != network and record.key not in own]
+        layers = [record for record in self.layers if record.network != network and record.key not in own]
         return Measured(layers, [half for half in self.halves if half.network != network], self.device)
 
 

@@ -36,3 +36,14 @@ def test_seconds_of_an_element_are_a_finite_number_from_0(each):
 def test_what_is_no_costs_is_told(changed, says):
     with pytest.raises(CostError, match=says):
         Costs.from_json({**PLAIN.to_json(), **changed})
+
+
+@pytest.mark.parametrize("ends", [None, 1.0, "x", [1.0], [1.0, "2"], [-1.0, 2.0], [1.0, float("inf")], [True, 2.0]])
+def test_an_interval_that_is_none_is_refused_with_its_layer(ends):
+    data = Costs("t", "model", {"a": 1.0}, {"interval_s": {"a": [0.5, 2.0]}}).to_json()
+    assert Costs.from_json(data).ends_of("a") == (0.5, 2.0)
+    data["provenance"] = {"interval_s": {"a": ends}}
+    with pytest.raises(CostError, match="interval_s of layer 'a'"):
+        Costs.from_json(data)
+    with pytest.raises(CostError, match="interval_s of these costs is"):
+        Costs.from_json({**data, "provenance": {"interval_s": 3}})

@@ -90,6 +90,7 @@ class Costs:
         if data.get("version") != VERSION:
             raise CostError(f"these costs have version {data.get('version')!r}; this tvm-split reads version {VERSION}")
         check_fields(data, parts, "these costs")
+        _check_interval(data["provenance"])
         each = data.get("per_crossing_element_s", 0.0)
         return cls(data["target"], data["source"], data["layer_s"], data["provenance"], each)
 
@@ -106,6 +107,19 @@ def check_fields(data: Mapping[str, Any], kinds: Mapping[str, type], what: str) 
     for name, kind in kinds.items():
         if not isinstance(data.get(name), kind):
             raise CostError(f"{what}: the field {name} is {data.get(name)!r:.60}; expected {kind.__name__}")
+
+
+def _check_interval(provenance: Mapping[str, Any]) -> None:
+    """CostError when there are intervals that are no least and most of layers."""
+    found = provenance.get(INTERVAL, {})
+    if not isinstance(found, dict):
+        raise CostError(f"{INTERVAL} of these costs is {found!r:.60}; expected an object with [least, most] by layer")
+    for name, ends in found.items():
+        right = isinstance(ends, list) and len(ends) == 2 and not any(isinstance(end, bool) for end in ends)
+        if not right or not all(isinstance(end, int | float) and 0 <= end < LIMIT_S for end in ends):
+            raise CostError(
+                f"{INTERVAL} of layer '{name}' is {ends!r:.60}; expected [least, most], seconds from 0 to {LIMIT_S:g}"
+            )
 
 
 def with_interval(costs: Costs, factors: tuple[float, float]) -> Costs:

@@ -1,5 +1,7 @@
 """How long an answer may take: ends of its layers added up, each side's own, the link as it is."""
 
+from dataclasses import replace
+
 import pytest
 
 from tvm_split.costs import Costs, with_interval, with_seconds
@@ -37,6 +39,15 @@ def test_ends_of_both_sides_are_added_and_the_link_is_as_it_is():
     assert (interval.low_s, interval.high_s) == pytest.approx((0.5 + 0.05 + 2.0, 3.0 + 0.4 + 2.0))
     assert interval.low_s < split.predicted.total_s < interval.high_s
     assert interval.to_json() == {"low_s": interval.low_s, "high_s": interval.high_s}
+
+
+def test_packing_is_in_both_ends():
+    edge, cloud = replace(EDGE, per_crossing_element_s=0.25), replace(CLOUD, per_crossing_element_s=0.125)
+    problem, split = found(edge, cloud, ["a"])
+    interval = interval_of(problem, split)
+    assert interval.low_s == pytest.approx(0.5 + 0.05 + 2.0 + 8 * 0.375)
+    assert interval.high_s == pytest.approx(3.0 + 0.4 + 2.0 + 8 * 0.375)
+    assert interval.low_s < split.predicted.total_s < interval.high_s
 
 
 def test_a_side_that_was_measured_counts_as_it_is():

@@ -44,14 +44,14 @@ def test_survives_json_to_the_bit(fitted):
 def test_what_was_sampled_near_a_network_is_held_back_with_it():
     """The layers near net1 take ten times as long: only who has seen them knows."""
     others = layers(60, networks=1)
-    near = [replace(record, network="net1~1", seconds=10 * record.seconds) for record in layers(60, seed=1)]
+    near = [replace(record, network="net1", sample="1", seconds=10 * record.seconds) for record in layers(60, seed=1)]
     own = [replace(record, network="net1", seconds=10 * record.seconds) for record in layers(20, seed=2)]
     _, errors = fit([*others, *near, *own])
     assert max(errors[-20:]) < -0.8
 
 
 def test_of_one_network_its_samples_are_held_back_one_by_one():
-    _, errors = fit([replace(record, network=f"net0~{i % 3}") for i, record in enumerate(layers(240))])
+    _, errors = fit([replace(record, network="net0", sample=str(i % 3)) for i, record in enumerate(layers(240))])
     assert sorted(abs(error) for error in errors)[120] < 0.05
 
 

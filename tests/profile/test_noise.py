@@ -28,7 +28,7 @@ def test_what_stays_noisy_is_told_by_how_far_off_it_may_be():
     found = in_rounds({"layer": rounds_of(*(float(i % 2 + 1) for i in range(ROUNDS)))})
     assert found["layer"].seconds == 1.5 and found["layer"].spread == pytest.approx(1 / 1.5 / 10**0.5)
     assert "layer 'a' was timed 10 times" in refusal("layer 'a'", found["layer"])
-    assert "within 21%; expected at most 10%" in refusal("layer 'a'", found["layer"])
+    assert "error of about 21%; expected at most 10%" in refusal("layer 'a'", found["layer"])
 
 
 def test_a_round_is_the_median_of_its_repeats():

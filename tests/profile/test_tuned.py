@@ -55,8 +55,8 @@ def test_each_schedule_is_described_with_its_own_seconds(network, tuned):
     _, mod, graph = network
     folder, kernel, start, trace = tuned
     (record,) = tuned_records(trials_of(folder, SPEC, TARGET), mod, graph, SPEC, TARGET, call_s=1e-6)
-    assert (record.layer, record.network, record.origin, record.rule) == (
-        kernel.layers[0], "net~tuned", "net", start.rule,
+    assert (record.layer, record.network, record.sample, record.rule) == (
+        kernel.layers[0], "net", "tuned", start.rule,
     )  # fmt: skip
     assert record.seconds == pytest.approx(2.1e-6 + 1e-6) and 0 < record.spread < 0.1 and not record.noisy
     ours = workload(mod, graph, SPEC, TARGET)
@@ -89,7 +89,7 @@ def test_a_profile_adds_them_once(network, tuned, tmp_path):
     records = Records(tmp_path / "host.jsonl", device_facts(SPEC, 1, None))
     for _ in range(2):  # no time to time anything itself
         Collector(SPEC, records, tmp_path, 0.0, plan=Wanted(tuned=(tuned[0],))).run([str(path)])
-        assert [record.network for record in records.found.values()] == ["net.onnx~tuned"]
+        assert [(each.network, each.sample) for each in records.found.values()] == [("net.onnx", "tuned")]
     again = Records(records.path, records.device)
     assert again.found == records.found
 

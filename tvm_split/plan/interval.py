@@ -1,6 +1,6 @@
 """How long an answer may take, where its layers' times are predicted with intervals.
 
-    least    sum of the layers' least seconds on edge and cloud, and the link as it is
+    least    sum of the layers' least seconds on edge and cloud; packing, unpacking and the link as they are
     most     the same with their most
 
 Layers of one network on one machine err together: a clock, a compiler or a memory that is slower than was taken is so
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from tvm_split.costs import INTERVAL, Costs
 from tvm_split.plan.mixed import CutPrice
 from tvm_split.plan.problem import Candidate, Problem
+from tvm_split.plan.sending import packed_elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,10 @@ def interval_of(problem: Problem, candidate: Candidate) -> Interval | None:
     if not any(INTERVAL in costs.provenance for costs, layers in sides if layers):
         return None
     low_s, high_s = (sum(ends) for ends in zip(*(_ends(costs, layers) for costs, layers in sides), strict=True))
-    link_s = candidate.predicted.uplink_s + candidate.predicted.downlink_s
-    return Interval(low_s + link_s, high_s + link_s)
+    packed = packed_elements(problem.graph, problem.graph.crossing(edge))
+    known_s = problem.edge.crossing_s(packed) + problem.cloud.crossing_s(packed)
+    known_s += candidate.predicted.uplink_s + candidate.predicted.downlink_s
+    return Interval(low_s + known_s, high_s + known_s)
 
 
 def _ends(costs: Costs, layers: Collection[str]) -> tuple[float, float]:

@@ -10,10 +10,11 @@ from typing import Any
 
 from tvm import rpc
 
-from tvm_split.profile.collector import EVERYTHING, Collector, Outcome, Plan, Say
+from tvm_split.profile.collector import Collector
 from tvm_split.profile.cores import on_cores
 from tvm_split.profile.records import Records
 from tvm_split.profile.timing import processor
+from tvm_split.profile.wanted import EVERYTHING, Outcome, Plan, Say
 from tvm_split.profile.workload import code_facts
 from tvm_split.runtime.executor import use_threads
 from tvm_split.targets import TargetSpec

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -25,9 +26,10 @@ from tvm_split.profile.call import call_seconds
 from tvm_split.profile.fleet import Fleet
 from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
 from tvm_split.profile.noise import Take, Timed, in_rounds, refusal
-from tvm_split.profile.records import NEAR, HalfRecord, Record, Records
+from tvm_split.profile.records import HalfRecord, Record, Records
 from tvm_split.profile.timing import Bench, check_runs
 from tvm_split.profile.tuned import add_trials, trials_of
+from tvm_split.profile.wanted import EVERYTHING, Outcome, Plan, Say
 from tvm_split.profile.workload import Workload, integer_workload, workload
 from tvm_split.targets import TargetSpec
 from tvm_split.tvm_target import resolve
@@ -36,33 +38,10 @@ from tvm_split.tvm_target import resolve
 REPEATS = 3
 #: layers that are timed in turn, round by round; so many sampled ones are compiled together
 BATCH = 16
+#: draws of one network in a row that cannot be lowered or compiled, after which no more are made
+FAILURES = 3
 #: of the time, at most this share goes to the networks' own layers, and to those and whole halves
 LAYERS_SHARE, HALVES_SHARE = 0.5, 0.8
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to time of each network. integers: its layers and edge halves on 8-bit integers as well, where the device
-    has a rate of those. cuts: how many, the whole network one of them. sides: the halves to time at each. tuned:
-    folders of `tvm-split tune`, whose trials of these networks' kernels are added."""
-
-    integers: bool = True
-    cuts: int = 4
-    sides: tuple[str, ...] = ("edge", "cloud")
-    tuned: tuple[Path, ...] = ()
-
-
-EVERYTHING = Plan()
-
-
-@dataclass
-class Outcome:
-    """What a profile could not time: layers and halves in words. `complete`: the networks were gone through."""
-
-    refused: list[str]
-    complete: bool = True
 
 
 class Collector:
@@ -96,7 +75,7 @@ class Collector:
             )
         for mod, graph in loaded:
             if self._left(LAYERS_SHARE):
-                self._layers(graph.name, mod, graph)
+                self._layers(mod, graph)
             else:
                 self.outcome.complete = False
         for mod, graph in loaded:
@@ -107,17 +86,18 @@ class Collector:
         self._sampled(loaded, seed)
         return self.outcome
 
-    def _layers(self, name: str, mod: tvm.IRModule, graph: Graph) -> None:
+    def _layers(self, mod: tvm.IRModule, graph: Graph, sample: str = "") -> None:
         works = [workload(mod, graph, self.spec, self.target)]
         if self._integers:
             works.append(integer_workload(mod, graph, self.spec, self.target))
         for work in works:
             quiet = {record.key for record in self.records.quiet()}
             new = [layer for layer in work.distinct() if work.keys[layer] not in quiet]
-            self.say(f"{name}: {len(new)} of {len(work.keys)} layers are to be timed")
-            self._time(work, new)
+            near = f", sample {sample}" if sample else ""
+            self.say(f"{graph.name}{near}: {len(new)} of {len(work.keys)} layers are to be timed")
+            self._time(work, new, sample)
 
-    def _time(self, work: Workload, layers: Sequence[str]) -> None:
+    def _time(self, work: Workload, layers: Sequence[str], sample: str) -> None:
         """Compile here, time on whichever board is free."""
         kernels = {layer: work.kernel(layer) for layer in layers}
         functions = {kernel.symbol: kernel.function for kernel in kernels.values() if kernel is not None}
@@ -154,7 +134,14 @@ class Collector:
             seconds = timed.seconds + (self.call_s if layer not in own else 0.0)
             facts = asdict(work.described[layer])
             self.records.add(
-                Record(key=work.keys[layer], network=work.network, seconds=seconds, spread=timed.spread, **facts)
+                Record(
+                    key=work.keys[layer],
+                    network=work.network,
+                    seconds=seconds,
+                    spread=timed.spread,
+                    sample=sample,
+                    **facts,
+                )
             )
         for path in (*own.values(), *([] if shared is None else [shared])):
             path.unlink()
@@ -167,6 +154,9 @@ class Collector:
             yield from ((name, found) for name in chunk) if isinstance(found, CostError) else found.items()
 
     def _halves(self, mod: tvm.IRModule, graph: Graph, seed: int) -> None:
+        if not self._on():
+            self.outcome.complete = False
+            return
         done = {(half.network, half.side, half.cut) for half in self.records.halves}
         keys = dict(workload(mod, graph, self.spec, self.target).keys)
         integer_keys = dict(keys)
@@ -178,9 +168,6 @@ class Collector:
             for half in halves_at(mod, graph, [layer.name for layer in graph.layers[:count]], self._integers)
             if half.side in self.plan.sides and (graph.name, half.side, half.cut) not in done
         ]
-        if not self._on():
-            self.outcome.complete = False
-            return
         for half, timed in self._whole(graph.name, new):
             self.records.add_half(_half_record(graph, half, integer_keys if half.on_integers else keys, timed))
 
@@ -193,7 +180,8 @@ class Collector:
         def take(bench: Bench, chunk: tuple[str, ...]) -> dict[str, Timed | CostError]:
             self.say(f"timing {len(chunk)} halves of {network}")
             return in_rounds(
-                {what: partial(bench.vm_times, bench.loaded(files[what]), named[what].module, what) for what in chunk}
+                {what: partial(bench.vm_times, bench.loaded(files[what]), named[what].module, what) for what in chunk},
+                go_on=self._on,
             )
 
         for what, timed in self._each([tuple(named)] if named else [], take):
@@ -207,23 +195,27 @@ class Collector:
             path.unlink()
 
     def _sampled(self, networks: Sequence[tuple[tvm.IRModule, Graph]], seed: int) -> None:
-        """Of each network in turn, in a name that says of which. One that none can be sampled of is left out."""
+        """Of each network in turn. One of which none can be sampled is left out, and so is one that fails each time."""
         left = list(networks)
+        failed: Counter[str] = Counter()
         while left:
             seed += 1
             for mod, graph in [*left]:
                 if not self._on():
                     return
-                name = f"{graph.name}{NEAR}{seed}"
                 try:
                     made = sampled.around(mod, BATCH, seed)
                     if made is None:
                         left.remove((mod, graph))
                         continue
                     layered = pipeline.layers()(made)
-                    self._layers(name, layered, extract.graph(layered, name))
+                    self._layers(layered, extract.graph(layered, graph.name), str(seed))
+                    failed[graph.name] = 0
                 except SplitError as error:
                     self.outcome.refused.append(str(error))
+                    failed[graph.name] += 1
+                    if failed[graph.name] == FAILURES:
+                        left.remove((mod, graph))
 
     @property
     def _integers(self) -> bool:

@@ -126,7 +126,8 @@ def fit(records: Sequence[Record], folds: int = FOLDS) -> tuple[CostModel, list[
         for i, (middle, low, high) in zip(held, model.seconds([records[i] for i in held]), strict=True):
             errors[i] = middle / records[i].seconds - 1
             outside[i] = max(math.log(low) - actual[i], actual[i] - math.log(high))
-    widen = float(np.quantile(outside, COVERED))
+    own = [i for i, record in enumerate(records) if not record.sample]  # what a plan runs; samples only teach
+    widen = float(np.quantile(outside[own] if own else outside, COVERED))
     return train(records, widen), [float(error) for error in errors]
 
 
@@ -188,8 +189,8 @@ def _dealt(records: Sequence[Record], folds: int) -> list[int]:
 
     Of one network alone, what is near it is dealt sample by sample.
     """
-    several = len({record.origin for record in records}) > 1
-    names = [record.origin if several else record.network for record in records]
+    several = len({record.network for record in records}) > 1
+    names = [record.network if several else record.sample for record in records]
     sizes = Counter(names)
     taken = [0] * folds
     fold: dict[str, int] = {}

@@ -40,7 +40,7 @@ NO_STORES = np.zeros((0, PER_STORE))
 @dataclass(frozen=True)
 class Described:
     """A layer as the cost model sees it: `features`, one for each of `feature_names.NAMES`; the rule that
-    schedules its kernel, "" for none; and the seconds of its roofline, which the model corrects."""
+    schedules its kernel, "" for none; and the seconds of its roofline, to compare with."""
 
     layer: str
     op: str

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from tvm_split.errors import CostError
 from tvm_split.spread import spread_of
 
-#: how well a median is to be known: the distance of the rounds' quartiles over the root of their number, as a share
+#: about one standard error of the median that is enough: the rounds' quartiles' distance over the root of their number,
+#: as a share of it
 SPREAD = 0.05
 #: of a thing: at least, and at most
 FEWEST, ROUNDS = 3, 10
@@ -27,10 +28,11 @@ Take = Callable[[], Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Seconds: the median of the rounds. spread: about how far off it may be, as a share of it."""
+    """Seconds: the median of the rounds. spread: about its standard error, as a share of it. rounds: how many."""
 
     seconds: float
     spread: float
+    rounds: int = 0
 
     @classmethod
     def of(cls, rounds: Sequence[float]) -> Timed:
@@ -40,7 +42,7 @@ class Timed:
         seconds = statistics.median(rounds)
         if not seconds > 0:
             raise CostError(f"a time of {seconds} s was taken; expected more than 0")
-        return cls(seconds, spread_of(rounds) / math.sqrt(len(rounds)))
+        return cls(seconds, spread_of(rounds) / math.sqrt(len(rounds)), len(rounds))
 
     @property
     def noisy(self) -> bool:
@@ -74,6 +76,6 @@ def in_rounds(
 def refusal(what: str, timed: Timed) -> str:
     """What is said of a timing that stayed noisy."""
     return (
-        f"{what} was timed {ROUNDS} times, and its {timed.seconds:.3g} s are known to within {timed.spread:.0%}; "
-        f"expected at most {NOISE:.0%}: end what else runs there, and go on"
+        f"{what} was timed {timed.rounds} times, and its {timed.seconds:.3g} s have a standard error of about "
+        f"{timed.spread:.0%}; expected at most {NOISE:.0%}: end what else runs there, and go on"
     )

@@ -17,18 +17,17 @@ from typing import Any
 from tvm_split.errors import CostError
 from tvm_split.profile.noise import Timed
 
-VERSION = 1
+VERSION = 2
 #: the one field of a line that holds a HalfRecord
 HALF = "half"
-#: between the name of a network and what tells one sample of its layers from another
-NEAR = "~"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """One distinct kernel as timed. seconds, spread: `noise.Timed`'s, the spread above its limit where it was noise.
 
-    key: of `workload.key_of`. The rest is `features.Described`'s.
+    sample: "" of the network's own layers; else which of the layers near them it is of: the number of a draw of other
+    sizes, or "tuned". key: of `workload.key_of`. The rest is `features.Described`'s.
     """
 
     key: str
@@ -40,15 +39,11 @@ class Record:
     features: tuple[float, ...]
     seconds: float
     spread: float
+    sample: str = ""
 
     @property
     def noisy(self) -> bool:
         return Timed(self.seconds, self.spread).noisy
-
-    @property
-    def origin(self) -> str:
-        """The network that it is of, or was sampled near."""
-        return self.network.rpartition(NEAR)[0] or self.network
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ FEW = 4
 CHANGED, WIDEST = 0.15, 4
 #: how much larger or smaller an extent may become
 SCALE = 2.0
-#: what an extent stays a multiple of
+#: what an extent stays a multiple of, unless it is no more than that
 STEPS = (16, 8, 4, 1)
 #: operations and elements above which a layer would take seconds
 MOST_FLOPS, MOST_ELEMENTS = 4e9, 2e7
@@ -170,7 +170,7 @@ class _Resize:
         return self._known[kind, extent]
 
     def _scaled(self, extent: int) -> int:
-        step = next(step for step in STEPS if extent % step == 0)
+        step = next(step for step in STEPS if extent % step == 0 and (2 * step <= extent or step == 1))
         factor: float = SCALE ** self._draw.uniform(-1, 1)
         return max(step, round(extent * factor / step) * step)
 

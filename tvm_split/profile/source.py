@@ -122,10 +122,17 @@ def _of_file(path: Path, mod: tvm.IRModule, graph: Graph, spec: TargetSpec) -> t
     alone, halves = model.errors["layers"], model.errors["halves"]
     whole = "of whole halves it is not known" if halves is None else f"of whole halves by {halves['median']:.0%}"
     assert alone is not None
-    return model_costs(model, mod, graph, spec), [
+    warnings = [
         f"Times on {spec.name} are predicted by a model of {model.date[:10]}; on networks held back it was off by "
         f"{alone['median']:.0%} of a layer, {whole} (medians)."
     ]
+    threads = model.device.get("threads")
+    if threads and threads != spec.cores:  # 0 of a board: its RPC server's
+        warnings.append(
+            f"The model of {spec.name} was timed with --threads {threads}, and {spec.name} has {spec.cores} cores: run "
+            f"the half with --threads {threads}, or profile it anew."
+        )
+    return model_costs(model, mod, graph, spec), warnings
 
 
 def model_in(path: Path) -> DeviceModel | None:

@@ -1,7 +1,7 @@
 """Trials of `tvm-split tune` as timed layers: what a cost model learns from schedules other than ours.
 
 Given:   a tuner's database of the device's target, and a network whose kernels were tuned
-Result:  a Record of each schedule that was tried and ran, of the network's name with "~tuned" behind it
+Result:  a Record of each schedule that was tried and ran, of the network, its sample "tuned"
 
 Each trial's schedule is made again from its trace and described as the layer's kernel would be. MetaSchedule's runner
 timed it, in repeats of 10 ms and not in rounds as here: whether a trial is noise is told by its own repeats alone.
@@ -20,7 +20,7 @@ from tvm_split.errors import CostError
 from tvm_split.graph import Graph
 from tvm_split.passes.schedule import RULE
 from tvm_split.profile.features import describe
-from tvm_split.profile.records import NEAR, Record, Records
+from tvm_split.profile.records import Record, Records
 from tvm_split.profile.workload import key_of
 from tvm_split.targets import TargetSpec
 from tvm_split.tune import trials
@@ -30,7 +30,7 @@ from tvm_split.tune.kernels import Kernel, kernels_of
 from tvm_split.tune.space import start_of
 from tvm_split.tvm_target import resolve
 
-TUNED = f"{NEAR}tuned"
+TUNED = "tuned"
 
 
 def trials_of(folder: Path, spec: TargetSpec, target: tvm.target.Target) -> TargetFolder:
@@ -84,6 +84,6 @@ def _of_kernel(
         whole = function.with_attr("global_symbol", f"tuned_{made}").with_attr(RULE, start.rule)
         described = describe(graph, graph.layer[kernel.layers[0]], (whole,), spec, target, alone=True)
         yield Record(
-            key=key_of(whole), network=f"{graph.name}{TUNED}", seconds=trial.seconds + call_s, spread=trial.spread,
+            key=key_of(whole), network=graph.name, sample=TUNED, seconds=trial.seconds + call_s, spread=trial.spread,
             **asdict(described),
         )  # fmt: skip
