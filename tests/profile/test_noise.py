@@ -1,3 +1,6 @@
+import itertools
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +47,7 @@ def test_what_cannot_be_timed_is_an_answer_and_the_rest_goes_on():
 
 
 def test_what_there_is_no_time_for_is_missing():
-    calls = iter([True] * 5 + [False] * 9)
+    calls = iter([True] * 7)
     found = in_rounds({"a": rounds_of(1.0, 1.0, 1.0), "b": rounds_of(1.0, 1.0)}, go_on=lambda: next(calls, False))
     assert set(found) == {"a"}
 
@@ -60,3 +63,9 @@ def test_spread_has_no_unit(rounds, factor):
     found, scaled = Timed.of(rounds), Timed.of([factor * each for each in rounds])
     assert scaled.seconds == pytest.approx(factor * found.seconds) and scaled.spread == pytest.approx(found.spread)
     assert min(rounds) <= found.seconds <= max(rounds) * (1 + 1e-9) and 0 <= found.spread
+
+
+def test_rounds_begin_apart():
+    begun = []
+    in_rounds({"a": lambda: begun.append(time.monotonic()) or [1.0]}, apart_s=0.05)
+    assert len(begun) == FEWEST and min(b - a for a, b in itertools.pairwise(begun)) >= 0.05

@@ -38,6 +38,8 @@ from tvm_split.tvm_target import resolve
 REPEATS = 3
 #: layers that are timed in turn, round by round; so many sampled ones are compiled together
 BATCH = 16
+#: seconds from round to round, at least: what else runs goes on for a while
+APART_S = 0.3
 #: draws of one network in a row that cannot be lowered or compiled, after which no more are made
 FAILURES = 3
 #: of the time, at most this share goes to the networks' own layers, and to those and whole halves
@@ -119,7 +121,7 @@ class Collector:
             return partial(bench.kernel_times, libraries[id(bench)], kernel, layer)
 
         def take(bench: Bench, chunk: tuple[str, ...]) -> dict[str, Timed | CostError]:
-            return in_rounds({layer: load(bench, layer) for layer in chunk}, go_on=self._on)
+            return in_rounds({layer: load(bench, layer) for layer in chunk}, go_on=self._on, apart_s=APART_S)
 
         if len(self.fleet.boards) > 1 and (first := next((layer for layer in layers if layer not in own), None)):
             self.fleet.drop_slow(lambda bench: Timed.of(load(bench, first)()).seconds)
@@ -182,6 +184,7 @@ class Collector:
             return in_rounds(
                 {what: partial(bench.vm_times, bench.loaded(files[what]), named[what].module, what) for what in chunk},
                 go_on=self._on,
+                apart_s=APART_S,
             )
 
         for what, timed in self._each([tuple(named)] if named else [], take):
@@ -198,6 +201,8 @@ class Collector:
         """Of each network in turn. One of which none can be sampled is left out, and so is one that fails each time."""
         left = list(networks)
         failed: Counter[str] = Counter()
+        done = [int(record.sample) for record in self.records.found.values() if record.sample.isdigit()]
+        seed = max([seed, *(number - 1 for number in done)])  # the last draw may not have been timed to its end
         while left:
             seed += 1
             for mod, graph in [*left]:

@@ -38,14 +38,14 @@ from tvm_split.errors import CostError
 from tvm_split.graph import Graph
 from tvm_split.layer_kernels import Kernel, LoweredLayers, lower_layers
 from tvm_split.profile.multiplications import multiply_adds
-from tvm_split.profile.roofline import integer_roofline, memory_s, moved_bytes, moved_code_bytes, roofline
+from tvm_split.profile.roofline import factors_of, integer_roofline, memory_s, moved_bytes, moved_code_bytes, roofline
 from tvm_split.profile.workload import lower_on_integers
 from tvm_split.targets import TargetSpec
 from tvm_split.tvm_target import resolve
 
 SOURCE = "mca"
-#: architecture -> the least and the most of its predicted time that a layer takes: "How far off" above
-FACTORS = {"x86_64": (0.25, 1.75), "aarch64": (0.125, 3.5)}
+#: shares of the predicted time between which 90 % of all measured time lay: "How far off" above
+FACTORS = 0.25, 1.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,4 +204,4 @@ def _costs(
         "loops": {name: [turn.multiply_adds, turn.cycles, turn.cores] for name, turn in turns.items()},
         "by_roofline": dict(left),
     })  # fmt: skip
-    return with_interval(costs, FACTORS[spec.arch])
+    return with_interval(costs, factors_of(spec, FACTORS))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,27 +51,36 @@ class Timed:
 
 
 def in_rounds(
-    takes: Mapping[str, Take], rounds: int = ROUNDS, go_on: Callable[[], bool] = lambda: True
+    takes: Mapping[str, Take], rounds: int = ROUNDS, go_on: Callable[[], bool] = lambda: True, apart_s: float = 0.0
 ) -> dict[str, Timed | CostError]:
     """Each thing timed until its median is known, or all `rounds` are over; the CostError of one that cannot be timed.
 
-    Things that were timed less than FEWEST times when `go_on` said no are missing.
+    Rounds begin at least `apart_s` seconds after each other. Things that were timed less than FEWEST times when `go_on`
+    said no are missing.
     """
     taken: dict[str, list[float]] = {name: [] for name in takes}
     failed: dict[str, Timed | CostError] = {}
+    left = list(takes)
     for _ in range(rounds):
-        for name, take in takes.items():
-            if name in failed or (len(taken[name]) >= FEWEST and Timed.of(taken[name]).spread <= SPREAD):
-                continue
+        begin = time.monotonic()
+        for name in left:
             if not go_on():
                 break
             try:
-                taken[name].append(Timed.of(take()).seconds)
+                taken[name].append(Timed.of(takes[name]()).seconds)
             except CostError as error:
                 failed[name] = error
-    return {
-        name: Timed.of(found) for name, found in taken.items() if len(found) >= FEWEST and name not in failed
-    } | failed
+        left = [name for name in left if name not in failed and not _known(taken[name])]
+        if not left or not go_on():
+            break
+        time.sleep(max(0.0, begin + apart_s - time.monotonic()))
+    enough = {name: found for name, found in taken.items() if len(found) >= FEWEST and name not in failed}
+    return {name: Timed.of(found) for name, found in enough.items()} | failed
+
+
+def _known(taken: Sequence[float]) -> bool:
+    """Whether no more rounds are needed."""
+    return len(taken) >= FEWEST and Timed.of(taken).spread <= SPREAD
 
 
 def refusal(what: str, timed: Timed) -> str:

@@ -4,7 +4,6 @@ clock, or files."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from tvm_split.graph import Graph
 from tvm_split.plan.precision import INTEGER_BITS
 from tvm_split.profile.costs_file import costs_in
 from tvm_split.profile.file_kinds import is_device_model
-from tvm_split.profile.roofline import FACTORS, integer_roofline, roofline
+from tvm_split.profile.roofline import FACTORS, factors_of, integer_roofline, roofline
 from tvm_split.targets import TargetSpec, load_target
 
 if TYPE_CHECKING:
@@ -106,10 +105,10 @@ def costs_of(
     return found[0], found[1], warnings
 
 
-def _within(factors: Mapping[str, tuple[float, float]], edge: TargetSpec, cloud: TargetSpec) -> str:
+def _within(factors: tuple[float, float], edge: TargetSpec, cloud: TargetSpec) -> str:
     """What the intervals of both sides are, in words."""
-    said = {spec.name: "{:g} to {:g} times".format(*factors[spec.arch]) for spec in (edge, cloud)}
-    return f" (true ones are {', '.join(f'{times} as long on {name}' for name, times in said.items())})"
+    said = {spec.name: "{:g} to {:g} times".format(*factors_of(spec, factors)) for spec in (edge, cloud)}
+    return f" (most of the true time is {', '.join(f'{times} as long on {name}' for name, times in said.items())})"
 
 
 def _of_file(path: Path, mod: tvm.IRModule, graph: Graph, spec: TargetSpec) -> tuple[Costs, list[str]]:
