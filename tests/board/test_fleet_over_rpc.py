@@ -47,7 +47,7 @@ def boards():
 @pytest.fixture(autouse=True)
 def no_sampled_shapes_and_any_noise(monkeypatch):
     monkeypatch.setattr(Collector, "_sampled", lambda self, shapes, seed: None)
-    monkeypatch.setattr("tvm_split.profile.noise.NOISE", 9.0)
+    monkeypatch.setattr("tvm_split.profile.noise.NOISE", 1e9)
     monkeypatch.setattr("tvm_split.profile.fleet.SLOW", 1e9)  # this machine is both boards, and may be busy
 
 
@@ -56,7 +56,9 @@ def test_two_boards_share_a_profile(boards, tmp_path):
     assert len(sessions) == 2
     records, outcome = collect(HOST, [str(save(tmp_path))], tmp_path / "a.jsonl", 2, remotes=sessions, key=KEY,
                                plan=Plan(cuts=2))  # fmt: skip
-    assert len(records.found) >= 6 and len(records.halves) == 3 and outcome.complete and not outcome.refused
+    integers = 2 if HOST.peak_int8_ops_per_s is not None else 0
+    assert len(records.found) >= 6 and outcome.complete and not outcome.refused
+    assert len(records.halves) == 3 + integers
     assert records.device["machine"] == f"board {KEY}"
 
 

@@ -10,7 +10,7 @@ from tvm_split.profile import cost_model
 
 
 def test_profile_of_a_board_and_a_plan_with_it(board, tmp_path, monkeypatch):
-    monkeypatch.setattr("tvm_split.profile.noise.NOISE", 9.0)  # emulation is noisy
+    monkeypatch.setattr("tvm_split.profile.noise.NOISE", 1e9)  # emulation is noisy
     monkeypatch.setattr(cost_model, "FEWEST", 4)
     model, out = save(tmp_path), tmp_path / "pi.json"
     done = CliRunner().invoke(cli, [

@@ -38,7 +38,7 @@ def model_file(tmp_path_factory):
 @pytest.fixture
 def any_noise(monkeypatch):
     """No timing is refused, whatever else this machine does."""
-    monkeypatch.setattr("tvm_split.profile.noise.NOISE", 9.0)
+    monkeypatch.setattr("tvm_split.profile.noise.NOISE", 1e9)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_noise_is_told_and_timed_again_by_the_next_run(model_file, tmp_path, mon
         and "standard error" in outcome.refused[0]
         and "the edge half" in outcome.refused[3]
     )
-    monkeypatch.setattr("tvm_split.profile.noise.NOISE", 9.0)
+    monkeypatch.setattr("tvm_split.profile.noise.NOISE", 1e9)
     made, outcome = profile()
     assert len(made.quiet()) == 3 and len(made.halves) == 1 and not outcome.refused
 
