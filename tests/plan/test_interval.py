@@ -50,6 +50,15 @@ def test_packing_is_in_both_ends():
     assert interval.low_s < split.predicted.total_s < interval.high_s
 
 
+def test_an_output_that_is_sent_up_is_packed_too():
+    edge, cloud = replace(EDGE, per_crossing_element_s=0.25), replace(CLOUD, per_crossing_element_s=0.125)
+    problem = Problem(GRAPH, edge, cloud, LINK, result_at="cloud")
+    whole = evaluate(problem, ["a", "b"], 32)
+    interval = interval_of(problem, whole)
+    assert interval.low_s == pytest.approx(0.5 * 3.0 + whole.predicted.uplink_s + 8 * 0.375)
+    assert interval.low_s < whole.predicted.total_s < interval.high_s
+
+
 def test_a_side_that_was_measured_counts_as_it_is():
     interval = interval_of(*found(MEASURED, CLOUD, ["a"]))
     assert (interval.low_s, interval.high_s) == pytest.approx((1.0 + 0.05 + 2.0, 1.0 + 0.4 + 2.0))

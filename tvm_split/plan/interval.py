@@ -39,7 +39,7 @@ def interval_of(problem: Problem, candidate: Candidate) -> Interval | None:
     if not any(INTERVAL in costs.provenance for costs, layers in sides if layers):
         return None
     low_s, high_s = (sum(ends) for ends in zip(*(_ends(costs, layers) for costs, layers in sides), strict=True))
-    packed = packed_elements(problem.graph, problem.graph.crossing(edge))
+    packed = packed_elements(problem.graph, (part.tensor for part in candidate.crossing))
     known_s = problem.edge.crossing_s(packed) + problem.cloud.crossing_s(packed)
     known_s += candidate.predicted.uplink_s + candidate.predicted.downlink_s
     return Interval(low_s + known_s, high_s + known_s)
