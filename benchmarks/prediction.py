@@ -7,7 +7,7 @@ predictions costs.
 The edge is one thread on a core of its own, its code compiled for 128-bit vectors (x86-64-v2, as wide as NEON); the
 cloud is one thread on another core, with all that this processor has. Both are timed at once, each in its own process,
 into DIR (by default build/prediction), from which the next run goes on: of each network every layer, then both halves
-of the cuts, and layers of shapes around theirs with what time is left.
+of the cuts, and their layers in other sizes with what time is left.
 
 Every prediction is for a network **held back**: models are fitted to the other networks' layers and halves, and to
 layers in other sizes of those networks. Printed are the median, the 90th percentile and the worst of relative errors:
@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from prediction_runs import ran
-from prediction_tables import RATES_MBIT, Errors, Measured, answers, held_back, regrets
+from prediction_tables import RATES_MBIT, Errors, Measured, Models, answers, held_back, models_without_each, regrets
 
 from tvm_split.plot import Pair, check_plot, save_plot
 from tvm_split.profile.records import Records
@@ -66,8 +66,10 @@ def main() -> None:
     result: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(), "sides": {}}
     predicted: dict[str, dict[tuple[str, str], float]] = {}
     panels: dict[str, list[Pair]] = {}
+    models: dict[str, Models] = {}
     for side, measured in sides.items():
-        tables, predicted[side], pairs = held_back(measured)
+        models[side] = models_without_each(measured)
+        tables, predicted[side], pairs = held_back(measured, models[side])
         panels |= {f"{what}, {side}": found for what, found in pairs.items()}
         print(
             f"{side}: {len(measured.layers)} layers, {len(measured.halves)} halves of {len(measured.networks)} networks"
@@ -93,7 +95,12 @@ def main() -> None:
     if asked.run:
         print("answers planned with held-back models, compiled, and run over the shaped link, both halves on one core")
         core = max(os.sched_getaffinity(0))
-        result["ran"] = ran(sides, TARGETS, asked.run, core, asked.folder)
+        errors_of = {
+            side: {what: {"median": found[f"{what}, cost model"]["median"], "p90": found[f"{what}, cost model"]["p90"]}
+                   for what in ("layers", "halves")}
+            for side, found in result["sides"].items()
+        }  # fmt: skip
+        result["ran"] = ran(sides, models, errors_of, TARGETS, asked.run, core, asked.folder)
         errors = Errors.of([row["predicted_s"] / row["measured_s"] - 1 for row in result["ran"]])
         print(f"  {'predicted beside measured':34} {errors}")
     if asked.json is not None:

@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prediction_tables import Measured, models_without
+from prediction_tables import Measured, Models
 
+from tvm_split.profile.cores import on_cores
 from tvm_split.profile.device_model import DeviceModel
 
 #: of each answer; the median counts
 REPEATS = 7
 #: what an answer may lose: it is times that are compared
 ANY_ERROR = 1e9
-NOT_KNOWN = {"median": 0.0, "p90": 0.0}
-
-
-def _models(network: str, sides: Mapping[str, Measured], folder: Path) -> tuple[Path, Path]:
-    """Files of the edge's and the cloud's device model that know nothing of the network."""
-    paths = []
-    for side, measured in sides.items():
-        layers, parts = models_without(measured, network)
-        others = measured.without(network)
-        model = DeviceModel(
-            measured.device, "", layers, parts, {"layers": len(others.quiet), "halves": len(others.halves)},
-            {"layers": NOT_KNOWN, "halves": NOT_KNOWN},
-        )  # fmt: skip
-        paths.append(folder / f"{side}-without-{network}.json")
-        model.save(paths[-1])
-    return paths[0], paths[1]
 
 
 def ran(
-    sides: Mapping[str, Measured], targets: Mapping[str, str], rates_mbit: Sequence[float], core: int, folder: Path
-) -> list[dict[str, Any]]:
+    sides: Mapping[str, Measured], models: Mapping[str, Models], errors: Mapping[str, Any], targets: Mapping[str, str],
+    rates_mbit: Sequence[float], core: int, folder: Path,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Predicted and measured seconds of the answer chosen for each network at each rate, both halves on one core.
 
-    They run in turn, so that each has the core to itself.
+    They run in turn, so that each has the core to itself. models: by side and network, those that know nothing of it;
+    errors: by side, as a device model has them.
     """
-    os.sched_setaffinity(0, {core})  # before TVM starts its threads
+    with on_cores([core]):  # before TVM starts its threads
+        return _ran(sides, models, errors, targets, rates_mbit, folder)
+
+
+def _ran(
+    sides: Mapping[str, Measured], models: Mapping[str, Models], errors: Mapping[str, Any], targets: Mapping[str, str],
+    rates_mbit: Sequence[float], folder: Path,
+) -> list[dict[str, Any]]:  # fmt: skip
     import tvm_split
     from tvm_split.measure import random_inputs
 
     rows = []
     for network in sides["edge"].networks:
-        costs = _models(network, sides, folder)
+        costs = tuple(_saved(network, side, sides[side], models[side], errors[side], folder) for side in sides)
         for rate in rates_mbit:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of accuracy, which nothing is asked of
@@ -69,3 +62,14 @@ def ran(
                 flush=True,
             )
     return rows
+
+
+def _saved(
+    network: str, side: str, measured: Measured, models: Models, errors: Mapping[str, Any], folder: Path
+) -> Path:
+    """The file of the device model of a side that knows nothing of the network."""
+    others = measured.without(network)
+    fitted_to = {"layers": len(others.quiet), "halves": len(others.halves)}
+    path = folder / f"{side}-without-{network}.json"
+    DeviceModel(measured.device, "", *models[network], fitted_to, errors).save(path)
+    return path

@@ -72,13 +72,21 @@ class Errors:
         return f"{self.count:5d}   median {self.median:6.1%}   90th {self.p90:6.1%}   worst {self.worst:7.1%}"
 
 
-def models_without(measured: Measured, network: str) -> tuple[CostModel, Composition]:
-    """The cost model and the composition that know nothing of the network."""
-    others = measured.without(network)
-    return cost_model.train(others.quiet), composition.fit(others.halves, measured.alone_s)[0]
+Models = Mapping[str, tuple[CostModel, Composition]]
 
 
-def held_back(measured: Measured) -> tuple[dict[str, Errors], dict[tuple[str, str], float], dict[str, list[Pair]]]:
+def models_without_each(measured: Measured) -> Models:
+    """By network, the cost model and the composition that know nothing of it."""
+    found = {}
+    for network in measured.networks:
+        others = measured.without(network)
+        found[network] = cost_model.train(others.quiet), composition.fit(others.halves, measured.alone_s)[0]
+    return found
+
+
+def held_back(
+    measured: Measured, models: Models
+) -> tuple[dict[str, Errors], dict[tuple[str, str], float], dict[str, list[Pair]]]:
     """The tables of one side, the predicted seconds of each half by network and cut, each held back, and what is to be
     drawn: layers by the rule that predicted them, halves by network."""
     layers: dict[str, list[Pair]] = {rule: [] for rule in ("cost model", "roofline", "line through operations")}
@@ -86,7 +94,7 @@ def held_back(measured: Measured) -> tuple[dict[str, Errors], dict[tuple[str, st
     halves: dict[tuple[str, str], float] = {}
     alone_s = measured.alone_s
     for network in measured.networks:
-        model, parts = models_without(measured, network)
+        model, parts = models[network]
         quiet, own = measured.without(network).quiet, measured.layers_of(network)
         predicted = {r.key: p for r, (p, _, _) in zip(own, model.seconds(own), strict=True)}
         scale = statistics.median(record.seconds / record.base_s for record in quiet)
