@@ -72,7 +72,7 @@ def test_elements_of_a_half_that_are_packed_are_a_plan_s(tmp_path):
     mod = pipeline.layers()(frontend.load(str(tmp_path / "t.onnx")))
     layers = extract.graph(mod, "twice")
     first, *_ = layers.layers
-    assert [half.crossing for half in halves_at(mod, layers, [first.name])] == [36, 36]
+    assert [half.crossing for half in halves_at(mod, layers, [[first.name]])] == [36, 36]
     costs = Costs("t", "test", {layer.name: 0.0 for layer in layers.layers}, {}, 1.0)
     predicted = evaluate(Problem(layers, costs, costs, Link("link", 1e6, 1e6)), [first.name], 8).predicted
     assert (predicted.edge_s, predicted.cloud_s) == (36, 36)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tvm_split.assembly.loops import Instruction
 from tvm_split.errors import CostError, last_line
 
-#: versions of LLVM that are looked for, newest first, before the name without one
+#: versions of LLVM that are looked for, newest first, before the name without one, whose version is not known
 VERSIONS = range(40, 10, -1)
 PACKAGE = "llvm-22"
 #: turns that are simulated, so that what begins and ends them hardly counts
@@ -48,7 +48,7 @@ class Core:
 
 
 def find_tool() -> str:
-    """Path of the newest llvm-mca on PATH. CostError when there is none."""
+    """Path of the newest llvm-mca-NN on PATH, else of plain llvm-mca. CostError when there is none."""
     names = (*(f"llvm-mca-{version}" for version in VERSIONS), "llvm-mca")
     found = next((path for name in names if (path := shutil.which(name))), None)
     if found is None:

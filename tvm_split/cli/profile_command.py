@@ -50,7 +50,7 @@ def profile(
     models: tuple[str, ...], target: str, tracker: str | None, key: str | None, minutes: float, threads: int | None,
     cores: tuple[int, ...] | None, tuned: tuple[Path, ...], out: Path, plot: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Time the layers of the MODELs (without any: of all the zoo's networks), layers of shapes around theirs, and whole
+    """Time the layers of the MODELs (without any: of all the zoo's networks), their layers in other sizes, and whole
     halves, on this machine or on all boards with KEY at once; fit a cost model to them, and write it.
 
     `plan` and `compile` take it with `--costs EDGE.json,CLOUD.json`.

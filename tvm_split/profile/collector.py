@@ -164,10 +164,10 @@ class Collector:
         integer_keys = dict(keys)
         if self._integers:
             integer_keys |= integer_workload(mod, graph, self.spec, self.target).keys
+        cuts = ([layer.name for layer in graph.layers[:count]] for count in prefixes(graph, self.plan.cuts, seed))
         new = [
             half
-            for count in prefixes(graph, self.plan.cuts, seed)
-            for half in halves_at(mod, graph, [layer.name for layer in graph.layers[:count]], self._integers)
+            for half in halves_at(mod, graph, cuts, self._integers)
             if half.side in self.plan.sides and (graph.name, half.side, half.cut) not in done
         ]
         for half, timed in self._whole(graph.name, new):

@@ -49,8 +49,8 @@ QUANTILES = ((1 - COVERED) / 2, (1 + COVERED) / 2)
 
 @dataclass(frozen=True)
 class CostModel:
-    """rules: names of schedule rules, each a feature of its own. lines: of each rule, and of
-    EVERY for those that are new, a number for the call and one for each of COUNTS. boosters: "middle", "low", "high".
+    """rules: names of schedule rules, each a feature of its own. lines: of each rule, and of EVERY for those that are
+    new, a number for the call and one for each of COUNTS. boosters: "middle", "low", "high".
 
     widen: what both ends of the interval are moved by, in log seconds; negative when it was too wide.
     """

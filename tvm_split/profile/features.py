@@ -29,7 +29,7 @@ from tvm_split.errors import CostError, last_line
 from tvm_split.explain import rule_of
 from tvm_split.graph import Graph, Layer
 from tvm_split.profile.feature_names import PER_STORE
-from tvm_split.profile.roofline import moved_bytes, moved_code_bytes
+from tvm_split.profile.roofline import memory_s, moved_bytes, moved_code_bytes
 from tvm_split.targets import TargetSpec
 
 #: how many of a store's features, from the first, count arithmetic
@@ -64,16 +64,15 @@ def describe(
     stores = [known[kernel] for kernel in kernels]
     flops, moved = layer.flops, (moved_code_bytes if on_integers else moved_bytes)(graph, layer)
     peak = spec.peak_int8_ops_per_s if on_integers and spec.peak_int8_ops_per_s else spec.peak_flops_per_s
-    compute_s = flops / (peak * spec.efficiency)
-    memory_s = moved / spec.memory_bandwidth_bytes_per_s
+    compute_s, moved_s = flops / (peak * spec.efficiency), memory_s(moved, spec)
     reads = sum(graph.tensor[name].elements for name in dict.fromkeys(layer.inputs))
     writes = sum(graph.tensor[name].elements for name in layer.outputs)
     own = [*(math.log2(1 + count) for count in (flops, moved, layer.weight_bytes, reads, writes)),
-           math.log2((1 + flops) / (1 + moved)), math.log2(1e-9 + compute_s), math.log2(1e-9 + memory_s),
+           math.log2((1 + flops) / (1 + moved)), math.log2(1e-9 + compute_s), math.log2(1e-9 + moved_s),
            float(alone), float(on_integers)]  # fmt: skip
     main = max(range(len(kernels)), key=lambda i: _arithmetic(stores[i]).sum(), default=None)
     rule = "" if main is None else str(rule_of(kernels[main]) or "")
-    base_s = max(compute_s, memory_s) + spec.layer_overhead_s
+    base_s = max(compute_s, moved_s) + spec.layer_overhead_s
     return Described(layer.name, layer.op, rule, (*aggregated(np.vstack([NO_STORES, *stores])), *own), base_s)
 
 

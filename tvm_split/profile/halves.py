@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import tvm
@@ -14,6 +14,7 @@ from tvm_split.graph import Graph, Layer
 from tvm_split.plan.sending import packed_elements
 from tvm_split.profile.roofline import moved_bytes, moved_code_bytes, weight_bytes, weight_code_bytes
 from tvm_split.profile.workload import made_up_precision
+from tvm_split.quantizer import Quantizer
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,23 @@ def prefixes(graph: Graph, count: int, seed: int) -> list[int]:
 
 
 def halves_at(
-    mod: tvm.IRModule, graph: Graph, edge_layers: Sequence[str], integers: bool = False
+    mod: tvm.IRModule, graph: Graph, cuts: Iterable[Sequence[str]], integers: bool = False
 ) -> Iterator[WholeHalf]:
-    """The halves of a cut that compute something, the edge's first. `mod` is the module of layers.
+    """The halves that compute something, the edge's first, of each cut, which is the edge's layers.
 
-    integers: the edge's half on 8-bit integers as well.
+    `mod` is the module of layers. integers: the edge's halves on 8-bit integers as well.
     """
-    edge = frozenset(edge_layers)
     weights, held = made_up_precision(mod, graph)
+    for edge_layers in cuts:
+        yield from _halves(mod, graph, edge_layers, weights if integers else None, held)
+
+
+def _halves(
+    mod: tvm.IRModule, graph: Graph, edge_layers: Sequence[str], weights: Mapping[str, int] | None,
+    held: Mapping[str, Quantizer],
+) -> Iterator[WholeHalf]:  # fmt: skip
+    """weights: bits of layers on integers, None for no half of these."""
+    edge = frozenset(edge_layers)
     sent = {name: held[name] for name in graph.crossing(edge) if name in held and name not in graph.inputs}
     halves = pipeline.halves(pipeline.at_cut(edge_layers, sent)(mod))
     crossing, cut = packed_elements(graph, graph.crossing(edge)), f"{len(edge)} of {len(graph.layers)} layers"
@@ -69,7 +79,7 @@ def halves_at(
         layers = tuple(layer for layer in graph.layers if (layer.name in edge) == (side == "edge"))
         if layers:
             yield WholeHalf(side, cut, module, layers, crossing)
-        if layers and integers and side == "edge":
+        if layers and weights is not None and side == "edge":
             here = {layer: bits for layer, bits in weights.items() if layer in edge}
             inside = {name: held[name] for name in extract.graph(module).tensor if name in held}
             with explain.heard():  # what the passes have to say of it, they say of the half that is compiled

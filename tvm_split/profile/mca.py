@@ -17,8 +17,8 @@ of Zen 4. Between the two quantiles lie 5 to 95 % of all measured time:
     8 bits, 173 layers    0.27 to 1.72, median 0.61      the roofline's: 0.54 to 4.55
 
 That it is too long is the clock, 2.6 GHz on the data sheet and about 3.5 in truth, and for 8 bits the model, which has
-vpdpbusd of 512 bits take two cycles: these kernels do more than that. An interval takes in both. Of an ARM board no
-time is known, so there it goes twice as far.
+vpdpbusd of 512 bits take two cycles: these kernels do more than that. An interval takes in both, and goes twice
+as far for every target but this machine: no other was timed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Timed layers, one JSON object a line: what a cost model is fitted to, and what a profile resumes from.
 
-A line is written whole and at once, so that a killed process loses the layer that it was timing and no other. A last
+A line is written whole and at once, so that a killed process loses the few layers that it was timing in turn. A last
 line without its end is dropped. The first line says on which device, with which versions; records of another are
 refused, not mixed.
 """
