@@ -31,9 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "board"))
 from guest import Guest, GuestError, qemu  # noqa: E402
 
-#: LLVM's scheduling model for the core; FMA or dot products of vectors that it does in a cycle; instructions that it
-#: decodes in one. Of widening multiplications, smull, each does one.
-MODELS = {"cortex-a72": ("cortex-a72", 1, None), "cortex-a76": ("neoverse-n1", 2, 4)}
+#: FMA or dot products of vectors that the core does in a cycle. Of widening multiplications, smull, each does one.
+LIMITS = {"cortex-a72": 1, "cortex-a76": 2}
 NETWORKS: dict[str, Callable[[Layer], tvm.IRModule]] = {"float32": network, "int8": integer_network}
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 #: layers that the emulator runs in seconds, TVM's default code too
@@ -53,15 +52,20 @@ SMALL = (
 def cycles(loop: Loop, core: str, width: int | None) -> float | None:
     """Cycles of a turn by llvm-mca, when it is here. `width`: what is dispatched in one, the model's own if None."""
     try:
-        found = mca.core_of(mca.find_tool(), "aarch64", MODELS[core][0], 128)
+        found = mca.core_of(mca.find_tool(), "aarch64", core, 128)
     except CostError:
         return None
-    return mca.cycles(found, loop.body, width)
+    return mca.cycles(found, loop.body, width) if found.model == _model(core) else None
+
+
+def _model(core: str) -> str:
+    """LLVM's scheduling model that stands for the core."""
+    return mca.TWINS.get(core, core)
 
 
 def static_row(layer: Layer, core: str, loop: Loop, counts: Counts) -> str:
     """One line of the first table."""
-    _, limit, width = MODELS[core]
+    limit, width = LIMITS[core], mca.WIDTHS.get(_model(core))
     least = (counts.fma + counts.dot) / limit + counts.widening
     said = []
     for each in dict.fromkeys((None, width)):
@@ -74,7 +78,7 @@ def static_row(layer: Layer, core: str, loop: Loop, counts: Counts) -> str:
 
 
 def static_table(core: str, dtype: str) -> list[str]:
-    model, _, width = MODELS[core]
+    model, width = _model(core), mca.WIDTHS.get(_model(core))
     columns = [
         "kernel",
         "network",
@@ -149,7 +153,7 @@ def listing(core: str, dtype: str, kind: str) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--core", choices=MODELS, action="append", help="both by default")
+    parser.add_argument("--core", choices=LIMITS, action="append", help="both by default")
     parser.add_argument("--dtype", choices=NETWORKS, action="append", help="both by default")
     parser.add_argument("--no-run", action="store_true", help="leave out what the emulator counts")
     parser.add_argument(
@@ -158,7 +162,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--write", type=Path, metavar="FILE")
     asked = parser.parse_args()
-    both = [(core, dtype) for core in asked.core or MODELS for dtype in asked.dtype or NETWORKS]
+    both = [(core, dtype) for core in asked.core or LIMITS for dtype in asked.dtype or NETWORKS]
     lines = ["## Hot loops", "", *(line for core, dtype in both for line in static_table(core, dtype))]
     if not asked.no_run:
         if qemu() is None:
