@@ -10,6 +10,8 @@ from tvm import relax
 import tvm_split
 import tvm_split.passes
 import tvm_split.targets
+from tvm_split.assembly.mca import find_tool
+from tvm_split.errors import CostError
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = {tvm_split: "tvm_split", tvm_split.passes: "passes", tvm_split.targets: "targets"}
@@ -36,3 +38,12 @@ def build() -> Callable[..., tvm.IRModule]:
         return builder.get()
 
     return module
+
+
+@pytest.fixture(scope="session")
+def llvm_mca() -> str:
+    """Path of the tool; without it the test is skipped."""
+    try:
+        return find_tool()
+    except CostError as error:
+        pytest.skip(str(error))

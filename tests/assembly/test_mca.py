@@ -11,14 +11,6 @@ from tvm_split.errors import CostError
 OUTPUT = "Iterations:        100\nInstructions:      600\nTotal Cycles:      419\nTotal uOps:        1000\n"
 
 
-@pytest.fixture
-def tool():
-    try:
-        return mca.find_tool()
-    except CostError as error:
-        pytest.skip(str(error))
-
-
 def script(folder, name, text):
     path = folder / name
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -56,18 +48,18 @@ def test_what_it_refuses_is_told(monkeypatch, tmp_path):
         mca.cycles(mca.Core(str(tmp_path / "none"), "x86_64", "znver3"), [Instruction("nop", "")])
 
 
-def test_cores_by_name_and_what_stands_in(tool):
-    assert mca.core_of(tool, "aarch64", "cortex-a72", 128).stands_in == ""
-    twin = mca.core_of(tool, "aarch64", "cortex-a76", 128, ("+neon",))
+def test_cores_by_name_and_what_stands_in(llvm_mca):
+    assert mca.core_of(llvm_mca, "aarch64", "cortex-a72", 128).stands_in == ""
+    twin = mca.core_of(llvm_mca, "aarch64", "cortex-a76", 128, ("+neon",))
     assert (twin.model, twin.features[0]) == (
         "neoverse-n1",
         "+neon",
     ) and "'cortex-a76' as 'neoverse-n1'" in twin.stands_in
-    other = mca.core_of(tool, "x86_64", "attic-9", 512)
+    other = mca.core_of(llvm_mca, "x86_64", "attic-9", 512)
     assert (
         other.model == "x86-64-v4" and "knows no 'attic-9', so its cycles are those of 'x86-64-v4'" in other.stands_in
     )
-    assert mca.core_of(tool, "aarch64", "", 128).stands_in.startswith("the target names no mcpu")
+    assert mca.core_of(llvm_mca, "aarch64", "", 128).stands_in.startswith("the target names no mcpu")
 
 
 @pytest.mark.parametrize(
@@ -75,14 +67,14 @@ def test_cores_by_name_and_what_stands_in(tool):
     [("aarch64", "cortex-a53", 128, 8), ("aarch64", "cortex-a72", 128, 8), ("x86_64", "haswell", 256, 32),
      ("x86_64", "skylake-avx512", 512, 64)],
 )  # fmt: skip
-def test_independent_multiply_adds_reach_the_peak_of_the_core(tool, arch, core, bits, flops):
-    found = mca.peak_flops_per_cycle(mca.core_of(tool, arch, core, bits), bits)
+def test_independent_multiply_adds_reach_the_peak_of_the_core(llvm_mca, arch, core, bits, flops):
+    found = mca.peak_flops_per_cycle(mca.core_of(llvm_mca, arch, core, bits), bits)
     assert found == pytest.approx(flops, rel=0.02)
 
 
-def test_a_chain_waits_for_itself(tool):
+def test_a_chain_waits_for_itself(llvm_mca):
     """fmla into one register: each waits for the one before, at least three cycles on Cortex-A72."""
-    core = mca.core_of(tool, "aarch64", "cortex-a72", 128)
+    core = mca.core_of(llvm_mca, "aarch64", "cortex-a72", 128)
     alone = [Instruction("fmla", f"v{i}.4s, v0.4s, v1.4s") for i in range(2, 10)]
     chain = [Instruction("fmla", "v2.4s, v0.4s, v1.4s")] * 8
     assert mca.cycles(core, chain) >= 3 * mca.cycles(core, alone) > 0

@@ -17,7 +17,7 @@ from tvm_split.costs import Costs
 from tvm_split.errors import CostError
 from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.problem import Link, Problem
-from tvm_split.profile.call import call_seconds
+from tvm_split.profile.call import LEAST_S, call_seconds
 from tvm_split.profile.collect import Collector, Plan, collect, device_facts
 from tvm_split.profile.device_model import DeviceModel, fit
 from tvm_split.profile.halves import halves_at
@@ -123,9 +123,23 @@ def test_a_layer_that_cannot_be_timed_is_told_and_the_rest_is_timed(model_file, 
     assert len(made.halves) == 1 and made.whole() == []
 
 
-def test_a_call_costs_something_and_less_than_a_layer(tmp_path):
+@pytest.mark.parametrize(("each_s", "found_s"), [(2e-7, 2e-7), (-2e-7, LEAST_S)])
+def test_a_call_is_what_a_layer_more_takes(tmp_path, monkeypatch, each_s, found_s):
+    def layers_of(mod):
+        return len(extract.graph(mod).layers)
+
+    monkeypatch.setattr(Bench, "vm_times", lambda self, module, mod, what: [1e-3 + each_s * layers_of(mod)])
     bench = Bench(tmp_path, SPEC, resolve(SPEC), tvm.cpu(), None, 3)
-    assert 1e-9 <= call_seconds(bench) < 1e-3
+    assert call_seconds(bench) == pytest.approx(found_s)
+
+
+def test_a_call_that_cannot_be_timed_is_an_error(tmp_path, monkeypatch):
+    def gone(self, module, mod, what):
+        raise CostError(f"{what} cannot be timed")
+
+    monkeypatch.setattr(Bench, "vm_times", gone)
+    with pytest.raises(CostError, match="a chain of 1 layers cannot be timed"):
+        call_seconds(Bench(tmp_path, SPEC, resolve(SPEC), tvm.cpu(), None, 3))
 
 
 def test_no_time_times_nothing_and_says_so(model_file, tmp_path):

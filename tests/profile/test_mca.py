@@ -22,14 +22,6 @@ from tvm_split.tvm_target import resolve
 
 
 @pytest.fixture(scope="module")
-def tool():
-    try:
-        return mca.find_tool()
-    except CostError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
 def network(tmp_path_factory):
     mod = pipeline.layers()(frontend.load(save(tmp_path_factory.mktemp("mca"))))
     return mod, extract.graph(mod, "net")
@@ -57,7 +49,7 @@ def test_winograd_has_fewer():
     assert found == winograd_steps((1, 28, 28), 64, 64) < direct == layer.multiply_adds
 
 
-def test_seconds_are_turns_times_cycles_on_a_raspberry_pi_4(tool, network):
+def test_seconds_are_turns_times_cycles_on_a_raspberry_pi_4(llvm_mca, network):
     """Worked out again from the layer's own assembly, llvm-mca's cycles and the target's clock."""
     mod, graph = network
     spec = load_target("raspberry-pi-4")
@@ -69,7 +61,7 @@ def test_seconds_are_turns_times_cycles_on_a_raspberry_pi_4(tool, network):
     kernel = lower_layers(mod, target, only=[layer.name]).programs[layer.name].kernel
     text = str(tvm.compile(tvm.IRModule({kernel.symbol: kernel.function}), target).mod.inspect_source("asm"))
     loop, counts = aarch64.hot(text)
-    spent = mca.cycles(mca.core_of(tool, "aarch64", "cortex-a72", 128), loop.body)
+    spent = mca.cycles(mca.core_of(llvm_mca, "aarch64", "cortex-a72", 128), loop.body)
     turns = multiply_adds(mod)[layer.name] / counts.multiply_adds
     compute_s = turns * spent / 1.5e9 / cores_in_use(kernel.function, 4)
     memory_s = moved_bytes(graph, layer) / spec.memory_bandwidth_bytes_per_s
@@ -81,7 +73,7 @@ def test_seconds_are_turns_times_cycles_on_a_raspberry_pi_4(tool, network):
     assert Costs.from_json(costs.to_json()) == costs
 
 
-def test_no_layer_is_faster_than_the_peak_of_the_core(tool, network):
+def test_no_layer_is_faster_than_the_peak_of_the_core(llvm_mca, network):
     mod, graph = network
     spec = replace(load_target("raspberry-pi-4"), layer_overhead_s=0.0)
     costs = mca_costs(mod, graph, spec)
@@ -90,7 +82,7 @@ def test_no_layer_is_faster_than_the_peak_of_the_core(tool, network):
 
 
 @pytest.mark.parametrize("name", ["host", "c5.xlarge", "raspberry-pi-5"])
-def test_every_layer_has_a_loop_on_floats_and_on_integers(tool, network, name):
+def test_every_layer_has_a_loop_on_floats_and_on_integers(llvm_mca, network, name):
     mod, graph = network
     spec = load_target(name)
     costs = mca_costs(mod, graph, spec)
@@ -102,7 +94,7 @@ def test_every_layer_has_a_loop_on_floats_and_on_integers(tool, network, name):
     assert integer_mca_costs(mod, graph, replace(spec, peak_int8_ops_per_s=None), costs) is None
 
 
-def test_the_source_is_known_by_its_name(tool, network):
+def test_the_source_is_known_by_its_name(llvm_mca, network):
     mod, graph = network
     edge, cloud = load_target("raspberry-pi-4"), load_target("host")
     of_edge, of_cloud, warnings = costs_of("mca", graph, mod, edge, cloud)
@@ -111,7 +103,7 @@ def test_the_source_is_known_by_its_name(tool, network):
     assert integer_costs("mca", of_edge, mod, graph, edge).source == "mca"
 
 
-def test_a_layer_without_a_loop_keeps_its_roofline_and_is_named(tool, network, monkeypatch):
+def test_a_layer_without_a_loop_keeps_its_roofline_and_is_named(llvm_mca, network, monkeypatch):
     mod, graph = network
     monkeypatch.setattr(mca_profile, "_hot", lambda text, arch: None)
     spec = load_target("raspberry-pi-4")
@@ -121,15 +113,15 @@ def test_a_layer_without_a_loop_keeps_its_roofline_and_is_named(tool, network, m
     assert "3 of 3 layers that multiply take what the roofline says" in said and "no loop of its code" in said
 
 
-def test_a_clock_that_is_not_stated_follows_from_the_peak(tool):
+def test_a_clock_that_is_not_stated_follows_from_the_peak(llvm_mca):
     spec = replace(load_target("raspberry-pi-4"), clock_hz=None)
-    clock = clock_of(spec, mca.core_of(tool, "aarch64", "cortex-a72", 128))
+    clock = clock_of(spec, mca.core_of(llvm_mca, "aarch64", "cortex-a72", 128))
     assert clock.hz == pytest.approx(1.5e9, rel=0.02) and clock.said.startswith(
         "derived: peak_flops_per_s over 4 cores"
     )
 
 
-def test_a_core_that_llvm_mca_does_not_know_is_told(tool, network, monkeypatch):
+def test_a_core_that_llvm_mca_does_not_know_is_told(llvm_mca, network, monkeypatch):
     mod, graph = network
     monkeypatch.setattr(mca, "known_cores", lambda tool, triple: frozenset())
     costs = mca_costs(mod, graph, load_target("raspberry-pi-4"))
