@@ -21,7 +21,7 @@ ANY_ERROR = 1e9
 
 def ran(
     sides: Mapping[str, Measured], models: Mapping[str, Models], errors: Mapping[str, Any], targets: Mapping[str, str],
-    rates_mbit: Sequence[float], core: int, folder: Path,
+    networks: Sequence[str], rates_mbit: Sequence[float], core: int, folder: Path,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Predicted and measured seconds of the answer chosen for each network at each rate, both halves on one core.
 
@@ -29,18 +29,18 @@ def ran(
     errors: by side, as a device model has them.
     """
     with on_cores([core]):  # before TVM starts its threads
-        return _ran(sides, models, errors, targets, rates_mbit, folder)
+        return _ran(sides, models, errors, targets, networks, rates_mbit, folder)
 
 
 def _ran(
     sides: Mapping[str, Measured], models: Mapping[str, Models], errors: Mapping[str, Any], targets: Mapping[str, str],
-    rates_mbit: Sequence[float], folder: Path,
+    networks: Sequence[str], rates_mbit: Sequence[float], folder: Path,
 ) -> list[dict[str, Any]]:  # fmt: skip
     import tvm_split
     from tvm_split.measure import random_inputs
 
     rows = []
-    for network in sides["edge"].networks:
+    for network in networks:
         costs = tuple(_saved(network, side, sides[side], models[side], errors[side], folder) for side in sides)
         for rate in rates_mbit:
             with warnings.catch_warnings():
@@ -50,7 +50,7 @@ def _ran(
                     cut_bits=(8,), max_error=ANY_ERROR, check=1, samples=1,
                 )  # fmt: skip
             bundle = tvm_split.build(plan, folder / f"bundle-{network}-{rate:g}", force=True)
-            result = tvm_split.run(bundle, random_inputs(bundle), REPEATS, threads=1)
+            result = tvm_split.run(bundle, random_inputs(bundle), REPEATS, threads=1, on_device=True)
             rows.append({
                 "network": network, "mbit_per_s": rate, "answer": plan.chosen.label,
                 "predicted": asdict(result.predicted), "measured": asdict(result.measured),

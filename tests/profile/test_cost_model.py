@@ -50,6 +50,14 @@ def test_what_was_sampled_near_a_network_is_held_back_with_it():
     assert max(errors[-20:]) < -0.8
 
 
+def test_noise_teaches_nothing_and_is_predicted_all_the_same():
+    """As a layer of a half it is needed: what was timed of it, ten times too much, is none of the model's."""
+    noise = [replace(record, seconds=10 * record.seconds, spread=0.5) for record in layers(40, seed=1)]
+    _, errors = fit([*layers(240), *noise])
+    assert len(errors) == 280 and sorted(abs(error) for error in errors[:240])[120] < 0.02
+    assert sorted(errors[240:])[20] == pytest.approx(-0.9, abs=0.02)
+
+
 def test_of_one_network_its_samples_are_held_back_one_by_one():
     _, errors = fit([replace(record, network="net0", sample=str(i % 3)) for i, record in enumerate(layers(240))])
     assert sorted(abs(error) for error in errors)[120] < 0.05

@@ -68,6 +68,12 @@ def test_a_split_over_its_link(split, x, right):
     assert split.link.down_s(40) * 0.98 <= min(run.downlink_s for run in result.runs) < 1
 
 
+def test_the_devices_own_halves(split, x, right):
+    result = run_bundle(split, {"x": x}, repeats=1, shaped=False, on_device=True)
+    same(result.outputs, right)
+    assert all("the device's own half" in stage.measured_on for stage in (result.stages[0], result.stages[2]))
+
+
 def test_a_clone_in_the_current_folder_hides_nothing(split, x, right, tmp_path, monkeypatch):
     (tmp_path / "tvm_split").mkdir()
     (tmp_path / "tvm_split" / "__init__.py").write_text("raise ImportError('not the installed package')\n")

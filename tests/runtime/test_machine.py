@@ -4,7 +4,7 @@ import pytest
 
 from tvm_split.errors import BundleError, TargetError
 from tvm_split.runtime import machine
-from tvm_split.runtime.machine import architecture, library_here, obstacle, role_here
+from tvm_split.runtime.machine import architecture, library_here, obstacle, place_here, role_here
 from tvm_split.targets import host
 
 
@@ -29,6 +29,15 @@ def test_the_twin_comes_first(split, make_bundle, split_halves, tmp_path):
     assert role_here(split, "cloud") == "cloud"
     whole = make_bundle(tmp_path / "b", split_halves | {"cloud_host": split_halves["cloud"]})
     assert library_here(whole, "cloud") == whole.path / "cloud_host.so"
+
+
+def test_a_half_for_this_machine_comes_before_its_twin(make_bundle, split_halves, foreign, tmp_path):
+    targets = {"edge": "host", "cloud": "c5.xlarge"}
+    made = make_bundle(tmp_path / "b", split_halves, targets=targets)
+    assert role_here(made, "edge") == "edge"
+    assert [place_here(made, "edge", role).basis for role in ("edge", "edge_host")] == ["measured", "elsewhere"]
+    moved = make_bundle(tmp_path / "moved", split_halves | {"edge": foreign}, targets=targets)
+    assert role_here(moved, "edge") == "edge_host"
 
 
 def test_a_bundle_moved_to_the_board_runs_its_own_half(make_bundle, split_halves, foreign, tmp_path):

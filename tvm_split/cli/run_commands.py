@@ -43,15 +43,19 @@ VERSION = 1
 )
 @click.option("--link", metavar="LINK", help="Shape to this link instead of the plan's; see `tvm-split links`.")
 @click.option("--unshaped", is_flag=True, help="Do not slow the link down: how fast are both halves alone?")
+@click.option("--device", "on_device", is_flag=True,
+              help="Run the devices' own halves, not their twins: both can run on this machine.")  # fmt: skip
 @click.option("--save", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.npz",
               help="Write the outputs, one array for each by name.")  # fmt: skip
 @JSON
 def run(
-    folder: Path, source: Path, repeats: int, link: str | None, unshaped: bool, save: Path | None, as_json: bool
-) -> None:
+    folder: Path, source: Path, repeats: int, link: str | None, unshaped: bool, on_device: bool, save: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Run BUNDLE on this machine: both halves as two processes, over a link shaped to the plan's rate.
 
-    Each half is its twin for this machine, so its time is this machine's. On real boards: `tvm-split measure`.
+    Each half is its twin for this machine, so its time is this machine's; only halves for the target "host" run
+    themselves. On real boards: `tvm-split measure`.
     """
     if link and unshaped:
         raise click.UsageError("--link and --unshaped exclude each other; give one of them")
@@ -65,7 +69,7 @@ def run(
     where = "loopback" if unshaped else f"a link shaped to {(chosen or bundle.link).name}"
     path = "; nothing goes over the link" if bundle.cloud_so is None else f" over {where}"
     Progress()(f"running {bundle.kind} {'once' if repeats == 1 else f'{repeats} times'}{path}")
-    result = run_bundle(bundle, inputs, repeats=repeats, link=chosen, shaped=not unshaped)
+    result = run_bundle(bundle, inputs, repeats=repeats, link=chosen, shaped=not unshaped, on_device=on_device)
     if save is not None:
         save_outputs(save, result.outputs)
     show(result, {}, as_json)

@@ -1,8 +1,8 @@
 """Time layers and halves on one device until the time is up: what a device's cost model is fitted to.
 
-First every network's layers, on floats and, where the device has a rate of 8-bit integers, on those; then whole halves;
-then the networks' layers in other sizes. What the records hold already is not timed again, unless it was noise, so that
-a profile that was cut off goes on.
+First each network's layers, on floats and, where the device has a rate of 8-bit integers, on those, and its whole
+halves; then the networks' layers in other sizes. What the records hold already is not timed again, unless it was noise,
+so that a profile that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tvm
 from tvm import rpc
 
 from tvm_split import extract, frontend, lower, pipeline
-from tvm_split.errors import CostError, SplitError
+from tvm_split.errors import CostError, last_line
 from tvm_split.graph import Graph
 from tvm_split.profile import sampled
 from tvm_split.profile.call import call_seconds
@@ -27,7 +27,7 @@ from tvm_split.profile.fleet import Fleet
 from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
 from tvm_split.profile.noise import Take, Timed, in_rounds, refusal
 from tvm_split.profile.records import HalfRecord, Record, Records
-from tvm_split.profile.timing import Bench, check_runs
+from tvm_split.profile.timing import RAISED, Bench, check_runs
 from tvm_split.profile.tuned import add_trials, trials_of
 from tvm_split.profile.wanted import EVERYTHING, Outcome, Plan, Say
 from tvm_split.profile.workload import Workload, integer_workload, workload
@@ -42,8 +42,8 @@ BATCH = 16
 APART_S = 0.3
 #: draws of one network in a row that cannot be lowered or compiled, after which no more are made
 FAILURES = 3
-#: of the time, at most this share goes to the networks' own layers, and to those and whole halves
-LAYERS_SHARE, HALVES_SHARE = 0.5, 0.8
+#: of the time, at most about this share goes to the networks' own layers and halves
+OWN_SHARE = 0.7
 
 
 class Collector:
@@ -75,13 +75,9 @@ class Collector:
             self.say(
                 f"{graph.name}: {add_trials(self.records, here, mod, graph, self.spec, self.call_s)} trials of tuning"
             )
-        for mod, graph in loaded:
-            if self._left(LAYERS_SHARE):
+        for mod, graph in loaded:  # a network's halves right after its layers: they are compared
+            if self._left(OWN_SHARE):
                 self._layers(mod, graph)
-            else:
-                self.outcome.complete = False
-        for mod, graph in loaded:
-            if self._left(HALVES_SHARE):
                 self._halves(mod, graph, seed)
             else:
                 self.outcome.complete = False
@@ -216,8 +212,8 @@ class Collector:
                     layered = pipeline.layers()(made)
                     self._layers(layered, extract.graph(layered, graph.name), str(seed))
                     failed[graph.name] = 0
-                except SplitError as error:
-                    self.outcome.refused.append(str(error))
+                except RAISED as error:  # a size that TVM infers types of and cannot lower
+                    self.outcome.refused.append(f"sample {seed} of {graph.name}: {last_line(error)}")
                     failed[graph.name] += 1
                     if failed[graph.name] == FAILURES:
                         left.remove((mod, graph))

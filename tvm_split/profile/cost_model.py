@@ -105,16 +105,17 @@ class CostModel:
 
 
 def fit(records: Sequence[Record], folds: int = FOLDS) -> tuple[CostModel, list[float]]:
-    """A model of all the records, and the relative error of each when it was held back with all of its network and
-    what was sampled near that.
+    """A model of the records that are no noise, and the relative error of each record, noise as well, when it was
+    held back with all of its network and what was sampled near that.
 
     The networks are dealt over the folds. CostError with fewer than FEWEST records, or fewer than two networks.
     """
     groups = _dealt(records, folds)
-    if len(records) < FEWEST or len(set(groups)) < 2:
-        networks = len({record.network for record in records})
+    quiet = [(record, group) for record, group in zip(records, groups, strict=True) if not record.noisy]
+    if len(quiet) < FEWEST or len({group for _, group in quiet}) < 2:
+        networks = len({record.network for record, _ in quiet})
         raise CostError(
-            f"{len(records)} layers of {networks} networks were timed; expected {FEWEST} or more, of 2 or more: give "
+            f"{len(quiet)} layers of {networks} networks were timed; expected {FEWEST} or more, of 2 or more: give "
             "the profile more time, or more networks"
         )
     errors = np.zeros(len(records))
@@ -122,13 +123,14 @@ def fit(records: Sequence[Record], folds: int = FOLDS) -> tuple[CostModel, list[
     actual = np.log([record.seconds for record in records])
     for fold in sorted(set(groups)):
         held = [i for i, group in enumerate(groups) if group == fold]
-        model = train([record for record, group in zip(records, groups, strict=True) if group != fold])
+        model = train([record for record, group in quiet if group != fold])
         for i, (middle, low, high) in zip(held, model.seconds([records[i] for i in held]), strict=True):
             errors[i] = middle / records[i].seconds - 1
             outside[i] = max(math.log(low) - actual[i], actual[i] - math.log(high))
-    own = [i for i, record in enumerate(records) if not record.sample]  # what a plan runs; samples only teach
-    widen = float(np.quantile(outside[own] if own else outside, COVERED))
-    return train(records, widen), [float(error) for error in errors]
+    counted = [i for i, record in enumerate(records) if not record.noisy]
+    own = [i for i in counted if not records[i].sample]  # what a plan runs; samples only teach
+    widen = float(np.quantile(outside[own or counted], COVERED))
+    return train([record for record, _ in quiet], widen), [float(error) for error in errors]
 
 
 def train(records: Sequence[Record], widen: float = 0.0) -> CostModel:

@@ -102,9 +102,10 @@ def _check_numbers(fitted_to: Mapping[str, Any], errors: Mapping[str, Any]) -> N
 def fit(records: Records, device: Mapping[str, Any], date: str | None = None) -> DeviceModel:
     """The model of a device's records. CostError when there are too few.
 
-    Errors of layers are of networks' own ones, those of halves of what was predicted of their layers. What was noise is
-    not fitted to, but counts in sums of layers as it was timed. Halves of layers that could not be timed are left
-    out. Without halves enough, a half is the sum of its layers, and its error is not known.
+    Errors of layers are of networks' own ones, those of halves of what was predicted of their layers. Layers whose
+    times were noise are not fitted to and are no errors, but a half is composed of these times as well. Halves of
+    layers that could not be timed are left out. Without halves enough, a half is the sum of its layers, and its error
+    is not known.
     """
     return fit_with_pairs(records, device, date)[0]
 
@@ -113,17 +114,18 @@ def fit_with_pairs(
     records: Records, device: Mapping[str, Any], date: str | None = None
 ) -> tuple[DeviceModel, dict[str, list[Pair]]]:
     """`fit`, and what its errors are of: each layer and half as predicted when its network was held back."""
-    quiet = records.quiet()
-    layers, held = cost_model.fit(quiet)
-    own = [i for i, record in enumerate(quiet) if not record.sample] or list(range(len(quiet)))
+    timed = list(records.found.values())
+    layers, held = cost_model.fit(timed)
+    quiet = [i for i, record in enumerate(timed) if not record.noisy]
+    own = [i for i in quiet if not timed[i].sample] or quiet
     errors = [held[i] for i in own]
     halves = records.whole()
     parts, half_errors = Composition(), None
-    pairs = {"layers": [_pair(quiet[i].network, quiet[i].seconds, held[i]) for i in own]}
+    pairs = {"layers": [_pair(timed[i].network, timed[i].seconds, held[i]) for i in own]}
     if len(halves) >= composition.FEWEST and len({half.network for half in halves}) > 1:
-        alone_s = {record.key: record.seconds for record in records.found.values()}
-        held_back = {record.key: record.seconds * (1 + error) for record, error in zip(quiet, held, strict=True)}
-        parts, found = composition.fit(halves, alone_s, alone_s | held_back)
+        alone_s = {record.key: record.seconds for record in timed}
+        predicted = {record.key: record.seconds * (1 + error) for record, error in zip(timed, held, strict=True)}
+        parts, found = composition.fit(halves, alone_s, predicted)
         half_errors = summary(found)
         pairs["halves"] = [_pair(each.network, each.seconds, e) for each, e in zip(halves, found, strict=True)]
     model = DeviceModel(

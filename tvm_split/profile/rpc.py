@@ -11,13 +11,10 @@ TVM's RPC has no authentication and runs what it is sent: lab networks only.
 from __future__ import annotations
 
 import contextlib
-import socket
-import struct
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tvm
@@ -25,6 +22,7 @@ from tvm import relax, rpc
 from tvm.rpc import base
 
 from tvm_split.errors import BundleError, LinkDownError, last_line
+from tvm_split.profile.tracker import address_of, ask, count_of, how_to_check, knock, opened
 from tvm_split.runtime.executor import flat_arrays
 
 MAIN = "main"
@@ -55,20 +53,20 @@ def connect(tracker: str, key: str, timeout_s: float) -> BoardSession:
     host, port = address_of(tracker)
     deadline = time.monotonic() + timeout_s
     refusal: LinkDownError | None = None
-    with _tracker(host, port, timeout_s) as link:
-        count = _count(_ask(link, host, port, [base.TrackerCode.SUMMARY]), tracker, key)
+    with opened(host, port, timeout_s) as link:
+        count = count_of(ask(link, host, port, [base.TrackerCode.SUMMARY]), tracker, key)
         while True:
             link.settimeout(_left(deadline))
             try:
                 question = [base.TrackerCode.REQUEST, key, "", 1]
-                address, server_port, match = _ask(link, host, port, question, may_wait=True)
+                address, server_port, match = ask(link, host, port, question, may_wait=True)
             except TimeoutError as error:
                 raise refusal or LinkDownError(
                     f"no board with key {key!r} became free within {timeout_s:g} s ({count} at {tracker}, all in use): "
-                    f"end the session that holds it, or wait longer; {_check(host, port)} shows the queue"
+                    f"end the session that holds it, or wait longer; {how_to_check(host, port)} shows the queue"
                 ) from error
             try:
-                _knock(address, server_port, _left(deadline))
+                knock(address, server_port, _left(deadline))
                 return BoardSession(rpc.connect(address, server_port, match)._sess)
             except (OSError, RuntimeError) as error:
                 refusal = LinkDownError(
@@ -85,8 +83,8 @@ def connect_all(tracker: str, key: str, timeout_s: float) -> list[BoardSession]:
     """A session on every board with `key` that is free: the first as `connect`, the others without waiting for long."""
     sessions = [connect(tracker, key, timeout_s)]
     host, port = address_of(tracker)
-    with _tracker(host, port, timeout_s) as link:
-        count = _count(_ask(link, host, port, [base.TrackerCode.SUMMARY]), tracker, key)
+    with opened(host, port, timeout_s) as link:
+        count = count_of(ask(link, host, port, [base.TrackerCode.SUMMARY]), tracker, key)
     for _ in range(count - 1):
         with contextlib.suppress(LinkDownError):  # in use by others
             sessions.append(connect(tracker, key, BUSY_S))
@@ -167,85 +165,6 @@ def still_there(session: rpc.RPCSession) -> bool:
     except Exception:
         return False
     return True
-
-
-def address_of(tracker: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT; LinkDownError for anything else."""
-    host, _, port = tracker.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise LinkDownError(f"tracker {tracker!r}: expected HOST:PORT, for example 127.0.0.1:9190")
-    return host, int(port)
-
-
-def _check(host: str, port: int) -> str:
-    return f"`python3 -m tvm.exec.query_rpc_tracker --host {host} --port {port}`"
-
-
-@contextlib.contextmanager
-def _tracker(host: str, port: int, timeout_s: float) -> Iterator[socket.socket]:
-    """A connection to the tracker. TVM's own client would try a closed port again for a minute."""
-    try:
-        link = socket.create_connection((host, port), timeout=timeout_s)
-    except OSError as error:
-        raise LinkDownError(
-            f"the RPC tracker at {host}:{port} cannot be reached ({error}): check it with {_check(host, port)}; "
-            f"start one with `python3 -m tvm.exec.rpc_tracker --host 0.0.0.0 --port {port}`"
-        ) from error
-    with link:
-        try:
-            link.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
-            (magic,) = struct.unpack("<i", base.recvall(link, 4))
-        except OSError as error:
-            raise _stranger(host, port, error) from error
-        if magic != base.RPC_TRACKER_MAGIC:
-            raise _stranger(host, port, f"it said {magic:#x}")
-        yield link
-
-
-def _stranger(host: str, port: int, why: object) -> LinkDownError:
-    return LinkDownError(
-        f"{host}:{port} is no RPC tracker, or a broken one ({why}): check it with {_check(host, port)}"
-    )
-
-
-def _ask(link: socket.socket, host: str, port: int, question: list[Any], may_wait: bool = False) -> Any:
-    """The tracker's answer. Too late: TimeoutError when the question may have to wait, else LinkDownError."""
-    try:
-        base.sendjson(link, question)
-        code, answer = base.recvjson(link)
-    except (OSError, ValueError, TypeError) as error:
-        if may_wait and isinstance(error, TimeoutError):
-            raise
-        raise _stranger(host, port, error) from error
-    if code != base.TrackerCode.SUCCESS:
-        raise _stranger(host, port, f"it refused with code {code}")
-    return answer
-
-
-def _count(summary: dict[str, Any], tracker: str, key: str) -> int:
-    """How many boards with `key` the tracker lists. LinkDownError with the keys there are when there is none."""
-    keys = [item["key"].removeprefix("server:") for item in summary["server_info"]]
-    if key not in keys:
-        there = ", ".join(f"{name} ({keys.count(name)})" for name in sorted(set(keys))) or "none at all"
-        raise LinkDownError(
-            f"the tracker at {tracker} has no board with key {key!r}; it has: {there}. Start one on the "
-            f"board: `python3 -m tvm.exec.rpc_server --tracker {tracker} --key {key}`"
-        )
-    return keys.count(key)
-
-
-def _knock(address: str, port: int, timeout_s: float) -> None:
-    """OSError unless an RPC server answers in time: TVM's own connect has no timeout, and a dead board is silent.
-
-    A key that the server does not know is turned away at once, and leaves it waiting for the right one.
-    """
-    with socket.create_connection((address, port), timeout=timeout_s) as link:
-        key = b"client:tvm-split-knock"
-        link.sendall(struct.pack("<ii", base.RPC_MAGIC, len(key)) + key)
-        (code,) = struct.unpack("<i", base.recvall(link, 4))
-    if code != base.RPC_CODE_MISMATCH:
-        raise OSError(f"it answers {code:#x}, which no RPC server says to an unknown key")
 
 
 def _left(deadline: float) -> float:

@@ -1,9 +1,10 @@
 """Networks that are not: the layers of a real one with other extents, to fit a cost model between them.
 
 Every extent of a layer above `FEW` is scaled by up to two either way, the same one alike wherever the layer has it, so
-that what is added still fits and depth-wise stays depth-wise. Smaller extents and windows nearly always stay; now and
-then they become others, so that the model has seen more than the kinds of these networks. Weights are random. Layers of
-which TVM infers no type then (a reshape to a number) are left out.
+that what is added still fits and depth-wise stays depth-wise. Smaller extents and windows mostly stay; now and then
+they become others, or a large extent becomes small, so that the model has seen more than the kinds of these networks:
+one channel, long windows, hardly anything to do. Weights are random. Layers of which TVM infers no type then (a reshape
+to a number) are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from tvm_split.passes.layering import is_constant, layer_calls
 #: extents up to this are coordinates, colours and small batches
 FEW = 4
 #: how often these, and windows, become others, up to how many times as large
-CHANGED, WIDEST = 0.15, 4
+CHANGED, WIDEST = 0.25, 8
+#: how often some of the larger extents become so few, and which share of them then
+THINNED, THIN = 0.15, 0.3
 #: how much larger or smaller an extent may become
 SCALE = 2.0
 #: what an extent stays a multiple of, unless it is no more than that
@@ -77,13 +80,21 @@ def _resized(function: relax.Function, resize: _Resize) -> relax.Function | None
     bindings: list[relax.VarBinding] = []
     try:
         out = _bound(bindings, function, params, resize)
-        flops = sum(flops_of(binding) for binding in bindings)
-        held = [elements(item.ty) for item in (*params, *(binding.var for binding in bindings))]
+        types = [item.ty for item in (*params, *(binding.var for binding in bindings))]
+        if min(map(_least_extent, types)) < 1:
+            return None  # a slice has nothing left, or a window is longer than its input
+        flops, most = sum(flops_of(binding) for binding in bindings), max(elements(ty) for ty in types)
     except RAISED:  # this size does not fit what the layer does
         return None
     body = relax.SeqExpr([relax.DataflowBlock(bindings)], out)
-    fits = flops <= MOST_FLOPS and 0 < min(held) and max(held) <= MOST_ELEMENTS  # a slice may have nothing left
+    fits = flops <= MOST_FLOPS and most <= MOST_ELEMENTS
     return relax.Function(params, body, out.ty, is_pure=True) if fits else None
+
+
+def _least_extent(ty: relax.Type) -> int:
+    if isinstance(ty, relax.TupleType):
+        return min(map(_least_extent, ty.fields))
+    return min(extents(ty), default=1)
 
 
 def _bound(
@@ -155,6 +166,7 @@ class _Resize:
         self._draw = draw
         self._known: dict[tuple[str, int], int] = {}
         self._few, self._windows = draw.random() < CHANGED, draw.random() < CHANGED
+        self._thin = THIN if draw.random() < THINNED else 0.0
 
     def __call__(self, extent: int) -> int:
         if extent > FEW:
@@ -170,6 +182,8 @@ class _Resize:
         return self._known[kind, extent]
 
     def _scaled(self, extent: int) -> int:
+        if self._draw.random() < self._thin:
+            return self._draw.randint(1, FEW)
         step = next(step for step in STEPS if extent % step == 0 and (2 * step <= extent or step == 1))
         factor: float = SCALE ** self._draw.uniform(-1, 1)
         return max(step, round(extent * factor / step) * step)

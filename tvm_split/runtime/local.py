@@ -4,7 +4,7 @@
     result.outputs["logits"], result.measured.total_s, result.stages
 
 Both halves run on this machine's processor, from their twins where the bundle has them, so edge_s is this machine's,
-not the device's: `measure` asks a real board.
+not the device's: `measure` asks a real board. Halves for the target "host" run themselves.
 """
 
 from __future__ import annotations
@@ -54,9 +54,11 @@ def run_bundle(
     shaped: bool = True,
     threads: int | None = None,
     timeout_s: float = 120.0,
+    on_device: bool = False,
 ) -> RunResult:
     """Run a bundle, or the one in a folder, `repeats` times after one uncounted run, over `link` (its own by default).
 
+    on_device takes the devices' own halves, not their twins: this machine is one that both can run on.
     shaped=False sends at loopback's speed. A bundle of which nothing crosses runs its edge process alone, and its link
     stages are 0 s.
     `timeout_s` is what one message may take besides the link's own time, the cloud's computing included. Both processes
@@ -69,7 +71,7 @@ def run_bundle(
         raise BundleError(f"repeats is {repeats}; expected 1 or more")
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     arrays = check_inputs(bundle, inputs)
-    roles = {side: role_here(bundle, side) for side in sides(bundle)}
+    roles = {side: role_here(bundle, side, on_device) for side in sides(bundle)}
     used = link or bundle.link
     seconds = (repeats + 1) * sum(link_stages(bundle, used))
     if shaped and seconds > LONGEST_RUN_S:
@@ -78,6 +80,8 @@ def run_bundle(
             "send unshaped"
         )
     common = ["--timeout", repr(timeout_s)]
+    if on_device:
+        common += ["--device"]
     if threads is not None:
         common += ["--threads", str(threads)]
     if shaped:

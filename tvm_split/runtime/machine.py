@@ -15,14 +15,19 @@ from tvm_split.targets.host import machine
 SIDES: tuple[Side, Side] = ("edge", "cloud")
 #: e_machine of an ELF header -> the architecture as targets name it
 ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
+#: the target that is whichever machine it is compiled on
+HOST = "host"
 
 
 def role_here(bundle: Bundle, side: Side, on_device: bool = False) -> str:
     """Which of the side's halves to load here: its twin before the device's own, which alone `on_device` allows.
 
+    The half of the target "host" is its own device's here, and comes before its twin, which other machines run.
     BundleError when the bundle has none, or when none of them can run on this machine, and why.
     """
-    roles = [role for role in ((side,) if on_device else (f"{side}_host", side)) if bundle.half(role) is not None]
+    twin = () if on_device else (f"{side}_host",)
+    order: tuple[str, ...] = (side, *twin) if bundle.targets[side] == HOST else (*twin, side)
+    roles = [role for role in order if bundle.half(role) is not None]
     if not roles:
         raise BundleError(f"{bundle.path} has no {side} half; compile it again")
     reasons = []
@@ -48,14 +53,14 @@ def sides(bundle: Bundle) -> tuple[Side, ...]:
 def place_here(bundle: Bundle, side: Side, role: str | None) -> Place:
     """Where a side's time comes from when its half `role` runs on this machine; None when it has no half.
 
-    A prediction for the target "host" is one for this machine.
+    A prediction for the target "host" is one for its own half on this machine.
     """
     target = bundle.targets[side]
     if role is None:
         return Place(target, "nothing to run", "measured")
     what = "the device's own half" if role == side else "the twin"
     place = f"this machine ({what} for {bundle.compiled_for(role).mcpu or bundle.compiled_for(role).arch})"
-    return Place(target, place, "measured" if target == "host" else "elsewhere")
+    return Place(target, place, "measured" if target == HOST and role == side else "elsewhere")
 
 
 def obstacle(path: Path, features: Iterable[str] = ()) -> str | None:

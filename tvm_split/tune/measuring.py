@@ -20,7 +20,7 @@ from tvm.support.popen_pool import PopenPoolExecutor
 from tvm_split.errors import last_line
 from tvm_split.linker import find_linker
 from tvm_split.passes.schedule import finished
-from tvm_split.profile.rpc import address_of
+from tvm_split.profile.tracker import address_of
 from tvm_split.runtime.executor import use_threads
 
 #: seconds after which a trial has lost: to build it (and to begin the process for it), to run it, to run it on a board

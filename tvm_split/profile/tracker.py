@@ -1,0 +1,93 @@
+"""What is said to TVM's RPC tracker and to the servers that it lists, with an end to every wait."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from tvm.rpc import base
+
+from tvm_split.errors import LinkDownError
+
+
+def address_of(tracker: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT; LinkDownError for anything else."""
+    host, _, port = tracker.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise LinkDownError(f"tracker {tracker!r}: expected HOST:PORT, for example 127.0.0.1:9190")
+    return host, int(port)
+
+
+def how_to_check(host: str, port: int) -> str:
+    """The command that shows what a tracker lists."""
+    return f"`python3 -m tvm.exec.query_rpc_tracker --host {host} --port {port}`"
+
+
+@contextlib.contextmanager
+def opened(host: str, port: int, timeout_s: float) -> Iterator[socket.socket]:
+    """A connection to the tracker. TVM's own client would try a closed port again for a minute."""
+    try:
+        link = socket.create_connection((host, port), timeout=timeout_s)
+    except OSError as error:
+        raise LinkDownError(
+            f"the RPC tracker at {host}:{port} cannot be reached ({error}): check it with {how_to_check(host, port)}; "
+            f"start one with `python3 -m tvm.exec.rpc_tracker --host 0.0.0.0 --port {port}`"
+        ) from error
+    with link:
+        try:
+            link.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
+            (magic,) = struct.unpack("<i", base.recvall(link, 4))
+        except OSError as error:
+            raise _stranger(host, port, error) from error
+        if magic != base.RPC_TRACKER_MAGIC:
+            raise _stranger(host, port, f"it said {magic:#x}")
+        yield link
+
+
+def _stranger(host: str, port: int, why: object) -> LinkDownError:
+    return LinkDownError(
+        f"{host}:{port} is no RPC tracker, or a broken one ({why}): check it with {how_to_check(host, port)}"
+    )
+
+
+def ask(link: socket.socket, host: str, port: int, question: list[Any], may_wait: bool = False) -> Any:
+    """The tracker's answer. Too late: TimeoutError when the question may have to wait, else LinkDownError."""
+    try:
+        base.sendjson(link, question)
+        code, answer = base.recvjson(link)
+    except (OSError, ValueError, TypeError) as error:
+        if may_wait and isinstance(error, TimeoutError):
+            raise
+        raise _stranger(host, port, error) from error
+    if code != base.TrackerCode.SUCCESS:
+        raise _stranger(host, port, f"it refused with code {code}")
+    return answer
+
+
+def count_of(summary: dict[str, Any], tracker: str, key: str) -> int:
+    """How many boards with `key` the tracker lists. LinkDownError with the keys there are when there is none."""
+    keys = [item["key"].removeprefix("server:") for item in summary["server_info"]]
+    if key not in keys:
+        there = ", ".join(f"{name} ({keys.count(name)})" for name in sorted(set(keys))) or "none at all"
+        raise LinkDownError(
+            f"the tracker at {tracker} has no board with key {key!r}; it has: {there}. Start one on the "
+            f"board: `python3 -m tvm.exec.rpc_server --tracker {tracker} --key {key}`"
+        )
+    return keys.count(key)
+
+
+def knock(address: str, port: int, timeout_s: float) -> None:
+    """OSError unless an RPC server answers in time: TVM's own connect has no timeout, and a dead board is silent.
+
+    A key that the server does not know is turned away at once, and leaves it waiting for the right one.
+    """
+    with socket.create_connection((address, port), timeout=timeout_s) as link:
+        key = b"client:tvm-split-knock"
+        link.sendall(struct.pack("<ii", base.RPC_MAGIC, len(key)) + key)
+        (code,) = struct.unpack("<i", base.recvall(link, 4))
+    if code != base.RPC_CODE_MISMATCH:
+        raise OSError(f"it answers {code:#x}, which no RPC server says to an unknown key")
