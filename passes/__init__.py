@@ -19,6 +19,7 @@ PASSES = {
     "remove-identity": "RemoveIdentity",
     "fold-constant": "FoldConstant",
     "fold-batch-norm": "FoldBatchNorm",
+    "flush-subnormals": "FlushSubnormals",
     "equalize-layers": "EqualizeLayers",
     "lower-qdq": "LowerQdq",
     "preprocess": "Preprocess",

@@ -11,6 +11,7 @@ from tvm_split import lower
 from tvm_split.passes.assign_cut import AssignCut
 from tvm_split.passes.choose_winograd import ChooseWinograd
 from tvm_split.passes.equalize_layers import EqualizeLayers
+from tvm_split.passes.flush_subnormals import FlushSubnormals
 from tvm_split.passes.fold_batch_norm import FoldBatchNorm
 from tvm_split.passes.fuse_activation import FuseActivation
 from tvm_split.passes.layering import WINOGRAD, layer_calls
@@ -32,6 +33,7 @@ def layers(winograd: bool = True, equalize: bool = False) -> tvm.transform.Seque
             Simplify(),
             FoldBatchNorm(),  # after simplify, which takes away what stands between a convolution and its norm
             relax.transform.DeadCodeElimination(["main"]),
+            FlushSubnormals(),  # after the fold, whose products may be such numbers
             *([EqualizeLayers()] if equalize else []),  # after the fold: a bias between two layers is one add then
             LowerQdq(),  # after the fold, which leaves quantised weights alone; before layers are made of its operators
             FuseActivation(),  # after the fold: a bias that the fold made belongs into the layer

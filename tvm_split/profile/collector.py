@@ -22,7 +22,7 @@ from tvm_split import extract, frontend, lower, pipeline
 from tvm_split.errors import CostError, last_line
 from tvm_split.graph import Graph
 from tvm_split.profile import sampled
-from tvm_split.profile.call import call_seconds
+from tvm_split.profile.call import Paces, call_seconds
 from tvm_split.profile.fleet import Fleet
 from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
 from tvm_split.profile.noise import Take, Timed, in_rounds, refusal
@@ -64,7 +64,9 @@ class Collector:
         self.fleet = Fleet(benches or here, say)
         self.records, self.deadline, self.say, self.plan = records, deadline, say, plan
         self.outcome = Outcome([])
-        self.call_s = call_seconds(next(iter(self.fleet.boards.values())))
+        first = next(iter(self.fleet.boards.values()))
+        self.paces = Paces(first)
+        self.call_s = call_seconds(first, self.paces.of(first))
         self._begin = time.monotonic()
 
     def run(self, networks: Sequence[str], seed: int = 0) -> Outcome:
@@ -117,7 +119,7 @@ class Collector:
             return partial(bench.kernel_times, libraries[id(bench)], kernel, layer)
 
         def take(bench: Bench, chunk: tuple[str, ...]) -> dict[str, Timed | CostError]:
-            return in_rounds({layer: load(bench, layer) for layer in chunk}, go_on=self._on, apart_s=APART_S)
+            return self._rounds(bench, {layer: load(bench, layer) for layer in chunk})
 
         if len(self.fleet.boards) > 1 and (first := next((layer for layer in layers if layer not in own), None)):
             self.fleet.drop_slow(lambda bench: Timed.of(load(bench, first)()).seconds)
@@ -177,10 +179,9 @@ class Collector:
 
         def take(bench: Bench, chunk: tuple[str, ...]) -> dict[str, Timed | CostError]:
             self.say(f"timing {len(chunk)} halves of {network}")
-            return in_rounds(
+            return self._rounds(
+                bench,
                 {what: partial(bench.vm_times, bench.loaded(files[what]), named[what].module, what) for what in chunk},
-                go_on=self._on,
-                apart_s=APART_S,
             )
 
         for what, timed in self._each([tuple(named)] if named else [], take):
@@ -217,6 +218,9 @@ class Collector:
                     failed[graph.name] += 1
                     if failed[graph.name] == FAILURES:
                         left.remove((mod, graph))
+
+    def _rounds(self, bench: Bench, takes: Mapping[str, Take]) -> dict[str, Timed | CostError]:
+        return in_rounds(takes, go_on=self._on, apart_s=APART_S, pace=self.paces.of(bench))
 
     @property
     def _integers(self) -> bool:

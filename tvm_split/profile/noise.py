@@ -1,8 +1,9 @@
 """Timings of a machine that does other things as well: in rounds, until the median is known. No TVM.
 
 What else runs goes on for seconds, so that repeats of one moment agree with each other and are wrong together: things
-are timed in rounds, each once a round. A thing's time is the median of its rounds, each the median of its repeats. The
-least would be steadier, but no half is ever as fast as the fastest moment of each of its layers.
+are timed in rounds, each once a round. A thing's time is the median of its rounds, each the median of its repeats;
+rounds that a `pace.Pace` finds slow do not count, as long as there are enough others. The least would be steadier, but
+no half is ever as fast as the fastest moment of each of its layers.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tvm_split.errors import CostError
+from tvm_split.profile.pace import Pace
 from tvm_split.spread import spread_of
 
 #: about one standard error of the median that is enough: the rounds' quartiles' distance over the root of their number,
@@ -51,14 +53,16 @@ class Timed:
 
 
 def in_rounds(
-    takes: Mapping[str, Take], rounds: int = ROUNDS, go_on: Callable[[], bool] = lambda: True, apart_s: float = 0.0
-) -> dict[str, Timed | CostError]:
+    takes: Mapping[str, Take], rounds: int = ROUNDS, go_on: Callable[[], bool] = lambda: True, apart_s: float = 0.0,
+    pace: Pace | None = None,
+) -> dict[str, Timed | CostError]:  # fmt: skip
     """Each thing timed until its median is known, or all `rounds` are over; the CostError of one that cannot be timed.
 
     Rounds begin at least `apart_s` seconds after each other. Things that were timed less than FEWEST times when `go_on`
     said no are missing.
     """
     taken: dict[str, list[float]] = {name: [] for name in takes}
+    slowed: dict[str, list[float]] = {name: [] for name in takes}
     failed: dict[str, Timed | CostError] = {}
     left = list(takes)
     for _ in range(rounds):
@@ -66,15 +70,19 @@ def in_rounds(
         for name in left:
             if not go_on():
                 break
+            own = pace is None or pace.wait()
             try:
-                taken[name].append(Timed.of(takes[name]()).seconds)
+                seconds = Timed.of(takes[name]()).seconds
             except CostError as error:
                 failed[name] = error
+                continue
+            (taken if own and (pace is None or pace.is_own()) else slowed)[name].append(seconds)
         left = [name for name in left if name not in failed and not _known(taken[name])]
         if not left or not go_on():
             break
         time.sleep(max(0.0, begin + apart_s - time.monotonic()))
-    enough = {name: found for name, found in taken.items() if len(found) >= FEWEST and name not in failed}
+    counted = {name: own if len(own) >= FEWEST else [*own, *slowed[name]] for name, own in taken.items()}
+    enough = {name: found for name, found in counted.items() if len(found) >= FEWEST and name not in failed}
     return {name: Timed.of(found) for name, found in enough.items()} | failed
 
 

@@ -21,8 +21,9 @@ from tvm_split.profile.rpc import still_there, upload
 from tvm_split.targets import TargetSpec
 from tvm_split.targets.host import machine
 
-#: a shorter call is repeated until this much time has passed, and the mean is one repeat
-MIN_REPEAT_MS = 5
+#: a shorter call is repeated until this much time has passed, and the mean is one repeat; of a reference, which is
+#: timed beside everything
+MIN_REPEAT_MS, REFERENCE_MS = 5, 1
 RAISED = (RuntimeError, OSError, ValueError, TypeError, AttributeError)
 
 
@@ -63,6 +64,12 @@ class Bench:
         """Seconds of single calls of `main` of `mod`, which `module` is compiled from, on values that are made up."""
         inputs = [made_up(param.ty) for param in mod[MAIN].params]
         return self._timed(lambda: through_vm(module, self.device, inputs, self.repeats), what)
+
+    def reference(self, module: tvm.runtime.Module, mod: tvm.IRModule, what: str) -> Callable[[], float]:
+        """What times `main` once, as `vm_times` would, for a `pace.Pace`."""
+        inputs = [made_up(param.ty) for param in mod[MAIN].params]
+        evaluate = vm_evaluator(module, self.device, inputs, 1, REFERENCE_MS)
+        return lambda: self._timed(evaluate, what)[0]
 
     def kernel_times(self, library: tvm.runtime.Module, kernel: Kernel, layer: str) -> list[float]:
         """Seconds of each repeat of a kernel of the library, on values that are made up but for its weights."""
@@ -118,14 +125,26 @@ def through_vm(
     module: tvm.runtime.Module, device: tvm.runtime.Device, inputs: Sequence[np.ndarray], repeats: int
 ) -> list[float]:
     """Seconds of single calls of a module's `main`. ValueError: it takes another number of inputs."""
+    return vm_evaluator(module, device, inputs, repeats, MIN_REPEAT_MS)()
+
+
+def vm_evaluator(
+    module: tvm.runtime.Module, device: tvm.runtime.Device, inputs: Sequence[np.ndarray], repeats: int, least_ms: int
+) -> Callable[[], list[float]]:
+    """What times `repeats` calls of a module's `main`, each for `least_ms`. ValueError as `through_vm`."""
     vm = relax.VirtualMachine(module, device)
     arity = int(vm.module["get_function_arity"](MAIN))
     if arity != len(inputs):
         raise ValueError(f"main takes {arity} inputs, {len(inputs)} were given")
     vm.set_input(MAIN, *[tvm.runtime.tensor(np.ascontiguousarray(array), device) for array in inputs])
     # the stateful call: over RPC, a function that returns a tuple cannot be timed directly
-    evaluate = vm.time_evaluator("invoke_stateful", device, number=1, repeat=repeats, min_repeat_ms=MIN_REPEAT_MS)
-    return [float(seconds) for seconds in evaluate(MAIN).results]
+    evaluate = vm.time_evaluator("invoke_stateful", device, number=1, repeat=repeats, min_repeat_ms=least_ms)
+
+    def seconds() -> list[float]:
+        assert vm is not None  # what is evaluated lives as long as its machine
+        return [float(each) for each in evaluate(MAIN).results]
+
+    return seconds
 
 
 def check_runs(spec: TargetSpec, remote: rpc.RPCSession | None) -> None:
