@@ -2,7 +2,7 @@
 predictions costs.
 
     python benchmarks/prediction.py [NETWORK ...] [--minutes 20] [--cuts 10] [--run MBIT_PER_S ...] [--folder DIR]
-                                    [--json FILE] [--plot FILE]
+                                    [--run-networks NETWORK ...] [--json FILE] [--plot FILE]
 
 The edge is one thread on a core of its own, its code compiled for 128-bit vectors (x86-64-v2, as wide as NEON); the
 cloud is one thread on another core, with all that this processor has. Both are timed at once, each in its own process,
@@ -100,7 +100,8 @@ def main() -> None:
                    for what in ("layers", "halves")}
             for side, found in result["sides"].items()
         }  # fmt: skip
-        result["ran"] = ran(sides, models, errors_of, TARGETS, sides["edge"].networks, asked.run, core, asked.folder)
+        networks = asked.run_networks or sides["edge"].networks
+        result["ran"] = ran(sides, models, errors_of, TARGETS, networks, asked.run, core, asked.folder)
         errors = Errors.of([row["predicted_s"] / row["measured_s"] - 1 for row in result["ran"]])
         print(f"  {'predicted beside measured':34} {errors}")
     if asked.json is not None:
@@ -160,6 +161,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("build/prediction"))
     parser.add_argument("--run", type=float, nargs="+", default=[], metavar="MBIT_PER_S",
                         help="rates at which the chosen answers are compiled and run as well")  # fmt: skip
+    parser.add_argument("--run-networks", nargs="+", metavar="NETWORK", help="those to run; by default all")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--collect", choices=list(TARGETS), help=argparse.SUPPRESS)
