@@ -27,7 +27,7 @@ class FlushSubnormals:
     """Turn subnormal float32 constants of operators into zeros of their sign; see the file's docstring."""
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        return rewrite(mod, "FlushSubnormals", _visit, "an operator with a float32 constant below the least normal one")
+        return rewrite(mod, "FlushSubnormals", _visit, "operator with a float32 constant below the least normal one")
 
 
 def _visit(_scope: Scope, binding: relax.VarBinding) -> relax.Expr | None:
