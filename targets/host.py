@@ -15,6 +15,8 @@ from tvm_split.caches import L1, L2, cache_bytes
 from tvm_split.errors import TargetError
 from tvm_split.targets.spec import TargetSpec
 
+#: the name of the target that is this machine, whichever it is
+HOST = "host"
 #: a flag in /proc/cpuinfo -> SIMD bits, and float32 operations of one core in a cycle; the first flag found counts.
 #: One 512-bit or two 256-bit or one 128-bit multiply-add pipes: some processors have more, so peaks may be too low.
 SIMD = {"avx512f": (512, 32), "fma": (256, 32), "sse2": (128, 8), "asimd": (128, 8)}
@@ -61,7 +63,7 @@ def host() -> TargetSpec:
     integers = next((INTEGERS[flag] for flag in INTEGERS if flag in words), None)
     cores, clock_hz = os.cpu_count() or 1, _clock_hz(cpuinfo)
     return TargetSpec(
-        name="host",
+        name=HOST,
         description=f"This machine, {platform.machine()}, {cores} cores at {clock_hz / 1e9:.3g} GHz",
         kind="both",
         arch="x86_64" if arch == "x86_64" else "aarch64",
@@ -79,6 +81,12 @@ def host() -> TargetSpec:
         l2_bytes=cache_bytes(*L2),
         sources=MappingProxyType(SOURCES),
     )
+
+
+def processor() -> str:
+    """The model of this machine's processor, as Linux names it; "" when it does not."""
+    found = re.search(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return found[1].strip() if found else ""
 
 
 def baseline() -> tuple[str, str]:

@@ -36,6 +36,8 @@ def _raiser(error: BaseException) -> Callable[..., Any]:
         (["--shape", "x=1x0x3"], "an example: --shape image=1x3x320x320"),
         (["--costs", "guess"], "systolic, scalesim, array, or two files as edge.json,cloud.json"),
         (["--costs", "no.json,none.json"], "costs file 'no.json': there is no such file"),
+        (["--costs", f"{'a' * 5000},b"], "there is no such file"),
+        (["--cut-bits", "9" * 5000], "is not a list of bits"),
         (["--min-agreement", "2"], "2"),
         (["--cloud-load", "1"], "1.0 is not in the range 0<=x<1"),
         (["--cloud-load", "nan"], "cloud_load is nan; expected a share of time from 0 to less than 1"),

@@ -25,9 +25,16 @@ def test_seconds_of_an_element_are_a_finite_number_from_0(each):
         Costs.from_json({**PLAIN.to_json(), "per_crossing_element_s": each})
 
 
+@pytest.mark.parametrize("seconds", [True, "1", None, -1, float("nan")])
+def test_seconds_of_a_layer_are_a_number_from_0(seconds):
+    with pytest.raises(CostError, match=r"layer 'a' costs .* on 'pi'; a cost must be a number"):
+        Costs.from_json({**PLAIN.to_json(), "layer_s": {"a": seconds}})
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
+        ({"version": True}, "these costs have version True"),
         ({"layer_s": [1]}, r"these costs: the field layer_s is \[1\]; expected dict"),
         ({"target": None}, "these costs: the field target is None; expected str"),
         ({"version": 7}, "these costs have version 7; this tvm-split reads version 1"),

@@ -1,6 +1,7 @@
 """Finalists: which are timed, what their clocks say of the others, and the whole way through `compile --measure`."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -48,6 +49,23 @@ def test_what_was_timed_elsewhere_counts_as_predicted_and_corrects_nothing():
 
 def test_a_busy_cloud_is_waited_for_whatever_the_clock_says():
     assert final(scored(1, 1.0, 2.0), 3.0, 4.0, load=0.5).timing == Timing(3.0, 0.1, 6.0, 0.0)
+
+
+def test_what_the_clock_cannot_tell_apart_is_told_by_the_errors_of_both():
+    runs = {"edge": [1.0, 1.1, 1.2, 1.3], "cloud": []}
+    times = ((1, 1.2), (2, 1.3), (3, 1.9))
+    first, near, far = (replace(final(scored(i, 1.0, 0.0), s, 0.0), runs=runs) for i, s in times)
+    assert first.error_s == pytest.approx(0.15 / 2)
+    assert finals.alike([far, near, first]) == [first, near]
+    assert finals.alike([far, final(scored(2, 1.0, 1.0), 0.1, 0.1)])[1:] == []
+
+
+def test_what_is_timed_again_is_the_median_of_all():
+    found = replace(final(scored(1, 1.0, 2.0), 3.0, 9.0, cloud="elsewhere"), runs={"edge": [3.0], "cloud": [9.0]})
+    more = final(found.scored, 5.0, 7.0, cloud="elsewhere")
+    twice = found.again(more.stages, {"edge": [5.0, 5.0], "cloud": [7.0, 7.0]})
+    assert twice.timing == Timing(5.0, 0.1, 2.0, 0.0) and twice.runs["edge"] == [3.0, 5.0, 5.0]
+    assert [stage.basis for stage in twice.stages[:4]] == ["measured", "computed", "elsewhere", "computed"]
 
 
 @pytest.fixture

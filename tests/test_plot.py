@@ -83,7 +83,7 @@ def test_what_has_no_place_on_logarithmic_axes_is_left_out(figures, tmp_path):
 @pytest.mark.parametrize(
     ("name", "says"),
     [("p.jpg", r"the suffix is '\.jpg'; expected \.png or \.svg"), ("p", "the suffix is ''"),
-     ("none/file/p.svg", "no folder")],
+     ("none/file/p.svg", "no folder"), ("nowhere/p.svg", "there is no folder")],
 )  # fmt: skip
 def test_what_cannot_be_drawn_is_told_before_any_work(tmp_path, name, says):
     (tmp_path / "none").write_text("")

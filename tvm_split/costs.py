@@ -37,10 +37,10 @@ class Costs:
 
     def __post_init__(self) -> None:
         for name, seconds in self.layer_s.items():
-            if not (isinstance(seconds, int | float) and 0 <= seconds < LIMIT_S):
+            if isinstance(seconds, bool) or not (isinstance(seconds, int | float) and 0 <= seconds < LIMIT_S):
                 raise CostError(
-                    f"layer '{name}' costs {seconds} s on '{self.target}'; a cost must be a number of seconds from 0 "
-                    f"to {LIMIT_S:g}"
+                    f"layer '{name:.60}' costs {seconds!r:.40} s on '{self.target:.60}'; a cost must be a number of "
+                    f"seconds from 0 to {LIMIT_S:g}"
                 )
         each = self.per_crossing_element_s
         if isinstance(each, bool) or not (isinstance(each, int | float) and 0 <= each < LIMIT_S):
@@ -87,7 +87,7 @@ class Costs:
         parts = {"target": str, "source": str, "layer_s": dict, "provenance": dict}
         if not isinstance(data, dict):
             raise CostError(f"costs are an object with the fields version, {', '.join(parts)}; this is {data!r:.60}")
-        if data.get("version") != VERSION:
+        if data.get("version") is True or data.get("version") != VERSION:
             raise CostError(f"these costs have version {data.get('version')!r}; this tvm-split reads version {VERSION}")
         check_fields(data, parts, "these costs")
         _check_interval(data["provenance"])
@@ -99,7 +99,10 @@ class Costs:
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError) as error:  # a CostError is a ValueError: it gets the path
-            raise CostError(f"{path} is not a costs file ({error}); `tvm-split plan --save-costs` writes one") from None
+            raise CostError(
+                f"{path} is not a costs file ({error}); `tvm-split plan --save-costs` writes layer times, `tvm-split "
+                "profile` a device model"
+            ) from None
 
 
 def check_fields(data: Mapping[str, Any], kinds: Mapping[str, type], what: str) -> None:

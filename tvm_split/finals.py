@@ -10,15 +10,16 @@ cannot be timed stays as predicted; the link is always computed from its rates. 
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tvm_split.assemble import compile_plan
 from tvm_split.bundle import Bundle
 from tvm_split.choice import Scored, in_order
-from tvm_split.comparison import Stage
+from tvm_split.comparison import STAGES, Place, Stage, compare
 from tvm_split.measure import measure_bundle, random_inputs
 from tvm_split.plan.evaluate import identity
 from tvm_split.plan.problem import Timing
@@ -27,23 +28,28 @@ from tvm_split.profile.queueing import waiting_factor
 from tvm_split.profile.source import WAIT_S
 from tvm_split.progress import Progress
 from tvm_split.runtime.local import run_bundle
+from tvm_split.spread import spread_of
 from tvm_split.workflow import PlanResult
 
-REPEATS = 5
-#: finalists that corrected predictions may add
-MOST_MORE = 3
+REPEATS = 9
+#: finalists that corrected predictions may add, and times that those are timed again which the clock cannot tell apart
+MOST_MORE, MOST_AGAIN = 3, 2
+#: standard errors of a difference within which it is none
+APART = 2.0
 
 
 @dataclass(frozen=True)
 class Final:
     """A finalist's halves as timed. stages: predicted beside measured, and where each was timed, nobody waiting.
 
-    cloud_load: the share of time that the cloud is busy with others, as the plan has it.
+    cloud_load: the share of time that the cloud is busy with others, as the plan has it. runs: seconds of single calls
+    by stage.
     """
 
     scored: Scored
     stages: tuple[Stage, ...]
     cloud_load: float = 0.0
+    runs: Runs = field(default_factory=dict)
 
     @property
     def timing(self) -> Timing:
@@ -55,8 +61,25 @@ class Final:
         waited = seconds["cloud"] * waiting_factor(self.cloud_load)
         return Timing(seconds["edge"], seconds["uplink"], waited, seconds["downlink"])
 
+    @property
+    def error_s(self) -> float:
+        """About one standard error of the total: of the medians of the stages that were timed."""
+        timed = (self.runs.get(stage.stage) for stage in self.stages if stage.basis == "measured")
+        return math.hypot(*(statistics.median(runs) * spread_of(runs) / math.sqrt(len(runs)) for runs in timed if runs))
 
-Take = Callable[[Bundle], Sequence[Stage]]
+    def again(self, stages: Sequence[Stage], runs: Runs) -> Final:
+        """The same with what was timed once more."""
+        every = {name: [*self.runs.get(name, ()), *more] for name, more in runs.items()}
+        places = {stage.stage: Place(stage.predicted_for, stage.measured_on, stage.basis) for stage in stages}
+        seconds = {stage.stage: stage.measured_s for stage in stages}
+        seconds |= {name: statistics.median(each) for name, each in every.items() if each}
+        measured = Timing(*(seconds[name] for name in STAGES))
+        found = compare(self.scored.candidate.predicted, measured, places)
+        return replace(self, stages=found, runs=every)
+
+
+Runs = Mapping[str, Sequence[float]]
+Take = Callable[[Bundle], tuple[Sequence[Stage], Runs]]
 
 
 def by_the_clock(result: PlanResult, folder: Path, progress: Progress) -> tuple[PlanResult, tuple[Final, ...], Bundle]:
@@ -85,7 +108,26 @@ def measured_finals(result: PlanResult, count: int, folder: Path, progress: Prog
             break
         progress(f"what was measured makes {more.label} the soonest by prediction")
         finals.append(_timed(result, more, _place(result, more, folder), take, progress))
+    for _ in range(MOST_AGAIN):
+        near = alike(finals)
+        if len(near) < 2:
+            break
+        progress(f"the clock cannot tell {len(near)} finalists apart: timing them again")
+        finals = [
+            final.again(*take(Bundle.open(_place(result, final.scored, folder)))) if final in near else final
+            for final in finals
+        ]
     return sorted(finals, key=lambda final: final.timing.total_s)
+
+
+def alike(finals: Sequence[Final]) -> list[Final]:
+    """The soonest of the finals, and those that are as soon as far as their errors tell."""
+    ordered = sorted(finals, key=lambda final: final.timing.total_s)
+    best = ordered[0]
+    return [best, *(
+        final for final in ordered[1:]
+        if final.timing.total_s - best.timing.total_s <= APART * math.hypot(final.error_s, best.error_s)
+    )]  # fmt: skip
 
 
 def decided(result: PlanResult, finals: Sequence[Final]) -> PlanResult:
@@ -148,7 +190,8 @@ def _timed(result: PlanResult, scored: Scored, folder: Path, take: Take, progres
     progress(f"finalist: {scored.label}")
     bundle = compile_plan(replace(result, chosen=scored), folder, progress)
     progress(f"timing {scored.label}")
-    return Final(scored, tuple(take(bundle)), result.request.cloud_load)
+    stages, runs = take(bundle)
+    return Final(scored, tuple(stages), result.request.cloud_load, runs)
 
 
 def _place(result: PlanResult, scored: Scored, folder: Path) -> Path:
@@ -160,6 +203,15 @@ def _taker(result: PlanResult) -> Take:
     """What times a bundle: on the boards that were named, or here, which `early` saw to."""
     request = result.request
     tracker, key = request.tracker, request.edge_key
-    if tracker is not None and key is not None:
-        return lambda bundle: measure_bundle(bundle, tracker, key, request.cloud_key, REPEATS, None, WAIT_S).stages
-    return lambda bundle: run_bundle(bundle, random_inputs(bundle), REPEATS, shaped=False).stages
+
+    def on_boards(bundle: Bundle) -> tuple[Sequence[Stage], Runs]:
+        assert tracker is not None and key is not None
+        found = measure_bundle(bundle, tracker, key, request.cloud_key, REPEATS, None, WAIT_S)
+        return found.stages, {"edge": found.edge_runs_s, "cloud": found.cloud_runs_s}
+
+    def here(bundle: Bundle) -> tuple[Sequence[Stage], Runs]:
+        found = run_bundle(bundle, random_inputs(bundle), REPEATS, shaped=False)
+        edge_s, cloud_s = [each.edge_s for each in found.runs], [each.cloud_s for each in found.runs]
+        return found.stages, {"edge": edge_s, "cloud": cloud_s}
+
+    return here if tracker is None or key is None else on_boards

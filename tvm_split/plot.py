@@ -33,8 +33,8 @@ class Pair:
 
 
 def check_plot(path: Path) -> None:
-    """What can be told before any work. PlotError: a suffix that is none of SUFFIXES, no matplotlib. BundleError: a
-    folder that cannot be written to."""
+    """What can be told before any work. PlotError: a suffix that is none of SUFFIXES, no such folder, no matplotlib.
+    BundleError: a folder that cannot be written to."""
     if path.suffix.lower() not in SUFFIXES:
         raise PlotError(
             f"--plot {path}: the suffix is '{path.suffix}'; expected {' or '.join(SUFFIXES)}, which says what kind of "
@@ -42,6 +42,8 @@ def check_plot(path: Path) -> None:
         )
     if path.is_dir():
         raise PlotError(f"--plot {path}: that is a folder; give a file in it")
+    if not path.absolute().parent.is_dir():
+        raise PlotError(f"--plot {path}: there is no folder {path.parent}; make it, or give another name")
     check_writable(path, "--plot: no picture can be written at")
     _matplotlib()
 

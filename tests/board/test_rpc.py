@@ -1,10 +1,13 @@
 """Sessions over the tracker, with an RPC server of this machine's own architecture: no board is needed."""
 
+import contextlib
+import json
 import os
 import socket
 import struct
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,13 +87,13 @@ def test_layers_are_timed_on_the_boards_there_are_and_here_for_the_others(tracke
     mod, host = pipeline.layers()(sorted_product), load_target("host")
     graph = extract_graph(mod, "small")
 
-    def machines(boards):
-        *sides, warnings = costs_of("measured", graph, mod, host, host, boards)
+    def machines(boards, cloud=host):
+        *sides, warnings = costs_of("measured", graph, mod, host, cloud, boards)
         assert all(costs.of(layer.name) > 0 for costs in sides for layer in graph.layers)
         return [costs.provenance["machine"] == "host, over RPC" for costs in sides], warnings
 
     assert machines(Boards(tracker, edge_key=KEY, cloud_key=KEY)) == ([True, True], [])
-    found, (warning,) = machines(Boards(tracker, edge_key=KEY))
+    found, (warning,) = machines(Boards(tracker, edge_key=KEY), replace(host, name="another"))
     assert found == [True, False]
     assert "The cloud's times were measured on this machine" in warning and "--cloud-key KEY" in warning
 
@@ -182,9 +185,65 @@ def test_something_else_at_the_trackers_port(said):
             connect(f"127.0.0.1:{listener.getsockname()[1]}", KEY, timeout_s=0.5)
 
 
-@pytest.mark.parametrize("address", ["", "9190", "host:", ":9190", "host:port", "host:0", "host:65536"])
+def sent(value):
+    data = json.dumps(value).encode()
+    return struct.pack("<i", len(data)) + data
+
+
+SUMMARY = [base.TrackerCode.SUCCESS, {"server_info": [{"key": f"server:{KEY}"}]}]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [[None], [[0]], [[0, {}]], [[0, {"server_info": [1]}]], [[0, {"server_info": [{"key": 1}]}]], [SUMMARY, None],
+     [SUMMARY, [0, None]], [SUMMARY, [0, ["127.0.0.1", "x", "m"]]], [SUMMARY, [0, ["127.0.0.1", 99999999, "m"]]]],
+)  # fmt: skip
+def test_a_tracker_that_answers_something_else(answers):
+    with fake_tracker([sent(answer) for answer in answers]) as address, pytest.raises(LinkDownError):
+        connect(address, KEY, timeout_s=2)
+
+
+def test_a_board_whose_address_is_no_name():
+    given = [base.TrackerCode.SUCCESS, ["a..b", 9, "match"]]
+    with (
+        fake_tracker([sent(SUMMARY), sent(given)]) as address,
+        pytest.raises(LinkDownError, match=r"opened no session|no RPC tracker"),
+    ):
+        connect(address, KEY, timeout_s=0.5)
+
+
+@pytest.mark.parametrize("size", [2**31 - 1, -1, 10])
+def test_an_answer_has_an_end(size):
+    """One byte a tenth of a second: each comes in time, all of them never."""
+    begin = time.monotonic()
+    with fake_tracker([struct.pack("<i", size), *[b"["] * 30]) as address, pytest.raises(LinkDownError):
+        connect(address, KEY, timeout_s=0.5)
+    assert time.monotonic() - begin < 2.5
+
+
+@contextlib.contextmanager
+def fake_tracker(said):
+    """Says hello as a tracker does, then these, a tenth of a second apart, whatever it is asked."""
+
+    def answer():
+        link, _ = listener.accept()
+        with link, contextlib.suppress(OSError):
+            link.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
+            for part in said:
+                time.sleep(0.1)
+                link.sendall(part)
+            time.sleep(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    "address", ["", f"h:{'9' * 5000}", "a..b:9190", "9190", "host:", ":9190", "host:port", "host:0", "host:65536"]
+)
 def test_an_address_that_is_none(address):
-    with pytest.raises(LinkDownError, match="expected HOST:PORT"):
+    with pytest.raises(LinkDownError, match=r"expected HOST:PORT|cannot be reached"):
         connect(address, KEY, timeout_s=1)
 
 

@@ -11,6 +11,7 @@ from tests.profile.made_records import layers
 from tvm_split.errors import CostError
 from tvm_split.profile import cost_model
 from tvm_split.profile.composition import Composition
+from tvm_split.profile.cost_model import MOST_S
 from tvm_split.profile.device_model import DeviceModel, summary
 
 
@@ -119,6 +120,40 @@ def test_wrong_numbers(written: str, tmp_path: Path, change: Callable[[dict[str,
     with pytest.raises(CostError) as caught:
         DeviceModel.load(path)
     assert str(caught.value).startswith(f"{path}: ") and says in str(caught.value)
+
+
+def test_parameters_of_training_are_not_read(written: str, tmp_path: Path) -> None:
+    """XGBoost would take a quantile of 7 on trust, and fail when it predicts."""
+    data = json.loads(written)
+    wrong = {"name": "reg:quantileerror", "quantile_loss_param": {"quantile_alpha": "[7,8,9]"}}
+    booster(data)["objective"] = wrong
+    (tmp_path / "other.json").write_text(json.dumps(data))
+    (tmp_path / "same.json").write_text(written)
+    found, same = (DeviceModel.load(tmp_path / name).layers.seconds(layers(5)) for name in ("other.json", "same.json"))
+    assert found == same
+
+
+def test_predictions_are_times_whatever_the_leaves_say(written: str, tmp_path: Path) -> None:
+    data = json.loads(written)
+    trees = data["layers"]["boosters"]["high"]["learner"]["gradient_booster"]["model"]["trees"]
+    for each in trees:
+        each["base_weights"] = [9e9] * len(each["base_weights"])
+        each["split_conditions"] = [9e9] * len(each["split_conditions"])
+    (tmp_path / "other.json").write_text(json.dumps(data))
+    for middle, low, high in DeviceModel.load(tmp_path / "other.json").layers.seconds(layers(5)):
+        assert 0 < low <= middle <= high <= MOST_S
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"device": {"threads": {"a": 1}}}, "threads are {'a': 1}"), ({"device": {"threads": NAN}}, "threads are nan"),
+     ({"date": "\x1b[31m"}, "its date is"), ({"composition": {"scale": 10**400}}, "no composition")],
+)  # fmt: skip
+def test_facts_that_would_be_printed(written: str, tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps({**json.loads(written), **change}))
+    with pytest.raises(CostError, match=says):
+        DeviceModel.load(path)
 
 
 def test_a_model_as_it_was_fitted_is_read_and_a_narrower_interval_too(written: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.profile.made_records import halves, layers
 from tvm_split.errors import CostError
+from tvm_split.profile.feature_names import NAMES
 from tvm_split.profile.records import Records
 
 DEVICE = {"target": "host", "threads": 1, "kernels": "ab12"}
@@ -62,3 +63,40 @@ def test_any_bytes_are_refused_in_words(tmp_path_factory, data):
     path.write_bytes(data)
     with pytest.raises(CostError):
         Records(path, DEVICE)
+
+
+def changed(path, line, change):
+    """The file with one line (1 to 3 are layers, 4 is a half) changed."""
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    (lines[line]["half"] if line == 4 else lines[line]).update(change)
+    path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [(1, {"seconds": True}), (1, {"seconds": 1e300}), (1, {"seconds": float("inf")}), (1, {"spread": float("nan")}),
+     (1, {"spread": None}), (1, {"base_s": "x"}), (1, {"features": [1.0]}), (1, {"features": [1e300] * len(NAMES)}),
+     (1, {"rule": 5}), (1, {"network": ["a"]}), (1, {"key": {}}), (4, {"seconds": -1}), (4, {"seconds": 0}),
+     (4, {"seconds": "1"}), (4, {"weight_bytes": -1e30}), (4, {"crossing": float("nan")}), (4, {"keys": "abc"}),
+     (4, {"keys": [[1]]}), (4, {"keys": []}), (4, {"network": 7}), (0, {"device": [1]}), (0, {"device": None})],
+)  # fmt: skip
+def test_damaged_values_are_refused_and_left_alone(path, line, change):
+    changed(path, line, change)
+    before = path.read_bytes()
+    with pytest.raises(CostError, match=r"host\.jsonl"):
+        Records(path, DEVICE)
+    assert path.read_bytes() == before
+
+
+def test_lines_that_are_deep_are_refused(path):
+    with path.open("a") as file:
+        file.write("[" * 100_000 + "\n")
+    with pytest.raises(CostError, match=r"host\.jsonl"):
+        Records(path, DEVICE)
+
+
+def test_a_cut_line_is_dropped_at_its_own_bytes_whatever_stands_before(path):
+    """Line ends of Windows, and bytes that are no UTF-8, are longer or shorter as text."""
+    data = path.read_bytes().replace(b"\n", b"\r\n").replace(b'"layer":"l0"', b'"layer":"\xff\xfe"')
+    path.write_bytes(data + b'{"key": "cut')
+    assert len(Records(path, DEVICE).found) == 3 and path.read_bytes() == data

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tvm_split.costs import Costs
 from tvm_split.graph import Graph, Layer, Tensor
 from tvm_split.profile.roofline import FACTORS, factors_of, integer_roofline, moved_bytes, roofline
-from tvm_split.targets import TargetSpec, load_target, target_names
+from tvm_split.targets import TargetSpec, host, load_target, target_names
 
 #: 1 Gflop/s reached, 1 MB/s, 1 ms: seconds can be worked out in the head
 TARGET = TargetSpec(
@@ -83,13 +83,16 @@ def test_integers_are_a_byte_each_and_have_a_rate_of_their_own():
     assert light.of("add") == pytest.approx((500 + 250 + 8 * 125) / 1e6 + 1e-3)
 
 
-def test_every_layer_has_an_interval_that_is_wider_where_nobody_timed():
+def test_every_layer_has_an_interval_that_is_wider_where_nobody_timed(monkeypatch):
     target = replace(TARGET, peak_int8_ops_per_s=16e9)
     for costs in (roofline(graph(flops=4), target), integer_roofline(graph(flops=4), target)):
         low, high = FACTORS[0] / 2, FACTORS[1] * 2
         for name, seconds in costs.layer_s.items():
             assert costs.ends_of(name) == pytest.approx((low * seconds, high * seconds))
-    assert factors_of(replace(target, name="host", arch="x86_64"), FACTORS) == FACTORS
+    monkeypatch.setattr(host, "processor", lambda: "AMD EPYC 9B45")
+    assert factors_of(replace(target, name="host"), FACTORS) == FACTORS
+    monkeypatch.setattr(host, "processor", lambda: "Intel(R) Xeon(R) Processor")
+    assert factors_of(replace(target, name="host"), FACTORS) == (low, high)
     assert factors_of(load_target("c5.xlarge"), FACTORS) == (low, high)
 
 

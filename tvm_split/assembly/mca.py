@@ -68,10 +68,16 @@ def version_of(tool: str) -> str:
 
 @functools.cache
 def known_cores(tool: str, triple: str) -> frozenset[str]:
-    """The names of `-mcpu` that the tool has for an architecture."""
+    """The names of `-mcpu` that the tool has for an architecture. CostError when it lists none."""
     done = _run([tool, f"-mtriple={triple}", "-mcpu=help"], "")
     listed = (done.stdout + done.stderr).partition("Available CPUs")[2].partition("Available features")[0]
-    return frozenset(re.findall(r"^\s+(\S+)\s+- ", listed, re.MULTILINE))
+    found = frozenset(re.findall(r"^\s+(\S+)\s+- ", listed, re.MULTILINE))
+    if not found:
+        raise CostError(
+            f"{tool} lists no cores of {triple} (exit status {done.returncode}), as llvm-mca does; install {PACKAGE}, "
+            "or use --costs roofline"
+        )
+    return found
 
 
 def core_of(tool: str, arch: str, mcpu: str, vector_bits: int, features: Sequence[str] = ()) -> Core:
@@ -130,6 +136,8 @@ def _complaint(stderr: str) -> str:
 
 def _run(command: Sequence[str], text: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=SIMULATION_LIMIT_S)
+        return subprocess.run(
+            command, input=text, capture_output=True, text=True, errors="replace", timeout=SIMULATION_LIMIT_S
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CostError(f"llvm-mca ({command[0]}) cannot be run: {error}; use --costs roofline") from error

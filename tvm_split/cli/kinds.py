@@ -12,6 +12,8 @@ import click
 
 from tvm_split.costs import SOURCES
 
+#: of a whole number, at most: Python refuses to read thousands
+DIGITS = 9
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -44,11 +46,23 @@ class Numbers(click.ParamType[Any]):
         if isinstance(value, tuple):
             return value
         words = [word.strip() for word in value.split(",")]
-        if not all(word.isdecimal() for word in words):
+        if not all(word.isdecimal() and len(word) <= DIGITS for word in words):
             self.fail(
-                f"{value!r} is not a list of {self.name}; write numbers with commas, e.g. {self.example}", param, ctx
+                f"{value!r:.60} is not a list of {self.name}; write numbers with commas, e.g. {self.example}",
+                param,
+                ctx,
             )
         return tuple(dict.fromkeys(int(word) for word in words))
+
+
+class Real(click.FloatRange):
+    """click's range lets NaN through."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        found: float = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return found
 
 
 class Widths(Numbers):
@@ -125,19 +139,28 @@ class CostsSource(click.ParamType[Any]):
         if len(files) != 2 or not all(files):
             self.fail(f"{value!r}: give {', '.join(SOURCES)}, or two files as edge.json,cloud.json", param, ctx)
         for name in files:
-            if not Path(name).is_file():
+            if not _is_file(name):
                 self.fail(
-                    f"costs file {name!r}: there is no such file; `plan --save-costs FOLDER` writes both", param, ctx
+                    f"costs file {name!r:.60}: there is no such file; `plan --save-costs FOLDER` writes both",
+                    param,
+                    ctx,
                 )
         return Path(files[0]), Path(files[1])
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 class Address(click.ParamType[Any]):
     """HOST or HOST:PORT; an IPv6 address with a port stands in brackets, [::1]:80."""
 
     name = "host[:port]"
-    _bracketed = re.compile(r"\[([^\[\]\s]+)\](?::([0-9]+))?")
-    _plain = re.compile(r"([^:\[\]\s]+)(?::([0-9]+))?")
+    _bracketed = re.compile(r"\[([^\[\]\s]+)\](?::([0-9]{1,5}))?")
+    _plain = re.compile(r"([^:\[\]\s]+)(?::([0-9]{1,5}))?")
     _ipv6 = re.compile(r"((?:[0-9a-fA-F]*:){2,}[0-9a-fA-F.]*(?:%\w+)?)()")
 
     def __init__(self, port: int) -> None:
@@ -150,7 +173,7 @@ class Address(click.ParamType[Any]):
         match = next(filter(None, found), None)
         port = 0 if match is None else int(match[2] or self._port)
         if match is None or not 0 < port < 65536:
-            self.fail(f"{value!r} is no address; write HOST or HOST:PORT, the port from 1 to 65535", param, ctx)
+            self.fail(f"{value!r:.80} is no address; write HOST or HOST:PORT, the port from 1 to 65535", param, ctx)
         return match[1], port
 
 

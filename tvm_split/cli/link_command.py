@@ -55,6 +55,8 @@ def link(
     """
     if (address is None) == (serve is None):
         raise click.UsageError("give HOST[:PORT] to measure the link to it, or --serve to be the other end")
+    if not bind:
+        raise click.UsageError("--bind is empty; give an address of this machine, or 0.0.0.0 for all of them")
     if serve is not None:
         _serve(bind, serve, as_json, quiet)
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tvm_split.cli.command import INTERRUPTED, Failure, Progress, SplitCommand
-from tvm_split.cli.kinds import Cores
+from tvm_split.cli.kinds import Cores, Real
 from tvm_split.cli.options import JSON, QUIET, check_plot, plot_option, target_option
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ NAMED = 3
 )
 @click.option("--tracker", metavar="HOST:PORT", help="RPC tracker of the boards. Lab networks only.")
 @click.option("--key", metavar="KEY", help="The boards' key at the tracker.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True,
+@click.option("--minutes", type=Real(0, min_open=True), default=20.0, show_default=True,
               help="How long to time in this run; what was timed before is not timed again.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="Threads of this machine's kernels. [default: one a core]")
 @click.option("--cores", type=Cores(), metavar="0,1", help="Time on these cores of this machine only. [default: all]")
@@ -63,6 +63,8 @@ def profile(
         raise click.UsageError("--cores is for this machine; start a board's RPC server on some of its cores (taskset)")
     if not out.parent.is_dir():
         raise click.UsageError(f"--out {out}: there is no folder {out.parent}; make it, or give another name")
+    if out.exists() and not _is_model(out):
+        raise click.UsageError(f"--out {out} is there and is no device model; give another name")
     check_plot(plot)
     from tvm_split import zoo
     from tvm_split.profile import collect, device_model
@@ -98,6 +100,15 @@ def profile(
         save_plot(plot, f"{spec.name}: networks held back", pairs)
 
 
+def _is_model(path: Path) -> bool:
+    from tvm_split.profile.file_kinds import is_device_model
+
+    try:
+        return is_device_model(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
 def show(model: DeviceModel, outcome: Outcome, out: Path, as_json: bool) -> None:
     """What was fitted and how well, on stdout; what was not timed, on stderr."""
     facts = {
@@ -107,9 +118,9 @@ def show(model: DeviceModel, outcome: Outcome, out: Path, as_json: bool) -> None
     for text in outcome.refused[:NAMED]:
         click.echo(f"warning: {text}", err=True)
     if len(outcome.refused) > NAMED:
-        click.echo(f"warning: {len(outcome.refused)} layers and halves could not be timed in all", err=True)
+        click.echo(f"warning: and {len(outcome.refused) - NAMED} more layers and halves", err=True)
     if not outcome.complete:
-        click.echo("warning: the time was up before every network's halves were timed; the same command goes on",
+        click.echo(f"warning: the time was too short for all of {', '.join(outcome.cut)}; the same command goes on",
                    err=True)  # fmt: skip
     if as_json:
         click.echo(json.dumps(facts, indent=1, allow_nan=False))

@@ -45,6 +45,8 @@ FAILURES = 3
 #: of the time, at most about this share goes to the networks' own layers and halves
 OWN_SHARE = 0.7
 
+Network = tuple[tvm.IRModule, Graph]
+
 
 class Collector:
     """Times on one device, or on several boards of a kind at once, into `records`, until `deadline` (of
@@ -62,29 +64,46 @@ class Collector:
         check_runs(spec, remotes[0] if remotes else None)
         here = {} if benches else {"": Bench(folder, spec, self.target, tvm.cpu(), None, REPEATS)}
         self.fleet = Fleet(benches or here, say)
-        self.records, self.deadline, self.say, self.plan = records, deadline, say, plan
+        self.records, self.say, self.plan = records, say, plan
         self.outcome = Outcome([])
         first = next(iter(self.fleet.boards.values()))
         self.paces = Paces(first)
         self.call_s = call_seconds(first, self.paces.of(first))
-        self._begin = time.monotonic()
+        self._begin, self._end = time.monotonic(), deadline
+        self._until = deadline
 
     def run(self, networks: Sequence[str], seed: int = 0) -> Outcome:
         """Time what there is time for. CostError: a network that cannot be loaded is one; a noisy layer is not."""
         tuned = [trials_of(folder, self.spec, self.target) for folder in self.plan.tuned]
         loaded = [_network(name) for name in networks]
+        twice = [name for name, count in Counter(graph.name for _, graph in loaded).items() if count > 1]
+        if twice:
+            raise CostError(f"two of the networks are called '{twice[0]}', which records go by; rename a file")
         for here, (mod, graph) in itertools.product(tuned, loaded):
             self.say(
                 f"{graph.name}: {add_trials(self.records, here, mod, graph, self.spec, self.call_s)} trials of tuning"
             )
-        for mod, graph in loaded:  # a network's halves right after its layers: they are compared
-            if self._left(OWN_SHARE):
-                self._layers(mod, graph)
-                self._halves(mod, graph, seed)
-            else:
-                self.outcome.complete = False
+        cut = self._own(loaded, seed)
+        if cut:  # what others left of their shares
+            cut = self._own(cut, seed)
+        self.outcome.cut = [graph.name for _, graph in cut]
         self._sampled(loaded, seed)
         return self.outcome
+
+    def _own(self, networks: Sequence[Network], seed: int) -> list[Network]:
+        """Each network's layers and right after them its halves, which are compared; those whose share of the time was
+        too short."""
+        cut = []
+        for i, (mod, graph) in enumerate(networks):
+            left = self._begin + OWN_SHARE * (self._end - self._begin) - time.monotonic()
+            self._until = min(self._end, time.monotonic() + left / (len(networks) - i))
+            if left > 0:
+                self._layers(mod, graph)
+                self._halves(mod, graph, seed)
+            if not self._on():
+                cut.append((mod, graph))
+        self._until = self._end
+        return cut
 
     def _layers(self, mod: tvm.IRModule, graph: Graph, sample: str = "") -> None:
         works = [workload(mod, graph, self.spec, self.target)]
@@ -96,6 +115,8 @@ class Collector:
             near = f", sample {sample}" if sample else ""
             self.say(f"{graph.name}{near}: {len(new)} of {len(work.keys)} layers are to be timed")
             self._time(work, new, sample)
+            if not sample and not any(key in self.records.found for key in work.keys.values()):
+                self.outcome.refused.append(f"{graph.name}: none of its {len(work.keys)} layers was timed")
 
     def _time(self, work: Workload, layers: Sequence[str], sample: str) -> None:
         """Compile here, time on whichever board is free."""
@@ -155,7 +176,6 @@ class Collector:
 
     def _halves(self, mod: tvm.IRModule, graph: Graph, seed: int) -> None:
         if not self._on():
-            self.outcome.complete = False
             return
         done = {(half.network, half.side, half.cut) for half in self.records.halves}
         keys = dict(workload(mod, graph, self.spec, self.target).keys)
@@ -194,7 +214,7 @@ class Collector:
         for path in files.values():
             path.unlink()
 
-    def _sampled(self, networks: Sequence[tuple[tvm.IRModule, Graph]], seed: int) -> None:
+    def _sampled(self, networks: Sequence[Network], seed: int) -> None:
         """Of each network in turn. One of which none can be sampled is left out, and so is one that fails each time."""
         left = list(networks)
         failed: Counter[str] = Counter()
@@ -227,14 +247,11 @@ class Collector:
         return self.plan.integers and self.spec.peak_int8_ops_per_s is not None
 
     def _on(self) -> bool:
-        return time.monotonic() < self.deadline
-
-    def _left(self, share: float) -> bool:
-        """Whether less than this share of the time is over."""
-        return time.monotonic() < self._begin + share * (self.deadline - self._begin)
+        """Whether there is time left for the network at hand."""
+        return time.monotonic() < self._until
 
 
-def _network(name: str) -> tuple[tvm.IRModule, Graph]:
+def _network(name: str) -> Network:
     mod = pipeline.layers()(frontend.load(name))
     return mod, extract.graph(mod, name.removeprefix("zoo:").split("/")[-1])
 

@@ -68,7 +68,7 @@ class Composition:
         """CostError when a number is missing or negative."""
         try:
             found = cls(**{name: float(value) for name, value in data.items()})
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise CostError(f"this is no composition of layers: {error}") from None
         if not all(value >= 0 and np.isfinite(value) for value in astuple(found)):
             raise CostError(f"the composition {dict(data)} has a negative number; expected none")

@@ -67,7 +67,9 @@ class CostModel:
         rows = xgboost.DMatrix(_matrix(layers, self.rules))
         base = _along(self.lines, layers)
         middle, low, high = (self.boosters[name].predict(rows) + base for name in ("middle", "low", "high"))
-        low, high = np.minimum(low - self.widen, middle), np.maximum(high + self.widen, middle)
+        middle = np.clip(middle, math.log(LEAST_S), math.log(MOST_S))
+        low = np.minimum(np.maximum(low - self.widen, math.log(LEAST_S)), middle)
+        high = np.maximum(np.minimum(high + self.widen, math.log(MOST_S)), middle)
         return [(float(m), float(a), float(b)) for m, a, b in zip(*np.exp([middle, low, high]), strict=True)]
 
     def to_json(self) -> dict[str, Any]:
@@ -95,8 +97,7 @@ class CostModel:
         for name in ("middle", "low", "high"):
             try:
                 check_booster(data["boosters"][name], len(NAMES) + len(rules))
-                boosters[name] = xgboost.Booster()
-                boosters[name].load_model(bytearray(json.dumps(data["boosters"][name]).encode()))
+                boosters[name] = _booster(data["boosters"][name])
             except (CostError, KeyError, TypeError, xgboost.core.XGBoostError) as error:
                 raise CostError(
                     f"the cost model's '{name}' cannot be read: {str(error).splitlines()[0]:.200}"
@@ -167,6 +168,18 @@ def _terms(layers: Sequence[Any]) -> np.ndarray:
     """(layers, terms): one call, and COUNTS."""
     counts = np.array([[layer.features[i] for i in COUNTS] for layer in layers], np.float64).reshape(-1, len(COUNTS))
     return np.hstack([np.ones((len(counts), 1)), np.exp2(counts) - 1])
+
+
+def _booster(data: Mapping[str, Any]) -> xgboost.Booster:
+    """A checked booster's own trees. The objective is of training: none is needed to predict, and its parameters, which
+    XGBoost would take on trust, are not read."""
+    learner = {
+        **data["learner"],
+        "objective": {"name": "reg:squarederror", "reg_loss_param": {"scale_pos_weight": "1"}},
+    }
+    made = xgboost.Booster()
+    made.load_model(bytearray(json.dumps({**data, "learner": learner}).encode()))
+    return made
 
 
 def _line_of(data: Any) -> tuple[float, ...]:

@@ -30,6 +30,7 @@ from tvm_split.profile.records import Records, check_same
 VERSION = 1
 #: relative errors beyond it are no errors of a model
 MOST_OFF = 1e9
+LONGEST_DATE = 40
 FIELDS = {"device": dict, "date": str, "layers": dict, "composition": dict, "fitted_to": dict, "errors": dict}
 
 
@@ -46,7 +47,7 @@ class DeviceModel:
 
     def check(self, expected: Mapping[str, Any], what: str) -> None:
         """CostError that names what differs between the device that was profiled and the one that is asked for."""
-        check_same(self.device, expected, what)
+        check_same(self.device, expected, what, "give the model of that one, or profile it (`tvm-split profile`)")
 
     def save(self, path: Path) -> None:
         data = {
@@ -76,11 +77,21 @@ class DeviceModel:
             raise CostError(f"{path} has version {data.get('version')!r}; this tvm-split reads version {VERSION}")
         check_fields(data, FIELDS, str(path))
         try:
+            _check_facts(data["device"], data["date"])
             _check_numbers(data["fitted_to"], data["errors"])
             layers, parts = CostModel.from_json(data["layers"]), Composition.from_json(data["composition"])
         except (KeyError, TypeError, ValueError) as error:
             raise CostError(f"{path}: {error}; profile the device anew") from None
         return cls(data["device"], data["date"], layers, parts, data["fitted_to"], data["errors"])
+
+
+def _check_facts(device: Mapping[str, Any], date: str) -> None:
+    """CostError: threads is no whole number, or the date no text to show."""
+    threads = device.get("threads", 0)
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
+        raise CostError(f"the device's threads are {threads!r:.40}; expected a whole number")
+    if not date.isprintable() or len(date) > LONGEST_DATE:
+        raise CostError(f"its date is {date!r:.40}; expected one such as 2026-01-31T12:00:00Z")
 
 
 def _check_numbers(fitted_to: Mapping[str, Any], errors: Mapping[str, Any]) -> None:

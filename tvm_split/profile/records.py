@@ -14,10 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tvm_split.costs import LIMIT_S
 from tvm_split.errors import CostError
+from tvm_split.profile.feature_names import NAMES
 from tvm_split.profile.noise import Timed
 
 VERSION = 2
+#: of float32, in which XGBoost holds features
+LARGEST = 3.4e38
 #: the one field of a line that holds a HalfRecord
 HALF = "half"
 
@@ -98,29 +102,30 @@ class Records:
         return [half for half in self.halves if all(key in self.found for key in half.keys)]
 
     def _read(self, device: Mapping[str, Any]) -> None:
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        whole = text[: text.rfind("\n") + 1]
-        lines = whole.splitlines()
+        data = self.path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        lines = whole.decode("utf-8", errors="replace").split("\n")[:-1]
         try:
             head = json.loads(lines[0])
             if head["version"] != VERSION:
                 raise CostError(f"{self.path} has version {head['version']!r}; this tvm-split reads version {VERSION}")
-            check_same(head["device"], device, f"the records in {self.path}")
+            advice = "move this file away, or give another name, and profile the device from the beginning"
+            check_same(head["device"], device, f"the records in {self.path}", advice)
             for line in lines[1:]:
-                data = json.loads(line)
-                if HALF in data:
-                    self.halves.append(HalfRecord(**{**data[HALF], "keys": tuple(data[HALF]["keys"])}))
+                found = json.loads(line)
+                if HALF in found:
+                    self.halves.append(_half(found[HALF]))
                 else:
-                    self.found[data["key"]] = _record(data)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+                    self.found[found["key"]] = _record(found)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
             if isinstance(error, CostError):
                 raise
             raise CostError(
                 f"{self.path} holds no records of a profile ({error}); `tvm-split profile` writes them: give another "
                 "name, or move this file away"
             ) from None
-        if whole != text:  # cut off while it was written: go on after the last whole line
-            os.truncate(self.path, len(whole.encode()))
+        if whole != data:  # cut off while it was written: go on after the last whole line
+            os.truncate(self.path, len(whole))
 
     def _append(self, value: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
@@ -129,18 +134,58 @@ class Records:
             os.fsync(file.fileno())
 
 
-def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], what: str) -> None:
-    """CostError that names each field in which a device's facts differ from those expected."""
+def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], what: str, advice: str) -> None:
+    """CostError that names the target, where that is another, or each field in which a device's facts differ from those
+    expected."""
+    if "target" in expected and found.get("target") != expected["target"]:
+        raise CostError(f"{what}: of target {found.get('target')!r}, expected {expected['target']!r}; {advice}")
     differ = [
         f"{name} is {found.get(name)!r}, expected {value!r}"
         for name, value in expected.items()
         if found.get(name) != value
     ]
     if differ:
-        raise CostError(f"{what} are of another device, version or kernel set: {'; '.join(differ)}. Profile it anew")
+        raise CostError(f"{what}: of another device, version or kernel set: {'; '.join(differ)}; {advice}")
 
 
 def _record(data: dict[str, Any]) -> Record:
-    record = Record(**{**data, "features": tuple(float(value) for value in data["features"])})
-    Timed.of([record.seconds])
-    return record
+    """ValueError or TypeError when it is none."""
+    made = Record(**{**data, "features": tuple(_real(value, "a feature") for value in data["features"])})
+    _check_texts(made.key, made.network, made.layer, made.op, made.rule, made.sample)
+    _check_timed(made.seconds, made.spread)
+    _real(made.base_s, "base_s")
+    if len(made.features) != len(NAMES):
+        raise ValueError(f"layer '{made.layer:.60}' has {len(made.features)} features; expected {len(NAMES)}")
+    return made
+
+
+def _half(data: dict[str, Any]) -> HalfRecord:
+    """ValueError or TypeError when it is none."""
+    made = HalfRecord(**{**data, "keys": tuple(data["keys"])})
+    _check_texts(made.network, made.side, made.cut, *made.keys)
+    _check_timed(made.seconds, made.spread)
+    for value in (made.weight_bytes, made.moved_bytes, made.crossing):
+        if _real(value, "a number of bytes or elements") < 0:
+            raise ValueError(f"a half has {value} bytes or elements; expected 0 or more")
+    if not made.keys or not isinstance(data["keys"], list):
+        raise ValueError(f"the keys of a half are {data['keys']!r:.60}; expected a list of one or more")
+    return made
+
+
+def _check_texts(*texts: Any) -> None:
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r:.60} is no text")
+
+
+def _check_timed(seconds: Any, spread: Any) -> None:
+    if not 0 < _real(seconds, "seconds") < LIMIT_S or _real(spread, "spread") < 0:
+        raise ValueError(
+            f"seconds {seconds!r:.40} with a spread of {spread!r:.40}; expected more than 0, and 0 or more"
+        )
+
+
+def _real(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise ValueError(f"{what} is {value!r:.40}; expected a finite number")
+    return float(value)

@@ -38,12 +38,13 @@ from collections.abc import Callable
 
 from tvm_split.costs import Costs, with_interval
 from tvm_split.graph import Graph, Layer
+from tvm_split.targets import host
 from tvm_split.targets.spec import TargetSpec
 
 #: shares of the predicted time between which 90 % of all measured time lay: "How far off" above
 FACTORS = 0.33, 4.5
-#: the target on which they were timed, and how much further they go both ways on any other
-TIMED, UNTIMED = ("host", "x86_64"), 2.0
+#: the processor on which they were timed, as this machine, and how much further they go both ways on any other
+TIMED, UNTIMED = "AMD EPYC", 2.0
 #: bytes of a float32, and of what a quantised layer has in its place
 FLOAT_BYTES, CODE_BYTES = 4, 1
 
@@ -51,7 +52,8 @@ FLOAT_BYTES, CODE_BYTES = 4, 1
 def factors_of(target: TargetSpec, timed: tuple[float, float]) -> tuple[float, float]:
     """The least and the most of its predicted time that a layer takes. timed: the same where that was timed."""
     low, high = timed
-    return timed if (target.name, target.arch) == TIMED else (low / UNTIMED, high * UNTIMED)
+    there = target.name == host.HOST and host.processor().startswith(TIMED)
+    return timed if there else (low / UNTIMED, high * UNTIMED)
 
 
 def roofline(graph: Graph, target: TargetSpec) -> Costs:

@@ -22,7 +22,7 @@ from tvm import relax, rpc
 from tvm.rpc import base
 
 from tvm_split.errors import BundleError, LinkDownError, last_line
-from tvm_split.profile.tracker import address_of, ask, count_of, how_to_check, knock, opened
+from tvm_split.profile.tracker import address_of, ask, board_of, count_of, how_to_check, knock, opened
 from tvm_split.runtime.executor import flat_arrays
 
 MAIN = "main"
@@ -54,21 +54,22 @@ def connect(tracker: str, key: str, timeout_s: float) -> BoardSession:
     deadline = time.monotonic() + timeout_s
     refusal: LinkDownError | None = None
     with opened(host, port, timeout_s) as link:
-        count = count_of(ask(link, host, port, [base.TrackerCode.SUMMARY]), tracker, key)
+        count = count_of(ask(link, host, port, [base.TrackerCode.SUMMARY]), host, port, key)
         while True:
             link.settimeout(_left(deadline))
             try:
                 question = [base.TrackerCode.REQUEST, key, "", 1]
-                address, server_port, match = ask(link, host, port, question, may_wait=True)
+                given = ask(link, host, port, question, may_wait=True)
             except TimeoutError as error:
                 raise refusal or LinkDownError(
                     f"no board with key {key!r} became free within {timeout_s:g} s ({count} at {tracker}, all in use): "
                     f"end the session that holds it, or wait longer; {how_to_check(host, port)} shows the queue"
                 ) from error
+            address, server_port, match = board_of(given, host, port)
             try:
                 knock(address, server_port, _left(deadline))
                 return BoardSession(rpc.connect(address, server_port, match)._sess)
-            except (OSError, RuntimeError) as error:
+            except (OSError, UnicodeError, RuntimeError) as error:
                 refusal = LinkDownError(
                     f"the board {key!r} at {address}:{server_port}, listed by the tracker at {tracker}, opened no "
                     f"session within {timeout_s:g} s ({last_line(error)}). Restart its RPC server, with "
@@ -84,7 +85,7 @@ def connect_all(tracker: str, key: str, timeout_s: float) -> list[BoardSession]:
     sessions = [connect(tracker, key, timeout_s)]
     host, port = address_of(tracker)
     with opened(host, port, timeout_s) as link:
-        count = count_of(ask(link, host, port, [base.TrackerCode.SUMMARY]), tracker, key)
+        count = count_of(ask(link, host, port, [base.TrackerCode.SUMMARY]), host, port, key)
     for _ in range(count - 1):
         with contextlib.suppress(LinkDownError):  # in use by others
             sessions.append(connect(tracker, key, BUSY_S))

@@ -16,6 +16,7 @@ from tvm_split.profile.costs_file import costs_in
 from tvm_split.profile.file_kinds import is_device_model
 from tvm_split.profile.roofline import FACTORS, factors_of, integer_roofline, roofline
 from tvm_split.targets import TargetSpec, load_target
+from tvm_split.targets.host import HOST
 
 if TYPE_CHECKING:
     import tvm
@@ -88,7 +89,7 @@ def costs_of(
         edge_path, cloud_path = source
         edge_costs, of_edge = _of_file(Path(edge_path), mod, graph, edge)
         cloud_costs, of_cloud = _of_file(Path(cloud_path), mod, graph, cloud)
-        return edge_costs, cloud_costs, [*of_edge, *of_cloud]
+        return edge_costs, cloud_costs, list(dict.fromkeys([*of_edge, *of_cloud]))
     here = None
     found, warnings = [], []
     for side, spec, key in (("edge", edge, boards.edge_key), ("cloud", cloud, boards.cloud_key)):
@@ -98,10 +99,11 @@ def costs_of(
         if here is None:
             here = _here(mod, graph)
         found.append(_scaled(here, graph, spec))
-        warnings.append(
-            f"The {side}'s times were measured on this machine and scaled to {spec.name} by its roofline; to measure "
-            f"on the board, give --tracker HOST:PORT --{side}-key KEY."
-        )
+        if spec.name != HOST:
+            warnings.append(
+                f"The {side}'s times were measured on this machine and scaled to {spec.name} by its roofline; to "
+                f"measure on the board, give --tracker HOST:PORT --{side}-key KEY."
+            )
     return found[0], found[1], warnings
 
 
@@ -123,7 +125,7 @@ def _of_file(path: Path, mod: tvm.IRModule, graph: Graph, spec: TargetSpec) -> t
     assert alone is not None
     warnings = [
         f"Times on {spec.name} are predicted by a model of {model.date[:10]}; on networks held back it was off by "
-        f"{alone['median']:.0%} of a layer, {whole} (medians)."
+        f"{alone['median']:.0%} of a layer, {whole} (medians; of nine in ten layers by {alone['p90']:.0%} at most)."
     ]
     threads = model.device.get("threads")
     if threads and threads != spec.cores:  # 0 of a board: its RPC server's

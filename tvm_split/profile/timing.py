@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tvm_split.errors import CostError, LinkDownError, last_line
 from tvm_split.layer_kernels import MAIN, Kernel
 from tvm_split.linker import find_linker
 from tvm_split.profile.rpc import still_there, upload
-from tvm_split.targets import TargetSpec
+from tvm_split.targets import TargetSpec, host
 from tvm_split.targets.host import machine
 
 #: a shorter call is repeated until this much time has passed, and the mean is one repeat; of a reference, which is
@@ -160,12 +160,4 @@ def check_runs(spec: TargetSpec, remote: rpc.RPCSession | None) -> None:
 
 def processor() -> str:
     """This machine's processor and its number of cores, as text."""
-    return next(_model_names(), platform.processor() or platform.machine()) + f", {os.cpu_count()} cores"
-
-
-def _model_names() -> Iterator[str]:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                yield line.split(":", 1)[1].strip()
+    return (host.processor() or platform.processor() or platform.machine()) + f", {os.cpu_count()} cores"

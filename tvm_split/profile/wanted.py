@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 Say = Callable[[str], None]
@@ -26,7 +26,11 @@ EVERYTHING = Plan()
 
 @dataclass
 class Outcome:
-    """What a profile could not time: layers and halves in words. `complete`: the networks were gone through."""
+    """What a profile could not time: layers and halves in words. cut: networks for which the time was too short."""
 
     refused: list[str]
-    complete: bool = True
+    cut: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return not self.cut

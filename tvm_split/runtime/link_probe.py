@@ -28,6 +28,8 @@ TRANSFERS, ROUNDS, ROUND_TRIPS = 7, 3, 10
 FIRST_BYTES = 4096
 #: seconds to connect, and for an answer
 ANSWER_S = 10.0
+#: 8 Tbit/s: no link moves more in a nanosecond
+MOST_BYTES_PER_NS = 1000
 
 Say = Callable[[str], None]
 
@@ -113,7 +115,7 @@ def send_up(probe: wire.Probe, size: int) -> wire.Seen:
     probe.pour(size, deadline)
     # what is written may still lie in buffers here, so the answer has the transfer's deadline
     _, counted, nanoseconds = probe.answer(wire.SEEN, deadline=deadline)
-    if counted >= size or (nanoseconds == 0) != (counted == 0):
+    if counted >= size or (nanoseconds == 0) != (counted == 0) or counted > MOST_BYTES_PER_NS * nanoseconds:
         raise LinkDownError(f"{probe.peer} says that {counted} of {size} bytes came in {nanoseconds} ns; it is damaged")
     return wire.Seen(counted, nanoseconds * 1e-9)
 
@@ -158,9 +160,9 @@ def _long_enough(move: Callable[[int], wire.Seen], target_s: float) -> tuple[int
 def _connect(host: str, port: int, peer: str) -> socket.socket:
     try:
         return socket.create_connection((host, port), ANSWER_S)
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:  # a name with an empty or too long part is not even looked up
         raise LinkDownError(
-            f"'{host}' is no host that can be found ({error.strerror}); give HOST or HOST:PORT"
+            f"{host!r:.80} is no host that can be found ({getattr(error, 'strerror', error)}); give HOST or HOST:PORT"
         ) from None
     except OSError as error:
         raise LinkDownError(

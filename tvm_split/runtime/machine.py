@@ -10,13 +10,11 @@ from tvm_split.bundle import Bundle
 from tvm_split.comparison import Place
 from tvm_split.errors import BundleError
 from tvm_split.plan.problem import Side
-from tvm_split.targets.host import machine
+from tvm_split.targets.host import HOST, machine
 
 SIDES: tuple[Side, Side] = ("edge", "cloud")
 #: e_machine of an ELF header -> the architecture as targets name it
 ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
-#: the target that is whichever machine it is compiled on
-HOST = "host"
 
 
 def role_here(bundle: Bundle, side: Side, on_device: bool = False) -> str:
