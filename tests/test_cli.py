@@ -150,6 +150,13 @@ def test_plan_prints_table_and_reason_and_saves_costs(asked: list[workflow.Reque
     assert Costs.load(tmp_path / "costs" / "edge.json").layer_s == {"a": 0.1, "b": 0.2}
 
 
+def test_saved_costs_that_are_there_may_be_edited_and_stay(asked: list[workflow.Request], tmp_path: Path) -> None:
+    (tmp_path / "cloud.json").write_text("mine")
+    done = call("plan", "m.onnx", "--save-costs", str(tmp_path))
+    assert done.exit_code == 2 and "cloud.json are there, perhaps edited; give another folder" in done.stderr
+    assert asked == [] and (tmp_path / "cloud.json").read_text() == "mine" and not (tmp_path / "edge.json").exists()
+
+
 def test_costs_that_cannot_be_saved_are_told_before_the_plan(asked: list[workflow.Request], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     done = call("plan", "m.onnx", "--save-costs", str(tmp_path / "file" / "costs"))

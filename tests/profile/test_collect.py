@@ -1,7 +1,9 @@
 """A profile of this machine from end to end on a small network: times are not looked at, what is done with them is."""
 
 import json
+import shutil
 import time
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -19,6 +21,7 @@ from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.problem import Link, Problem
 from tvm_split.profile.call import LEAST_S, call_seconds
 from tvm_split.profile.collect import Collector, Plan, collect, device_facts
+from tvm_split.profile.collector import OWN_SHARE
 from tvm_split.profile.device_model import DeviceModel, fit
 from tvm_split.profile.halves import halves_at
 from tvm_split.profile.predicted import integer_model_costs, model_costs
@@ -219,3 +222,38 @@ def test_profile_refuses_what_cannot_be(arguments, words, tmp_path):
     assert done.exit_code == 2 and words in done.output
     done = CliRunner().invoke(cli, ["profile", "--out", str(tmp_path / "none" / "a.json"), *arguments])
     assert done.exit_code == 2
+
+
+def test_profile_writes_over_nothing_but_a_model(model_file, tmp_path):
+    out = tmp_path / "mine.json"
+    out.write_text('{"not": "a model"}')
+    done = CliRunner().invoke(cli, ["profile", str(model_file), "--minutes", "0.01", "--out", str(out)])
+    assert done.exit_code == 2 and "is there and is no device model" in done.stderr
+    assert out.read_text() == '{"not": "a model"}'
+
+
+def test_two_networks_of_one_name_are_refused(model_file, tmp_path):
+    (tmp_path / "other").mkdir()
+    same = shutil.copy(model_file, tmp_path / "other" / model_file.name)
+    with pytest.raises(CostError, match=r"two of the networks are called 'net\.onnx'"):
+        collect(SPEC, [str(model_file), str(same)], tmp_path / "host.jsonl", 1)
+
+
+def test_time_is_dealt_over_the_networks_and_who_had_too_little_is_named(model_file, tmp_path, any_noise, monkeypatch):
+    """The first network alone would take all of it."""
+    other = shutil.copy(model_file, tmp_path / "second.onnx")
+    monkeypatch.setattr(Collector, "_sampled", lambda self, networks, seed: None)
+    begun, now = {}, [0.0]
+
+    def layers(self, mod, graph, sample=""):
+        begun.setdefault(graph.name, now[0])
+        while self._on():
+            now[0] += 1.0
+
+    monkeypatch.setattr(Collector, "_layers", layers)
+    monkeypatch.setattr(Collector, "_halves", lambda self, mod, graph, seed: None)
+    monkeypatch.setattr("tvm_split.profile.collector.time", SimpleNamespace(monotonic=lambda: now[0]))
+    records = Records(tmp_path / "host.jsonl", device_facts(SPEC, 1, None))
+    found = Collector(SPEC, records, tmp_path, 100.0).run([str(model_file), str(other)])
+    assert begun["second.onnx"] == pytest.approx(100 * OWN_SHARE / 2, abs=2)
+    assert found.cut == ["net.onnx", "second.onnx"] and not found.complete

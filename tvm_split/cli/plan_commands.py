@@ -34,6 +34,11 @@ def plan(save_costs: Path | None, top: int, as_json: bool, explain: bool, quiet:
     from tvm_split.bundle_folder import check_writable
 
     if save_costs is not None:
+        there = [name for name in ("edge.json", "cloud.json") if (save_costs / name).exists()]
+        if there:
+            raise click.UsageError(
+                f"--save-costs {save_costs}: {' and '.join(there)} are there, perhaps edited; give another folder"
+            )
         check_writable(save_costs / "edge.json", "--save-costs: no file can be written at")
     result = workflow.plan(request_of(given), Progress(quiet))
     if save_costs is not None:

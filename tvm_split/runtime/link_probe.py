@@ -22,6 +22,7 @@ from tvm_split.errors import LinkDownError
 from tvm_split.runtime import link_wire as wire
 from tvm_split.spread import spread_of
 from tvm_split.units import rate as rate_text
+from tvm_split.units import size as size_text
 
 PINGS, PINGS_S, LEAST_PINGS = 40, 4.0, 5
 TRANSFERS, ROUNDS, ROUND_TRIPS = 7, 3, 10
@@ -129,7 +130,7 @@ def fetch_down(probe: wire.Probe, size: int) -> wire.Seen:
 
 def _rate(move: Callable[[int], wire.Seen], name: str, target_s: float, max_spread: float, say: Say) -> Rate:
     size, seen = _long_enough(move, target_s)
-    say(f"rate {name}: {TRANSFERS} transfers of {size} bytes, at about {rate_text(seen.bytes_per_s)}")
+    say(f"rate {name}: {TRANSFERS} transfers of {size_text(size)}, at about {rate_text(seen.bytes_per_s)}")
     tried: list[Rate] = []
     for _ in range(ROUNDS):
         rates = [move(size).bytes_per_s for _ in range(TRANSFERS)]
