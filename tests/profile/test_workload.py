@@ -3,8 +3,8 @@ import pytest
 from tvm import relax
 
 from tvm_split import extract, pipeline
-from tvm_split.profile.feature_names import ARITHMETIC, NAMES, PER_STORE
-from tvm_split.profile.features import aggregated, store_features
+from tvm_split.profile.feature_names import NAMES, PER_STORE
+from tvm_split.profile.features import ARITHMETIC, aggregated, store_features
 from tvm_split.profile.workload import integer_workload, made_up_quantizers, workload
 from tvm_split.targets import load_target
 from tvm_split.tvm_target import resolve

@@ -1,10 +1,10 @@
 """Seconds of layers predicted by XGBoost from TVM's features of their kernels, with an interval. No TVM.
 
-The model learns the logarithm of what a layer takes over what a line says: seconds a call, an operation of each kind, a
-byte moved and an element written, none negative, fitted for each schedule rule. A kernel twice as large is then no new
-case. Three fits share the features: the middle by squared error, and the ends of the interval by quantile regression
-(Koenker and Bassett, Econometrica 46(1), 1978), widened by one factor so that they hold the share of the held-back
-layers that they promise (split conformal prediction: Romano, Patterson, Candes, NeurIPS 2019).
+The model learns the logarithm of what a layer takes over what a line says: seconds a call, an operation, a byte moved
+and an element written, none negative, fitted for each schedule rule. A kernel twice as large is then no new case. Three
+fits share the features: the middle by squared error, and the ends of the interval by quantile regression (Koenker and
+Bassett, Econometrica 46(1), 1978), widened by one factor so that they hold the share of the held-back layers that they
+promise (split conformal prediction: Romano, Patterson, Candes, NeurIPS 2019).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy.optimize import nnls
 
 from tvm_split.errors import CostError
 from tvm_split.profile.booster import check_booster
-from tvm_split.profile.feature_names import ARITHMETIC, NAMES
+from tvm_split.profile.feature_names import NAMES
 from tvm_split.profile.records import Record
 
 #: the share of layers that an interval is to hold
@@ -37,11 +37,8 @@ PARAMETERS = {
     "max_depth": 6, "eta": 0.05, "subsample": 0.8, "colsample_bytree": 0.3, "min_child_weight": 2, "lambda": 1.0,
     "tree_method": "hist", "seed": 0, "nthread": 2,
 }  # fmt: skip
-#: what a layer takes is a line of: one call, and these features, which are log2(1 + count); the last are TVM's counts
-#: of each kind of arithmetic, for exponentials and divisions are no multiply-adds
-COUNTS = tuple(
-    NAMES.index(name) for name in ("flops", "moved_bytes", "written_elements", *(f"sum_{i}" for i in range(ARITHMETIC)))
-)
+#: what a layer takes is a line of: one call, and these features, which are log2(1 + count)
+COUNTS = tuple(NAMES.index(name) for name in ("flops", "moved_bytes", "written_elements"))
 #: what a layer of another rule counts in a rule's line, so that a rule of few layers has no line that they alone allow
 OTHERS = 0.1
 EVERY = "*"

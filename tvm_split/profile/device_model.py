@@ -1,6 +1,6 @@
 """What is known of a device's speed, as one JSON file: a cost model of layers, how layers make a half, the errors.
 
-    {"kind": "tvm-split device model", "version": 2, "date": ..., "device": {target, machine, threads, versions, ...},
+    {"kind": "tvm-split device model", "version": 1, "date": ..., "device": {target, machine, threads, versions, ...},
      "layers": {the cost model}, "composition": {...}, "fitted_to": {"layers": n, "halves": n},
      "errors": {"layers": {"median": 0.06, "p90": 0.2}, "halves": {...} or null}}
 
@@ -27,7 +27,7 @@ from tvm_split.profile.cost_model import CostModel
 from tvm_split.profile.file_kinds import DEVICE_MODEL, is_device_model
 from tvm_split.profile.records import Records, check_same
 
-VERSION = 2
+VERSION = 1
 #: relative errors beyond it are no errors of a model
 MOST_OFF = 1e9
 LONGEST_DATE = 40

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 #: TVM's features of one store of a kernel
 PER_STORE = 164
-#: how many of these, from the first, count arithmetic
-ARITHMETIC = 16
 OWN = (
     "flops", "moved_bytes", "weight_bytes", "read_elements", "written_elements", "intensity", "compute_s", "memory_s",
     "is_kernel", "on_integers",

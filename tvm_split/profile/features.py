@@ -28,10 +28,12 @@ from tvm.s_tir.meta_schedule.feature_extractor import PerStoreFeature
 from tvm_split.errors import CostError, last_line
 from tvm_split.explain import rule_of
 from tvm_split.graph import Graph, Layer
-from tvm_split.profile.feature_names import ARITHMETIC, PER_STORE
+from tvm_split.profile.feature_names import PER_STORE
 from tvm_split.profile.roofline import memory_s, moved_bytes, moved_code_bytes
 from tvm_split.targets import TargetSpec
 
+#: how many of a store's features, from the first, count arithmetic
+ARITHMETIC = 16
 NO_STORES = np.zeros((0, PER_STORE))
 
 
