@@ -63,7 +63,9 @@ def main() -> None:
     if asked.minutes > 0:
         _both_sides(asked)
     sides = {side: _read(asked.folder / f"{side}.records.jsonl", asked.networks) for side in TARGETS}
-    result: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(), "sides": {}}
+    result: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(),
+                              "processor": sides["edge"].device.get("machine"),
+                              "versions": sides["edge"].device.get("versions"), "sides": {}}  # fmt: skip
     predicted: dict[str, dict[tuple[str, str], float]] = {}
     panels: dict[str, list[Pair]] = {}
     models: dict[str, Models] = {}

@@ -56,7 +56,8 @@ def _ran(
                       for stage in asdict(result.measured)}  # fmt: skip
             rows.append({
                 "network": network, "mbit_per_s": rate, "answer": plan.chosen.label,
-                "predicted": asdict(result.predicted), "measured": stages,
+                "predicted": asdict(result.predicted), "measured": stages, "medians": asdict(result.measured),
+                "repeats": REPEATS, "quantile": COUNTED,
                 "predicted_s": result.predicted.total_s, "measured_s": sum(stages.values()),
             })  # fmt: skip
             print(

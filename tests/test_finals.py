@@ -57,6 +57,8 @@ def test_what_the_clock_cannot_tell_apart_is_told_by_the_errors_of_both():
     first, near, far = (replace(final(scored(i, 1.0, 0.0), s, 0.0), runs=runs) for i, s in times)
     assert first.error_s == pytest.approx(0.15 / 2)
     assert finals.alike([far, near, first]) == [first, near]
+    waiting = replace(final(scored(1, 0.0, 1.0), 0.0, 1.15, load=0.5), runs={"cloud": runs["edge"]})
+    assert waiting.error_s == pytest.approx(1.5 * 0.15 / 2)
     assert finals.alike([far, final(scored(2, 1.0, 1.0), 0.1, 0.1)])[1:] == []
 
 
@@ -94,6 +96,32 @@ def test_an_answer_that_corrected_predictions_make_soonest_is_timed_too(timed):
     asked, found = timed([scored(3, 1.0, 0.1), scored(2, 0.9, 0.5), few], 2, lambda item: 10)
     assert asked == ["after 3 at 8", "after 2 at 8", "after 1 at 8"] and found[0].scored is few
     assert found[0].timing.total_s == pytest.approx(3.1)
+
+
+def test_finalists_that_are_alike_are_timed_again_until_they_are_not(timed, monkeypatch):
+    """The first clock sees 1.0 and 1.1 with wide errors, the second 0.5 and 1.1 with none."""
+    items = [scored(1, 1.0, 0.0), scored(2, 1.1, 0.0)]
+    asked, again = [], {"after 1 at 8": 0.5, "after 2 at 8": 1.1}
+
+    def one(result, item, folder, take, progress):
+        made = final(item, item.candidate.predicted.edge_s, 0.0)
+        return replace(made, runs={"edge": [0.8, 1.0, 1.2]})
+
+    def take(bundle):
+        asked.append(bundle.label)
+        seconds = again[bundle.label]
+        return final(items[0], seconds, 0.0).stages, {"edge": [seconds] * 40}
+
+    places = {id(item): SimpleNamespace(label=item.label) for item in items}
+    monkeypatch.setattr(finals, "_place", lambda result, item, folder: places[id(item)])
+    monkeypatch.setattr(finals.Bundle, "open", lambda place: place)
+    monkeypatch.setattr(finals, "_timed", one)
+    monkeypatch.setattr(finals, "_taker", lambda result: take)
+    request = SimpleNamespace(tolerance=Tolerance(), tracker=None, edge_key=None)
+    result = SimpleNamespace(candidates=tuple(items), request=request)
+    found = measured_finals(result, 2, None, lambda text: None)
+    assert asked == ["after 1 at 8", "after 2 at 8"] and found[0].scored is items[0]
+    assert [each.timing.edge_s for each in found] == [0.5, 1.1]
 
 
 def test_nothing_more_is_timed_where_predictions_hold(timed):

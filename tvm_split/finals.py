@@ -64,8 +64,13 @@ class Final:
     @property
     def error_s(self) -> float:
         """About one standard error of the total: of the medians of the stages that were timed."""
-        timed = (self.runs.get(stage.stage) for stage in self.stages if stage.basis == "measured")
-        return math.hypot(*(statistics.median(runs) * spread_of(runs) / math.sqrt(len(runs)) for runs in timed if runs))
+        factors = {"cloud": waiting_factor(self.cloud_load)}
+        errors = [
+            factors.get(stage.stage, 1.0) * statistics.median(runs) * spread_of(runs) / math.sqrt(len(runs))
+            for stage in self.stages
+            if stage.basis == "measured" and (runs := self.runs.get(stage.stage))
+        ]
+        return math.hypot(*errors)
 
     def again(self, stages: Sequence[Stage], runs: Runs) -> Final:
         """The same with what was timed once more."""
@@ -113,10 +118,9 @@ def measured_finals(result: PlanResult, count: int, folder: Path, progress: Prog
         if len(near) < 2:
             break
         progress(f"the clock cannot tell {len(near)} finalists apart: timing them again")
-        finals = [
-            final.again(*take(Bundle.open(_place(result, final.scored, folder)))) if final in near else final
-            for final in finals
-        ]
+        for final in near:
+            timed = final.again(*take(Bundle.open(_place(result, final.scored, folder))))
+            finals = [timed if each is final else each for each in finals]
     return sorted(finals, key=lambda final: final.timing.total_s)
 
 

@@ -33,8 +33,8 @@ def layers(winograd: bool = True, equalize: bool = False) -> tvm.transform.Seque
             Simplify(),
             FoldBatchNorm(),  # after simplify, which takes away what stands between a convolution and its norm
             relax.transform.DeadCodeElimination(["main"]),
-            FlushSubnormals(),  # after the fold, whose products may be such numbers
             *([EqualizeLayers()] if equalize else []),  # after the fold: a bias between two layers is one add then
+            FlushSubnormals(),  # after the fold and the balance, whose products may be such numbers
             LowerQdq(),  # after the fold, which leaves quantised weights alone; before layers are made of its operators
             FuseActivation(),  # after the fold: a bias that the fold made belongs into the layer
             ChooseWinograd(winograd),  # after the layers are made, which it marks

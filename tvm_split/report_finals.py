@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from tvm_split.finals import alike
 from tvm_split.report import table
 from tvm_split.units import capital, seconds
 
@@ -47,6 +46,8 @@ def places(finals: Sequence[Final]) -> list[str]:
             lines[f"{stage.stage}: timed on {stage.measured_on}."] = None
         else:
             lines[f"{stage.stage}: computed from {stage.measured_on}."] = None
+    from tvm_split.finals import alike  # imports TVM, which whoever has finals has
+
     near = alike(finals)
     if len(near) > 1:
         others = ", ".join(final.scored.label for final in near[1:])

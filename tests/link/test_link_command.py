@@ -61,6 +61,8 @@ def test_json_is_one_object(serve, tmp_path):
         (("host", "--out", "/no/such/folder/mine.toml"), "there is no folder /no/such/folder"),
         (("host", "--radio", "5g"), "link '5g' (--radio) does not state how its radio's power follows the rate"),
         (("127.0.0.1:1",), "nobody answers at 127.0.0.1:1"),
+        (("--serve", "0", "--bind", ""), "--bind is empty"),
+        (("a..b",), "'a..b' is no host that can be found"),
         (("--serve", "0", "--bind", "203.0.113.1"), "cannot listen on 203.0.113.1:0"),
         (("--serve", "70000"), "70000 is not in the range"),
     ],

@@ -11,8 +11,8 @@ from tvm_split.passes.flush_subnormals import FlushSubnormals
 from tvm_split.passes.layering import layer_calls
 
 TINY = np.finfo(np.float32).tiny
-WEIGHTS = np.array([0.5, 1e-40, -3e-39, 0.0, TINY, -TINY], np.float32).reshape(1, 6)
-FLUSHED = np.array([0.5, 0.0, -0.0, 0.0, TINY, -TINY], np.float32).reshape(1, 6)
+WEIGHTS = np.array([0.5, 1e-40, -3e-39, 0.0, TINY, -TINY], np.float32).reshape(6, 1)
+FLUSHED = np.array([0.5, 0.0, -0.0, 0.0, TINY, -TINY], np.float32).reshape(6, 1)
 
 
 def network(weights, kind="float32"):
@@ -20,9 +20,8 @@ def network(weights, kind="float32"):
     x = relax.Var("x", relax.TensorType((1, 6), kind))
     with builder.function("main", [x]):
         with builder.dataflow():
-            y = builder.emit(relax.op.multiply(x, relax.const(weights, kind)))
-            both = builder.emit_output(relax.op.concat([y, relax.const(weights, kind)], axis=0))
-        builder.emit_func_output(both)
+            y = builder.emit_output(relax.op.matmul(x, relax.const(weights, kind)))
+        builder.emit_func_output(y)
     mod = builder.get()
     mod["main"] = mod["main"].with_attr("num_input", 1)
     return mod
@@ -39,18 +38,27 @@ def constants(mod):
 def test_what_is_below_the_least_normal_number_is_zero_of_its_sign(apply):
     result = apply(FlushSubnormals(), network(WEIGHTS))
     tvm.ir.assert_structural_equal(result, network(FLUSHED))
-    assert len(constants(result)) == 2 and all(found.tobytes() == FLUSHED.tobytes() for found in constants(result))
+    assert [found.tobytes() for found in constants(result)] == [FLUSHED.tobytes()]
 
 
 @pytest.mark.parametrize(
     ("weights", "kind"),
     [(FLUSHED, "float32"), (WEIGHTS.astype("float64"), "float64"),
-     (np.array([[0, 6e-8, 1, 2, 3, 4]], "float16"), "float16"), (np.arange(6, dtype="int32").reshape(1, 6), "int32")],
+     (np.array([[0], [6e-8], [1], [2], [3], [4]], "float16"), "float16"),
+     (np.arange(6, dtype="int32").reshape(6, 1), "int32")],
 )  # fmt: skip
 def test_everything_else_stays_and_nothing_to_do_is_said(apply, weights, kind, caplog):
     caplog.set_level("INFO", "tvm_split")
     mod = network(weights, kind)
     assert apply(FlushSubnormals(), mod).same_as(mod) and "FlushSubnormals: nothing to do" in caplog.text
+
+
+@pytest.mark.parametrize("operator", ["add", "multiply", "divide", "maximum", "subtract"])
+def test_what_may_keep_a_divisor_from_zero_stays(apply, build, operator):
+    """log(maximum(x, 1e-38)) is -87.5 at 0, and log(maximum(x, 0)) is not."""
+    tiny = relax.const(np.full((1, 6), 1e-39, "float32"))
+    mod = build(lambda emit, x: emit(relax.op.log(emit(getattr(relax.op, operator)(x, tiny)))), (1, 6))
+    assert apply(FlushSubnormals(), mod).same_as(mod)
 
 
 def test_weights_that_a_folded_norm_made_small_are_flushed(build):

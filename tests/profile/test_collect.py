@@ -16,16 +16,17 @@ from tests.profile.small_network import save
 from tvm_split import extract, frontend, pipeline
 from tvm_split.cli import cli
 from tvm_split.costs import Costs
-from tvm_split.errors import CostError
+from tvm_split.errors import CostError, LinkDownError
 from tvm_split.plan.evaluate import evaluate
 from tvm_split.plan.problem import Link, Problem
 from tvm_split.profile.call import LEAST_S, call_seconds
 from tvm_split.profile.collect import Collector, Plan, collect, device_facts
-from tvm_split.profile.collector import OWN_SHARE
+from tvm_split.profile.collector import FAILURES, OWN_SHARE
 from tvm_split.profile.device_model import DeviceModel, fit
+from tvm_split.profile.draws import loaded_network
 from tvm_split.profile.halves import halves_at
 from tvm_split.profile.predicted import integer_model_costs, model_costs
-from tvm_split.profile.records import Records
+from tvm_split.profile.records import EVERY_KIND, Records
 from tvm_split.profile.timing import Bench
 from tvm_split.targets import load_target
 from tvm_split.tvm_target import resolve
@@ -53,7 +54,8 @@ def records(model_file, tmp_path, any_noise, monkeypatch):
 
 
 def test_layers_on_floats_and_integers_and_halves_and_sampled_shapes_are_timed(records):
-    assert {record.network for record in records.found.values()} == {"net.onnx"}
+    assert {record.network for record in records.found.values()} == {"net.onnx", EVERY_KIND}
+    assert all(record.sample for record in records.found.values() if record.network == EVERY_KIND)
     own = [record for record in records.found.values() if not record.sample]
     assert len(own) >= 3 + 3 and len(own) < len(records.found)
     assert {half.side for half in records.halves} == {"edge", "cloud"}
@@ -251,9 +253,32 @@ def test_time_is_dealt_over_the_networks_and_who_had_too_little_is_named(model_f
             now[0] += 1.0
 
     monkeypatch.setattr(Collector, "_layers", layers)
-    monkeypatch.setattr(Collector, "_halves", lambda self, mod, graph, seed: None)
+    monkeypatch.setattr(Collector, "_halves", layers)
     monkeypatch.setattr("tvm_split.profile.collector.time", SimpleNamespace(monotonic=lambda: now[0]))
     records = Records(tmp_path / "host.jsonl", device_facts(SPEC, 1, None))
     found = Collector(SPEC, records, tmp_path, 100.0).run([str(model_file), str(other)])
     assert begun["second.onnx"] == pytest.approx(100 * OWN_SHARE / 2, abs=2)
     assert found.cut == ["net.onnx", "second.onnx"] and not found.complete
+
+
+def test_a_board_that_is_gone_ends_the_sampling(model_file, tmp_path, monkeypatch):
+    def gone(self, mod, graph, sample=""):
+        raise LinkDownError("no board is left")
+
+    monkeypatch.setattr(Collector, "_layers", gone)
+    records = Records(tmp_path / "host.jsonl", device_facts(SPEC, 1, None))
+    collector = Collector(SPEC, records, tmp_path, time.monotonic() + 60)
+    with pytest.raises(LinkDownError, match="no board is left"):
+        collector._sampled([loaded_network(str(model_file))], 0)
+
+
+def test_a_draw_that_fails_each_time_is_left_out_and_told(model_file, tmp_path, monkeypatch):
+    def fails(self, mod, graph, sample=""):
+        raise ValueError("cannot be lowered")
+
+    monkeypatch.setattr(Collector, "_layers", fails)
+    records = Records(tmp_path / "host.jsonl", device_facts(SPEC, 1, None))
+    collector = Collector(SPEC, records, tmp_path, time.monotonic() + 600)
+    collector._sampled([loaded_network(str(model_file))], 0)
+    assert len(collector.outcome.refused) == 2 * FAILURES
+    assert collector.outcome.refused[0] == "sample 1 of net.onnx: cannot be lowered"

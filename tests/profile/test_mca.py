@@ -123,9 +123,20 @@ def test_a_clock_that_is_not_stated_follows_from_the_peak(llvm_mca):
 
 def test_a_core_that_llvm_mca_does_not_know_is_told(llvm_mca, network, monkeypatch):
     mod, graph = network
-    monkeypatch.setattr(mca, "known_cores", lambda tool, triple: frozenset())
+    monkeypatch.setattr(mca, "known_cores", lambda tool, triple: frozenset({"generic"}))
     costs = mca_costs(mod, graph, load_target("raspberry-pi-4"))
     assert "knows no 'cortex-a72', so its cycles are those of 'generic'" in remarks(costs)[0]
+
+
+def test_a_tool_that_is_none_is_refused(network, monkeypatch, tmp_path):
+    """It fails, and says nothing: every layer would fall back to its roofline unheard."""
+    mod, graph = network
+    fake = tmp_path / "llvm-mca"
+    fake.write_text("#!/bin/sh\nprintf '\\377\\n'\nexit 3\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(mca, "find_tool", lambda: str(fake))
+    with pytest.raises(CostError, match=r"lists no cores of aarch64-linux-gnu \(exit status 3\)"):
+        mca_costs(mod, graph, load_target("raspberry-pi-4"))
 
 
 def test_what_cannot_be_priced_so_is_refused(network, monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tvm_split.errors import CostError
 from tvm_split.profile import pace
 from tvm_split.profile.noise import in_rounds
 from tvm_split.profile.pace import BEFORE_S, MOST_S, SHARE, Pace
@@ -72,7 +73,7 @@ def test_a_device_that_stays_slower_is_at_its_own_pace_after_a_while(made):
 
 
 def test_rounds_that_others_slow_down_do_not_count(made):
-    """From 3.1 s on every third second is slow, also within what is timed: medians of all rounds would be off."""
+    """A third of each second is slow, also within what is timed: medians of all rounds would be off."""
     device, found = made(*((i, i + 0.35) for i in range(4, 40)))
     begin = device.now
     timed = in_rounds({"a": lambda: [device.takes(0.3)], "b": lambda: [device.takes(0.1)]}, apart_s=0.3, pace=found)
@@ -80,8 +81,30 @@ def test_rounds_that_others_slow_down_do_not_count(made):
     assert begin >= BEFORE_S and timed["a"].spread == pytest.approx(0, abs=1e-9)
 
 
-def test_where_everything_is_slowed_down_all_rounds_count(made):
+def test_where_everything_is_slowed_down_the_time_is_noise(made):
+    """However well the rounds agree with each other."""
     device, found = made((3.5, 1e9))
     device.now = 4.0
     timed = in_rounds({"a": lambda: [device.takes(0.5)]}, pace=found)
-    assert timed["a"].seconds == pytest.approx(0.7)
+    assert timed["a"].seconds == pytest.approx(0.7) and timed["a"].noisy
+
+
+def test_nothing_is_waited_for_when_the_time_is_up(made):
+    device, found = made((3.5, 1e9))
+    device.now = 10.0
+    assert not found.wait(lambda: False) and device.now < 10.1
+
+
+def test_a_reference_that_fails_costs_one_round_of_one_thing(made):
+    device, found = made()
+    right, calls = found.is_own, iter([True, CostError("gone")])
+
+    def is_own():
+        answer = next(calls, True)
+        if isinstance(answer, CostError):
+            raise answer
+        return right()
+
+    found.is_own = is_own
+    timed = in_rounds({"a": lambda: [device.takes(0.5)], "b": lambda: [device.takes(0.1)]}, pace=found)
+    assert str(timed["a"]) == "gone" and timed["b"].seconds == pytest.approx(0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from collections.abc import Callable
@@ -56,12 +57,12 @@ class Numbers(click.ParamType[Any]):
 
 
 class Real(click.FloatRange):
-    """click's range lets NaN through."""
+    """A finite number within a range; click's own lets NaN through, and infinity where the range has no end."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         found: float = super().convert(value, param, ctx)
-        if math.isnan(found):
-            self.fail(f"{value!r} is no number", param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no finite number", param, ctx)
         return found
 
 
@@ -151,8 +152,10 @@ class CostsSource(click.ParamType[Any]):
 def _is_file(name: str) -> bool:
     try:
         return Path(name).is_file()
-    except OSError:  # a name that is too long
-        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 class Address(click.ParamType[Any]):

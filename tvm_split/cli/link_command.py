@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tvm_split.cli.command import Progress, SplitCommand
-from tvm_split.cli.kinds import Address
+from tvm_split.cli.kinds import Address, Real
 from tvm_split.cli.options import JSON, QUIET, shared
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ OPTIONS = (
     click.option("--force", is_flag=True, help="Replace a file that is there already."),
     click.option("--radio", metavar="LINK",
                  help="Put this link's radio into the description, for --objective energy: 3g, 4g, wifi or a file."),
-    click.option("--seconds", type=click.FloatRange(0.1, 120), default=5.0, show_default=True,
+    click.option("--seconds", type=Real(0.1, 120), default=5.0, show_default=True,
                  help="About how long to measure each direction; a link of long round trips takes longer."),
-    click.option("--max-spread", type=click.FloatRange(0, min_open=True), default=0.3, show_default=True,
+    click.option("--max-spread", type=Real(0, min_open=True), default=0.3, show_default=True,
                  metavar="SHARE",
                  help="A rate is noise when the quartiles of its transfers are further apart than this share of it; it "
                       "is measured three times, then refused."),

@@ -21,7 +21,8 @@ MODEL_HELP = """MODEL is an .onnx, .tflite or .pt2 file, or zoo:NAME (see `tvm-s
 @click.command(cls=SplitCommand, epilog=MODEL_HELP, short_help="Show the table of answers; build nothing.")
 @shared(REQUEST)
 @click.option("--save-costs", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
-              help="Write the layer times used as edge.json and cloud.json, to edit and give to --costs.")  # fmt: skip
+              help="Write the layer times used as edge.json and cloud.json, to edit and give to --costs. Files that "
+                   "are there are not written over.")  # fmt: skip
 @shared((PARETO, ALL, *OUTPUT))
 def plan(save_costs: Path | None, top: int, as_json: bool, explain: bool, quiet: bool, **given: Any) -> None:
     """Price edge-only, cloud-only and the best splits of MODEL in one table, and say which is soonest and why.

@@ -118,7 +118,7 @@ def show(model: DeviceModel, outcome: Outcome, out: Path, as_json: bool) -> None
     for text in outcome.refused[:NAMED]:
         click.echo(f"warning: {text}", err=True)
     if len(outcome.refused) > NAMED:
-        click.echo(f"warning: and {len(outcome.refused) - NAMED} more layers and halves", err=True)
+        click.echo(f"warning: and {len(outcome.refused) - NAMED} more that could not be timed", err=True)
     if not outcome.complete:
         click.echo(f"warning: the time was too short for all of {', '.join(outcome.cut)}; the same command goes on",
                    err=True)  # fmt: skip

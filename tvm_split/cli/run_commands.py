@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvm_split.cli.command import Progress, SplitCommand
+from tvm_split.cli.kinds import Real
 from tvm_split.cli.options import JSON
 from tvm_split.errors import BundleError
 
@@ -99,7 +100,7 @@ def run(
     help=f"{INPUT_HELP} Without it, random numbers: enough for times.",
 )
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Timed runs. Times are medians.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
+@click.option("--timeout", "timeout_s", type=Real(min=0, min_open=True), default=60.0, show_default=True,
               metavar="SECONDS", help="How long to wait for a board that is busy.")  # fmt: skip
 @JSON
 def measure(

@@ -1,8 +1,8 @@
 """Time layers and halves on one device until the time is up: what a device's cost model is fitted to.
 
 First each network's layers, on floats and, where the device has a rate of 8-bit integers, on those, and its whole
-halves; then the networks' layers in other sizes. What the records hold already is not timed again, unless it was noise,
-so that a profile that was cut off goes on.
+halves; then the networks' layers in other sizes, and layers of every kind. What the records hold already is not timed
+again, unless it was noise, so that a profile that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pathlib import Path
 import tvm
 from tvm import rpc
 
-from tvm_split import extract, frontend, lower, pipeline
-from tvm_split.errors import CostError, last_line
+from tvm_split import extract, lower, pipeline
+from tvm_split.errors import CostError, LinkDownError, last_line
 from tvm_split.graph import Graph
-from tvm_split.profile import sampled
 from tvm_split.profile.call import Paces, call_seconds
+from tvm_split.profile.draws import Network, loaded_network, turn_of
 from tvm_split.profile.fleet import Fleet
-from tvm_split.profile.halves import WholeHalf, halves_at, prefixes
+from tvm_split.profile.halves import WholeHalf, halves_at, prefixes, record_of
 from tvm_split.profile.noise import Take, Timed, in_rounds, refusal
-from tvm_split.profile.records import HalfRecord, Record, Records
+from tvm_split.profile.records import Record, Records
 from tvm_split.profile.timing import RAISED, Bench, check_runs
 from tvm_split.profile.tuned import add_trials, trials_of
 from tvm_split.profile.wanted import EVERYTHING, Outcome, Plan, Say
@@ -44,8 +44,8 @@ APART_S = 0.3
 FAILURES = 3
 #: of the time, at most about this share goes to the networks' own layers and halves
 OWN_SHARE = 0.7
-
-Network = tuple[tvm.IRModule, Graph]
+#: of a network's share of that, at most this goes to its layers, and the rest to its halves
+LAYERS_SHARE = 0.6
 
 
 class Collector:
@@ -75,10 +75,10 @@ class Collector:
     def run(self, networks: Sequence[str], seed: int = 0) -> Outcome:
         """Time what there is time for. CostError: a network that cannot be loaded is one; a noisy layer is not."""
         tuned = [trials_of(folder, self.spec, self.target) for folder in self.plan.tuned]
-        loaded = [_network(name) for name in networks]
+        loaded = [loaded_network(name) for name in networks]
         twice = [name for name, count in Counter(graph.name for _, graph in loaded).items() if count > 1]
         if twice:
-            raise CostError(f"two of the networks are called '{twice[0]}', which records go by; rename a file")
+            raise CostError(f"two of the networks are called '{twice[0]}', which records go by; name or call it once")
         for here, (mod, graph) in itertools.product(tuned, loaded):
             self.say(
                 f"{graph.name}: {add_trials(self.records, here, mod, graph, self.spec, self.call_s)} trials of tuning"
@@ -97,10 +97,13 @@ class Collector:
         for i, (mod, graph) in enumerate(networks):
             left = self._begin + OWN_SHARE * (self._end - self._begin) - time.monotonic()
             self._until = min(self._end, time.monotonic() + left / (len(networks) - i))
+            whole = False
             if left > 0:
+                until, self._until = self._until, time.monotonic() + LAYERS_SHARE * left / (len(networks) - i)
                 self._layers(mod, graph)
+                whole, self._until = self._on(), until
                 self._halves(mod, graph, seed)
-            if not self._on():
+            if not whole or not self._on():
                 cut.append((mod, graph))
         self._until = self._end
         return cut
@@ -115,8 +118,6 @@ class Collector:
             near = f", sample {sample}" if sample else ""
             self.say(f"{graph.name}{near}: {len(new)} of {len(work.keys)} layers are to be timed")
             self._time(work, new, sample)
-            if not sample and not any(key in self.records.found for key in work.keys.values()):
-                self.outcome.refused.append(f"{graph.name}: none of its {len(work.keys)} layers was timed")
 
     def _time(self, work: Workload, layers: Sequence[str], sample: str) -> None:
         """Compile here, time on whichever board is free."""
@@ -189,7 +190,7 @@ class Collector:
             if half.side in self.plan.sides and (graph.name, half.side, half.cut) not in done
         ]
         for half, timed in self._whole(graph.name, new):
-            self.records.add_half(_half_record(graph, half, integer_keys if half.on_integers else keys, timed))
+            self.records.add_half(record_of(graph, half, integer_keys if half.on_integers else keys, timed))
 
     def _whole(self, network: str, halves: Sequence[WholeHalf]) -> Iterator[tuple[WholeHalf, Timed]]:
         """Halves as compiled, timed whole, those that could be."""
@@ -215,29 +216,27 @@ class Collector:
             path.unlink()
 
     def _sampled(self, networks: Sequence[Network], seed: int) -> None:
-        """Of each network in turn. One of which none can be sampled is left out, and so is one that fails each time."""
-        left = list(networks)
+        """Turn after turn. What none can be drawn of is left out, and so is what fails each time."""
+        left = turn_of(networks, BATCH)
         failed: Counter[str] = Counter()
-        done = [int(record.sample) for record in self.records.found.values() if record.sample.isdigit()]
+        done = [int(record.sample) for record in self.records.found.values() if record.sample.isdecimal()]
         seed = max([seed, *(number - 1 for number in done)])  # the last draw may not have been timed to its end
         while left:
             seed += 1
-            for mod, graph in [*left]:
+            for name, draw in [*left]:
                 if not self._on():
                     return
                 try:
-                    made = sampled.around(mod, BATCH, seed)
-                    if made is None:
-                        left.remove((mod, graph))
-                        continue
-                    layered = pipeline.layers()(made)
-                    self._layers(layered, extract.graph(layered, graph.name), str(seed))
-                    failed[graph.name] = 0
+                    if (made := draw(seed)) is not None:
+                        layered = pipeline.layers()(made)
+                        self._layers(layered, extract.graph(layered, name), str(seed))
+                    failed[name] = FAILURES if made is None else 0
+                except (LinkDownError, OSError):  # no board is left, or no room for records
+                    raise
                 except RAISED as error:  # a size that TVM infers types of and cannot lower
-                    self.outcome.refused.append(f"sample {seed} of {graph.name}: {last_line(error)}")
-                    failed[graph.name] += 1
-                    if failed[graph.name] == FAILURES:
-                        left.remove((mod, graph))
+                    self.outcome.refused.append(f"sample {seed} of {name}: {last_line(error)}")
+                    failed[name] += 1
+                left = [each for each in left if failed[each[0]] < FAILURES]
 
     def _rounds(self, bench: Bench, takes: Mapping[str, Take]) -> dict[str, Timed | CostError]:
         return in_rounds(takes, go_on=self._on, apart_s=APART_S, pace=self.paces.of(bench))
@@ -249,16 +248,3 @@ class Collector:
     def _on(self) -> bool:
         """Whether there is time left for the network at hand."""
         return time.monotonic() < self._until
-
-
-def _network(name: str) -> Network:
-    mod = pipeline.layers()(frontend.load(name))
-    return mod, extract.graph(mod, name.removeprefix("zoo:").split("/")[-1])
-
-
-def _half_record(graph: Graph, half: WholeHalf, keys: Mapping[str, str], timed: Timed) -> HalfRecord:
-    return HalfRecord(
-        graph.name, half.side, half.cut,
-        half.weight_bytes, half.moved_bytes(graph), half.crossing, timed.seconds,
-        timed.spread, tuple(keys[layer.name] for layer in half.layers),
-    )  # fmt: skip

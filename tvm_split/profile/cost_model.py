@@ -23,7 +23,7 @@ from scipy.optimize import nnls
 from tvm_split.errors import CostError
 from tvm_split.profile.booster import check_booster
 from tvm_split.profile.feature_names import NAMES
-from tvm_split.profile.records import Record
+from tvm_split.profile.records import EVERY_KIND, Record
 
 #: the share of layers that an interval is to hold
 COVERED = 0.9
@@ -42,7 +42,7 @@ COUNTS = tuple(NAMES.index(name) for name in ("flops", "moved_bytes", "written_e
 #: what a layer of another rule counts in a rule's line, so that a rule of few layers has no line that they alone allow
 OTHERS = 0.1
 EVERY = "*"
-#: no layer takes less, and none of a line's numbers is more
+#: no layer is predicted to take less, or more, and none of a line's numbers is more
 LEAST_S, MOST_S = 1e-8, 1e3
 QUANTILES = ((1 - COVERED) / 2, (1 + COVERED) / 2)
 
@@ -113,8 +113,8 @@ def fit(records: Sequence[Record], folds: int = FOLDS) -> tuple[CostModel, list[
     """
     groups = _dealt(records, folds)
     quiet = [(record, group) for record, group in zip(records, groups, strict=True) if not record.noisy]
-    if len(quiet) < FEWEST or len({group for _, group in quiet}) < 2:
-        networks = len({record.network for record, _ in quiet})
+    if len(quiet) < FEWEST or len({group for _, group in quiet} - {folds}) < 2:
+        networks = len({record.network for record, _ in quiet} - {EVERY_KIND})
         raise CostError(
             f"{len(quiet)} layers of {networks} networks were timed; expected {FEWEST} or more, of 2 or more: give "
             "the profile more time, or more networks"
@@ -200,16 +200,18 @@ def _matrix(layers: Sequence[Any], rules: Sequence[str]) -> np.ndarray:
 
 
 def _dealt(records: Sequence[Record], folds: int) -> list[int]:
-    """The fold of each record: networks and what is near them, largest first, each to the fold with the fewest.
+    """The fold of each record: networks and what is near them, largest first, each to the fold with the fewest; what is
+    of no network has one of its own.
 
     Of one network alone, what is near it is dealt sample by sample.
     """
-    several = len({record.network for record in records}) > 1
-    names = [record.network if several else record.sample for record in records]
+    several = len({record.network for record in records} - {EVERY_KIND}) > 1
+    names = [record.network if several else record.sample for record in records if record.network != EVERY_KIND]
     sizes = Counter(names)
     taken = [0] * folds
     fold: dict[str, int] = {}
     for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
         fold[name] = taken.index(min(taken))
         taken[fold[name]] += sizes[name]
-    return [fold[name] for name in names]
+    left = iter(names)
+    return [folds if record.network == EVERY_KIND else fold[next(left)] for record in records]

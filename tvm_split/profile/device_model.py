@@ -73,7 +73,7 @@ class DeviceModel:
         """The model of a file's JSON. CostError, naming the file, as `load`."""
         if not is_device_model(data):
             raise CostError(f"{path} is no device model; `tvm-split profile` writes one")
-        if data.get("version") != VERSION:
+        if data.get("version") is True or data.get("version") != VERSION:
             raise CostError(f"{path} has version {data.get('version')!r}; this tvm-split reads version {VERSION}")
         check_fields(data, FIELDS, str(path))
         try:

@@ -12,6 +12,8 @@ from tvm_split import explain, extract, pipeline
 from tvm_split.edge_half import on_bits
 from tvm_split.graph import Graph, Layer
 from tvm_split.plan.sending import packed_elements
+from tvm_split.profile.noise import Timed
+from tvm_split.profile.records import HalfRecord
 from tvm_split.profile.roofline import moved_bytes, moved_code_bytes, weight_bytes, weight_code_bytes
 from tvm_split.profile.workload import made_up_precision
 from tvm_split.quantizer import Quantizer
@@ -85,3 +87,12 @@ def _halves(
             with explain.heard():  # what the passes have to say of it, they say of the half that is compiled
                 made = on_bits(module, here, inside)
             yield WholeHalf(side, f"{cut}, 8 bits", made, layers, crossing, on_integers=True)
+
+
+def record_of(graph: Graph, half: WholeHalf, keys: Mapping[str, str], timed: Timed) -> HalfRecord:
+    """A half of a network as it was timed. keys: of its layers' kernels, by layer."""
+    return HalfRecord(
+        graph.name, half.side, half.cut,
+        half.weight_bytes, half.moved_bytes(graph), half.crossing, timed.seconds,
+        timed.spread, tuple(keys[layer.name] for layer in half.layers),
+    )  # fmt: skip

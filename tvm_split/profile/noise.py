@@ -2,8 +2,8 @@
 
 What else runs goes on for seconds, so that repeats of one moment agree with each other and are wrong together: things
 are timed in rounds, each once a round. A thing's time is the median of its rounds, each the median of its repeats;
-rounds that a `pace.Pace` finds slow do not count, as long as there are enough others. The least would be steadier, but
-no half is ever as fast as the fastest moment of each of its layers.
+rounds that a `pace.Pace` finds slow do not count, and where too few others are left, the time is noise. The least would
+be steadier, but no half is ever as fast as the fastest moment of each of its layers.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm_split.errors import CostError
-from tvm_split.profile.pace import Pace
+from tvm_split.profile.pace import SLOWER, Pace
 from tvm_split.spread import spread_of
 
 #: about one standard error of the median that is enough: the rounds' quartiles' distance over the root of their number,
@@ -23,8 +23,9 @@ from tvm_split.spread import spread_of
 SPREAD = 0.05
 #: of a thing: at least, and at most
 FEWEST, ROUNDS = 3, 10
-#: what is known less well after all rounds is noise
+#: what is known less well after all rounds is noise, as is what others slowed down, by as much as that or more
 NOISE = 2 * SPREAD
+SLOWED = SLOWER - 1
 
 Take = Callable[[], Sequence[float]]
 
@@ -70,20 +71,31 @@ def in_rounds(
         for name in left:
             if not go_on():
                 break
-            own = pace is None or pace.wait()
             try:
+                own = pace is None or pace.wait(go_on)
                 seconds = Timed.of(takes[name]()).seconds
+                own = own and (pace is None or pace.is_own())
             except CostError as error:
                 failed[name] = error
                 continue
-            (taken if own and (pace is None or pace.is_own()) else slowed)[name].append(seconds)
+            (taken if own else slowed)[name].append(seconds)
         left = [name for name in left if name not in failed and not _known(taken[name])]
         if not left or not go_on():
             break
         time.sleep(max(0.0, begin + apart_s - time.monotonic()))
-    counted = {name: own if len(own) >= FEWEST else [*own, *slowed[name]] for name, own in taken.items()}
-    enough = {name: found for name, found in counted.items() if len(found) >= FEWEST and name not in failed}
-    return {name: Timed.of(found) for name, found in enough.items()} | failed
+    found = {name: _found(taken[name], slowed[name]) for name in takes if name not in failed}
+    return {name: timed for name, timed in found.items() if timed is not None} | failed
+
+
+def _found(own: Sequence[float], slowed: Sequence[float]) -> Timed | None:
+    """The time of a thing; noise where rounds that others slowed down have to count. None: too few rounds."""
+    if len(own) >= FEWEST:
+        return Timed.of(own)
+    every = [*own, *slowed]
+    if len(every) < FEWEST:
+        return None
+    timed = Timed.of(every)
+    return replace(timed, spread=max(timed.spread, SLOWED))
 
 
 def _known(taken: Sequence[float]) -> bool:

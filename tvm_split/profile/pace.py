@@ -42,10 +42,10 @@ class Pace:
         self._seen.append(now)
         return now <= SLOWER * float(np.quantile(self._seen, LEAST))
 
-    def wait(self) -> bool:
-        """Wait until nothing slows the device; False when that takes too long."""
+    def wait(self, go_on: Callable[[], bool] = lambda: True) -> bool:
+        """Wait until nothing slows the device; False when that takes too long, or `go_on` says no."""
         begin = time.monotonic()
-        while not (own := self.is_own()):
+        while not (own := self.is_own()) and go_on():
             now = time.monotonic()
             if now - begin > MOST_S or self._waited + now - begin > SHARE * (now - self._begin):
                 break

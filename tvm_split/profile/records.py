@@ -20,6 +20,10 @@ from tvm_split.profile.feature_names import NAMES
 from tvm_split.profile.noise import Timed
 
 VERSION = 2
+#: the network of layers that are of none (every_kind.py)
+EVERY_KIND = "every kind"
+#: characters of the number of a draw
+LONGEST_SAMPLE = 9
 #: of float32, in which XGBoost holds features
 LARGEST = 3.4e38
 #: the one field of a line that holds a HalfRecord
@@ -30,8 +34,8 @@ HALF = "half"
 class Record:
     """One distinct kernel as timed. seconds, spread: `noise.Timed`'s, the spread above its limit where it was noise.
 
-    sample: "" of the network's own layers; else which of the layers near them it is of: the number of a draw of other
-    sizes, or "tuned". key: of `workload.key_of`. The rest is `features.Described`'s.
+    sample: "" of the network's own layers; else which of the layers near them, or of every kind, it is of: the number
+    of a draw, or "tuned". key: of `workload.key_of`. The rest is `features.Described`'s.
     """
 
     key: str
@@ -154,6 +158,8 @@ def _record(data: dict[str, Any]) -> Record:
     _check_texts(made.key, made.network, made.layer, made.op, made.rule, made.sample)
     _check_timed(made.seconds, made.spread)
     _real(made.base_s, "base_s")
+    if len(made.sample) > LONGEST_SAMPLE:
+        raise ValueError(f"a sample is {made.sample!r:.40}; expected the number of a draw")
     if len(made.features) != len(NAMES):
         raise ValueError(f"layer '{made.layer:.60}' has {len(made.features)} features; expected {len(NAMES)}")
     return made

@@ -71,9 +71,9 @@ def connect(tracker: str, key: str, timeout_s: float) -> BoardSession:
                 return BoardSession(rpc.connect(address, server_port, match)._sess)
             except (OSError, UnicodeError, RuntimeError) as error:
                 refusal = LinkDownError(
-                    f"the board {key!r} at {address}:{server_port}, listed by the tracker at {tracker}, opened no "
-                    f"session within {timeout_s:g} s ({last_line(error)}). Restart its RPC server, with "
-                    f"`--custom-addr` when {address} is not its address as seen from here"
+                    f"the board {key!r} at {ascii(address)[1:-1]:.80}:{server_port}, listed by the tracker at "
+                    f"{tracker}, opened no session within {timeout_s:g} s ({last_line(error)}). Restart its RPC "
+                    f"server, with `--custom-addr` when that is not its address as seen from here"
                 )
                 if time.monotonic() >= deadline:
                     raise refusal from error

@@ -16,6 +16,8 @@ from tvm_split.errors import LinkDownError
 
 #: a tracker of a thousand boards answers in a tenth of it
 MOST_BYTES = 1 << 20
+#: keys of boards that a message lists
+NAMED = 10
 #: what another answer than a tracker's raises
 NONSENSE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error)
 
@@ -113,11 +115,13 @@ def count_of(summary: Any, host: str, port: int, key: str) -> int:
     """How many boards with `key` the tracker lists. LinkDownError with the keys there are when there is none."""
     tracker = f"{host}:{port}"
     try:
-        keys = [str(item["key"]).removeprefix("server:") for item in summary["server_info"]]
+        keys = [item["key"].removeprefix("server:") for item in summary["server_info"]]
     except NONSENSE as error:
         raise _stranger(host, port, f"it lists its boards as {summary!r:.80}") from error
     if key not in keys:
-        there = ", ".join(f"{name} ({keys.count(name)})" for name in sorted(set(keys))) or "none at all"
+        names = sorted(set(keys))
+        there = ", ".join(f"{ascii(name)[1:-1]:.40} ({keys.count(name)})" for name in names[:NAMED]) or "none at all"
+        there += f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         raise LinkDownError(
             f"the tracker at {tracker} has no board with key {key!r}; it has: {there}. Start one on the "
             f"board: `python3 -m tvm.exec.rpc_server --tracker {tracker} --key {key}`"
