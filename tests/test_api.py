@@ -99,7 +99,8 @@ def test_measured_costs_follow_the_rooflines(mod):
     graph = extract_graph(layered, "net")
     edge, host = load_target("raspberry-pi-4"), load_target("host")
     found, here, warnings = costs_of("measured", graph, layered, edge, host)
-    assert len(warnings) == 2 and "--edge-key" in warnings[0]
+    (warning,) = warnings  # this machine is the cloud: nothing is scaled
+    assert "--edge-key" in warning
     for layer in graph.layers:
         ratio = roofline(graph, edge).of(layer.name) / roofline(graph, host).of(layer.name)
         assert found.of(layer.name) == pytest.approx(here.of(layer.name) * ratio)
