@@ -183,7 +183,7 @@ def test_a_model_of_another_target_or_kernel_set_is_refused(device_model, model_
     mod = pipeline.layers()(frontend.load(str(model_file)))
     graph = extract.graph(mod, "net")
     model = DeviceModel.load(device_model)
-    with pytest.raises(CostError, match="target is 'host', expected 'raspberry-pi-4'"):
+    with pytest.raises(CostError, match="of target 'host', expected 'raspberry-pi-4'"):
         model_costs(model, mod, graph, load_target("raspberry-pi-4"))
     monkeypatch.setattr("tvm_split.profile.workload.kernel_set", lambda: "other")
     with pytest.raises(CostError, match=r"kernels is '[0-9a-f]{16}', expected 'other'"):
