@@ -24,7 +24,7 @@ from tvm_split.targets import load_target
 from tvm_split.tvm_target import resolve
 
 #: share by which plan and compiled half may differ
-CLOSE = 0.06
+CLOSE = 0.05
 
 
 @pytest.fixture(scope="module", params=["host", "raspberry-pi-4"])
@@ -73,7 +73,10 @@ def test_a_plan_is_what_the_compiled_half_takes(planned, bits, held, share, sent
         for n in cut
     ]
     assert made.weights_bytes == pytest.approx(sum(weights), rel=CLOSE)
-    assert made.total_bytes + input_bytes(graph) == pytest.approx(candidate.edge_memory_bytes, rel=CLOSE)
+    # by Winograd on floats and not on 16 bits: plans count the float kernel's workspace, whichever is more
+    planned_scratch = max(graph.layer[name].scratch_bytes for name in cut)
+    other = planned_scratch - made.scratch_bytes if bits == 16 else 0
+    assert made.total_bytes + other + input_bytes(graph) == pytest.approx(candidate.edge_memory_bytes, rel=CLOSE)
 
 
 def test_efficientnet_lite0_at_four_bits_with_residuals_that_cross():

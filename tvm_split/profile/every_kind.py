@@ -20,8 +20,9 @@ from tvm.relax import op
 from tvm_split.flops import elements, flops_of
 from tvm_split.passes.bindings import bind
 from tvm_split.profile.records import EVERY_KIND
+from tvm_split.profile.sampled import RAISED, beside_each_other, least_extent
 
-#: operations and elements of one layer, at most, and bytes of its weights over 4
+#: operations and elements of one layer, at most, and elements of its weights
 MOST_FLOPS, MOST_ELEMENTS = 2e9, 4e6
 MOST_WEIGHTS = 2e7
 #: draws for each layer that is asked for, of which some are too large or fit nothing
@@ -32,7 +33,6 @@ REDUCTIONS = (op.mean, op.sum, op.max, op.min)
 WINDOWS = (1, 1, 3, 3, 5, 7)
 
 Emit = Callable[[relax.Expr], relax.Var]
-RAISED = (tvm.error.InternalError, ValueError, TypeError, RuntimeError)
 
 
 class _Draw:
@@ -86,19 +86,16 @@ def drawn(count: int, seed: int) -> tvm.IRModule:
         emit = partial(bind, made, f"t{number}")
         try:
             last = emit(draw.choice(KINDS)(here, emit))
-            sizes = [elements(item.ty) for item in (*here.params, *(binding.var for binding in made))]
+            types = [item.ty for item in (*here.params, *(binding.var for binding in made))]
             flops: float = sum(flops_of(binding) for binding in made)
         except RAISED:  # sizes that do not go together
             continue
-        if flops <= MOST_FLOPS and 0 < min(sizes) and max(sizes) <= MOST_ELEMENTS:
+        possible = min(map(least_extent, types)) > 0 and max(map(elements, types)) <= MOST_ELEMENTS
+        if flops <= MOST_FLOPS and possible:
             bindings += made
             params += here.params
             outputs.append(last)
-    out = relax.Var("out", relax.TupleType([each.ty for each in outputs]))
-    block = relax.DataflowBlock([*bindings, relax.VarBinding(out, relax.Tuple(outputs))])
-    main = relax.Function(params, relax.SeqExpr([block], out), out.ty, is_pure=True)
-    mod = tvm.IRModule({"main": main.with_attrs({"global_symbol": "main", "num_input": len(params)})})
-    return relax.transform.Normalize()(mod)
+    return beside_each_other(params, bindings, outputs)
 
 
 def _elementwise(draw: _Draw, emit: Emit) -> relax.Expr:

@@ -18,7 +18,7 @@ of Zen 4. Between the two quantiles lie 5 to 95 % of all measured time:
 
 That it is too long is the clock, 2.6 GHz on the data sheet and about 3.5 in truth, and for 8 bits the model, which has
 vpdpbusd of 512 bits take two cycles: these kernels do more than that. An interval takes in both, and goes twice
-as far for every target but this machine: no other was timed.
+as far for every processor but that one: no other was timed.
 """
 
 from __future__ import annotations

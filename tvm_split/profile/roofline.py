@@ -28,8 +28,8 @@ PP-OCR direction classifier. Between the two quantiles lie 5 to 95 % of all meas
     float32, 216 layers   0.33 to 0.99, median 0.59      the three networks whole: 0.58 to 0.68
     8 bits, 173 layers    0.54 to 4.55, median 1.14      depthwise kernels are far from the peak of dot products
 
-An interval takes in both, and single layers may lie outside it: of all layers 64 and 82 % lay within. Only this machine
-was timed, so that it goes twice as far for every other target.
+An interval takes in both, and single layers may lie outside it: of all layers 64 and 82 % lay within. Only that
+processor was timed, so that it goes twice as far for every other target.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def connect(tracker: str, key: str, timeout_s: float) -> BoardSession:
                 refusal = LinkDownError(
                     f"the board {key!r} at {ascii(address)[1:-1]:.80}:{server_port}, listed by the tracker at "
                     f"{tracker}, opened no session within {timeout_s:g} s ({last_line(error)}). Restart its RPC "
-                    f"server, with `--custom-addr` when that is not its address as seen from here"
+                    "server, with `--custom-addr` when that is not its address as seen from here"
                 )
                 if time.monotonic() >= deadline:
                     raise refusal from error

@@ -65,8 +65,15 @@ def _network(functions: list[relax.Function]) -> tvm.IRModule:
         own = [relax.Var(f"x{i}_{j}", param.ty) for j, param in enumerate(function.params)]
         made.append(_bound(bindings, function, own, None))
         params += own
-    out = relax.Var("out", relax.TupleType([each.ty for each in made]))
-    block = relax.DataflowBlock([*bindings, relax.VarBinding(out, relax.Tuple(made))])
+    return beside_each_other(params, bindings, made)
+
+
+def beside_each_other(
+    params: list[relax.Var], bindings: list[relax.VarBinding], outputs: list[relax.Var]
+) -> tvm.IRModule:
+    """A module whose `main` binds these and returns the outputs as a tuple."""
+    out = relax.Var("out", relax.TupleType([each.ty for each in outputs]))
+    block = relax.DataflowBlock([*bindings, relax.VarBinding(out, relax.Tuple(outputs))])
     main = relax.Function(params, relax.SeqExpr([block], out), out.ty, is_pure=True)
     mod = tvm.IRModule({"main": main.with_attrs({"global_symbol": "main", "num_input": len(params)})})
     return relax.transform.Normalize()(mod)
@@ -81,7 +88,7 @@ def _resized(function: relax.Function, resize: _Resize) -> relax.Function | None
     try:
         out = _bound(bindings, function, params, resize)
         types = [item.ty for item in (*params, *(binding.var for binding in bindings))]
-        if min(map(_least_extent, types)) < 1:
+        if min(map(least_extent, types)) < 1:
             return None  # a slice has nothing left, or a window is longer than its input
         flops, most = sum(flops_of(binding) for binding in bindings), max(elements(ty) for ty in types)
     except RAISED:  # this size does not fit what the layer does
@@ -91,9 +98,10 @@ def _resized(function: relax.Function, resize: _Resize) -> relax.Function | None
     return relax.Function(params, body, out.ty, is_pure=True) if fits else None
 
 
-def _least_extent(ty: relax.Type) -> int:
+def least_extent(ty: relax.Type) -> int:
+    """The least of a tensor's extents, or of all tensors' of a tuple; TVM infers negative ones where nothing fits."""
     if isinstance(ty, relax.TupleType):
-        return min(map(_least_extent, ty.fields))
+        return min(map(least_extent, ty.fields))
     return min(extents(ty), default=1)
 
 
