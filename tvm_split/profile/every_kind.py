@@ -24,7 +24,7 @@ from tvm_split.profile.sampled import RAISED, beside_each_other, least_extent
 
 #: operations and elements of one layer, at most, and elements of its weights
 MOST_FLOPS, MOST_ELEMENTS = 2e9, 4e6
-MOST_WEIGHTS = 2e7
+MOST_WEIGHTS = 4e7
 #: draws for each layer that is asked for, of which some are too large or fit nothing
 DRAWS = 20
 UNARY = (op.exp, op.log, op.sqrt, op.tanh, op.sigmoid, op.nn.relu, op.abs, op.negative, op.nn.silu, op.nn.gelu, op.erf)
