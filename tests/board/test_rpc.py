@@ -281,15 +281,23 @@ def test_an_address_that_is_none(address):
         connect(address, KEY, timeout_s=1)
 
 
-@pytest.mark.parametrize("listening", [True, False])
-def test_a_board_that_is_listed_but_silent(tracker, listening):
-    """A board without power: the tracker still lists it. TVM's own connect would wait for ever."""
+@pytest.mark.parametrize("key", ["unheard", "unanswered", "knocked"])
+def test_a_board_that_is_listed_but_silent(tracker, key):
+    """A board without power, or one that hangs, even after the first answer: the tracker still lists it. TVM's own
+    connect would wait for ever."""
+
+    def answer_once():
+        with board.accept()[0] as link:
+            base.recvall(link, 8 + len("client:tvm-split-knock"))
+            link.sendall(struct.pack("<i", base.RPC_CODE_MISMATCH))
+
     host, port = tracker.split(":")
-    key = f"silent{listening:d}"
     with socket.socket() as board, socket.create_connection((host, int(port))) as link:
         board.bind(("127.0.0.1", 0))
-        if listening:
+        if key != "unheard":
             board.listen()
+        if key == "knocked":
+            threading.Thread(target=answer_once, daemon=True).start()
         link.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
         base.recvall(link, 4)
         for question in (

@@ -1,4 +1,4 @@
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import pytest
 
@@ -19,6 +19,13 @@ def test_the_numbers_that_made_the_halves_are_found():
     found, errors = fit(halves(40, truth=truth), alone_s())
     assert astuple(found) == pytest.approx(truth, rel=1e-3)
     assert max(abs(error) for error in errors) < 1e-3
+
+
+def test_a_half_of_which_a_time_is_wrong_does_not_bend_the_others():
+    truth = (1.2, 3e-6, 1e-10, 2e-11, 1e-9)
+    first, *others = halves(40, truth=truth)
+    found, _ = fit([replace(first, seconds=first.seconds / 2), *others], alone_s())
+    assert astuple(found) == pytest.approx(truth, rel=1e-3)
 
 
 def test_errors_of_predicted_layers_are_those_of_predicted_halves():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvm_split.cli.kinds import BITS, PIN, SHAPE, CostsSource, Loss, Size, Widths
+from tvm_split.cli.kinds import BITS, PIN, SHAPE, CostsSource, Loss, Real, Size, Widths
 
 if TYPE_CHECKING:
     from tvm_split.request import Request
@@ -121,7 +121,7 @@ REQUEST = (
                       "machine's clock scaled to the targets; the arrays of eyeriss and tpu, in closed form "
                       "(systolic), simulated (scalesim), or by the Auto-Split authors' tile schedule (array); or two "
                       "files, as `plan --save-costs` writes."),
-    click.option("--cloud-load", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
+    click.option("--cloud-load", type=Real(0, 1, max_open=True), default=0.0, show_default=True,
                  metavar="SHARE",
                  help="The share of time that the cloud machine is busy with other requests like this one, below 1: "
                       "the mean waiting for it (M/D/1 queue) is added to the cloud's times."),
@@ -132,9 +132,9 @@ REQUEST = (
                  help="What accuracy is: the right class is the first, or among the first five; the float network's "
                       "first class; or function(outputs, label) -> score of your own, higher is better. [default: top1 "
                       "where --data has labels, else agreement]"),
-    click.option("--min-agreement", type=click.FloatRange(0, 1), metavar="SHARE",
+    click.option("--min-agreement", type=Real(0, 1), metavar="SHARE",
                  help="Another name for --metric agreement with --max-drop 1 - SHARE."),
-    click.option("--max-error", type=click.FloatRange(0), default=0.1, show_default=True, metavar="ERROR",
+    click.option("--max-error", type=Real(0), default=0.1, show_default=True, metavar="ERROR",
                  help="For a network that gives no class scores, without --metric: largest relative error of an "
                       "answer's outputs."),
     click.option("--baselines", is_flag=True,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvm_split.cli.command import BUG, INTERRUPTED, Failure, Progress, SplitCommand
+from tvm_split.cli.kinds import Real
 from tvm_split.cli.options import JSON, MODEL, QUIET, WINOGRAD, database_option, shared, target_option
 from tvm_split.cli.plan_commands import MODEL_HELP
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--layers", type=click.IntRange(1), metavar="N", help="Tune the N costliest layers; equal ones are one.")
 @click.option(
     "--share",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Real(0, 1, min_open=True),
     default=0.8,
     show_default=True,
     metavar="SHARE",

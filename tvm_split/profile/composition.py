@@ -7,8 +7,9 @@ So a half takes
     scale * sum of layers + per_layer * layers + per_weight_byte * weights + per_moved_byte * traffic
         + per_code * elements packed
 
-with numbers that are not negative, fitted to halves timed whole, so that relative errors are least. Every term is a
-sum over layers or crossing tensors: planners that add up costs stay exact. No TVM.
+with numbers that are not negative, fitted to halves timed whole, so that the relative errors' sizes add up to the least
+(least absolute deviations: a half with a layer whose time is wrong does not bend the others). Every term is a sum over
+layers or crossing tensors: planners that add up costs stay exact. No TVM.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
+from scipy.optimize import linprog
 
 from tvm_split.costs import INTERVAL, Costs
 from tvm_split.errors import CostError
@@ -99,11 +100,19 @@ def fit(
 
 
 def _fitted(halves: Sequence[HalfRecord], alone_s: Mapping[str, float]) -> Composition:
-    """Least squares of relative errors. Columns are scaled to one size: bytes and seconds differ by 10^10."""
+    """Least absolute relative errors, by a linear program over the numbers and each half's error. Columns are scaled to
+    one size: bytes and seconds differ by 10^10."""
     rows = np.array([np.array(_terms(half, alone_s)) / half.seconds for half in halves])
-    size = np.maximum(np.abs(rows).max(axis=0), 1e-300)
-    weights, _ = nnls(rows / size, np.ones(len(halves)))
-    return Composition(*(float(value) for value in weights / size))
+    size = np.maximum(rows.max(axis=0), 1e-30)
+    (count, terms), each = rows.shape, np.eye(len(halves))
+    found = linprog(
+        np.repeat([0.0, 1.0], (terms, count)),
+        A_ub=np.block([[rows / size, -each], [-rows / size, -each]]),
+        b_ub=np.repeat([1.0, -1.0], count),
+    )  # every number is 0 or more where nothing else is said
+    if not found.success:
+        raise CostError(f"{count} halves' times fit no composition of layers: {found.message}")
+    return Composition(*(max(float(value), 0.0) for value in found.x[:terms] / size))
 
 
 def _terms(half: HalfRecord, alone_s: Mapping[str, float]) -> tuple[float, ...]:

@@ -11,9 +11,12 @@ TVM's RPC has no authentication and runs what it is sent: lab networks only.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +71,8 @@ def connect(tracker: str, key: str, timeout_s: float) -> BoardSession:
             address, server_port, match = board_of(given, host, port)
             try:
                 knock(address, server_port, _left(deadline))
-                return BoardSession(rpc.connect(address, server_port, match)._sess)
+                session = _in_time(partial(rpc.connect, address, server_port, match), _left(deadline))
+                return BoardSession(session._sess)
             except (OSError, UnicodeError, RuntimeError) as error:
                 refusal = LinkDownError(
                     f"the board {key!r} at {ascii(address)[1:-1]:.80}:{server_port}, listed by the tracker at "
@@ -166,6 +170,24 @@ def still_there(session: rpc.RPCSession) -> bool:
     except Exception:
         return False
     return True
+
+
+def _in_time(call: Callable[[], rpc.RPCSession], timeout_s: float) -> rpc.RPCSession:
+    """What `call` gives or raises, TimeoutError when that takes longer: TVM's own connecting waits for ever. Its thread
+    then waits on; a session that it gets after all is given back with it."""
+    made: Future[rpc.RPCSession] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(call())
+        except Exception as error:
+            made.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return made.result(timeout_s)
+    except TimeoutError:
+        raise TimeoutError("it answers to an unknown key, and then no more") from None
 
 
 def _left(deadline: float) -> float:
