@@ -1,5 +1,6 @@
 """The command line: what options become, tables, and one JSON object on stdout."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -225,6 +226,16 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
 def test_doctor_notes_that_llvm_mca_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "note    llvm-mca, for --costs mca: none\n        -> " in call("doctor").output
+
+
+def test_doctor_notes_which_optional_packages_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("tvm_split.cli.doctor")
+    monkeypatch.setattr(module, "EXTRAS", {"plot": "numpy", "tflite": "no-such-package"})
+    done = call("doctor")
+    assert (
+        "note    optional packages: numpy\n        -> for no-such-package: pip install 'tvm-split[tflite]'"
+        in done.output
+    )
 
 
 def test_doctor_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

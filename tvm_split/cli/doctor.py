@@ -17,6 +17,8 @@ from tvm_split.cli.command import SplitCommand
 from tvm_split.errors import SplitError
 
 PYTHON = (3, 11)
+#: of tvm-split, by the package that each is for
+EXTRAS = {"tflite": "tflite", "plot": "matplotlib", "systolic": "scalesim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,18 @@ def llvm_mca() -> Finding:
         return Finding("llvm-mca, for --costs mca", "none", str(error), needed=False)
 
 
+def extras() -> Finding:
+    lacking = {}
+    for extra, package in EXTRAS.items():
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            lacking[extra] = package
+    have = [package for package in EXTRAS.values() if package not in lacking.values()]
+    mend = f"for {', '.join(lacking.values())}: pip install 'tvm-split[{','.join(lacking)}]'" if lacking else ""
+    return Finding("optional packages", ", ".join(have) or "none", mend, needed=False)
+
+
 def threads() -> Finding:
     """TVM's own thread count against the cores it may use. `run` sets its processes' threads itself."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -160,5 +174,5 @@ def plugin() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
-    python, tvm_version, ffi_version, llvm, linker_aarch64, linker_x86_64, llvm_mca, threads, cache, plugin,
+    python, tvm_version, ffi_version, llvm, linker_aarch64, linker_x86_64, llvm_mca, extras, threads, cache, plugin,
 )  # fmt: skip
