@@ -103,8 +103,9 @@ def _elementwise(draw: _Draw, emit: Emit) -> relax.Expr:
     x: relax.Expr = draw.input(1, channels, height, width)
     for _ in range(draw.random.randint(1, 4)):
         if draw.random.random() < 0.5:
-            alike = draw.random.random() < 0.5
-            other = draw.input(1, channels, height, width) if alike else draw.weight(1, channels, 1, 1)
+            whole = (1, channels, height, width)
+            shape = draw.random.choice((whole, whole, (1, channels, 1, 1), (width,), (1, 1, height, 1), (1,)))
+            other = draw.input(*shape) if shape == whole else draw.weight(*shape)
             x = emit(draw.random.choice(BINARY)(x, other))
         else:
             x = emit(draw.random.choice(UNARY)(x))
@@ -133,10 +134,10 @@ def _transpose(draw: _Draw, emit: Emit) -> relax.Expr:
 
 
 def _concat(draw: _Draw, emit: Emit) -> relax.Expr:
-    _, height, width = draw.feature_map()
-    most = max(2, (1 << 18) // (height * width))
-    inputs = [draw.input(1, draw.size(1, most), height, width) for _ in range(draw.random.randint(2, 5))]
-    return op.concat(inputs, axis=1)
+    shape, axis = [1, *draw.feature_map(1 << 18)], draw.random.randint(1, 3)
+    most = max(2, (1 << 18) * shape[axis] // math.prod(shape))
+    sizes = [draw.size(1, most) for _ in range(draw.random.randint(2, 5))]
+    return op.concat([draw.input(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes], axis=axis)
 
 
 def _slice(draw: _Draw, emit: Emit) -> relax.Expr:
@@ -148,16 +149,21 @@ def _slice(draw: _Draw, emit: Emit) -> relax.Expr:
 
 
 def _pad(draw: _Draw, emit: Emit) -> relax.Expr:
-    around = draw.random.randint(1, 4)
-    mode = draw.random.choice(("constant", "reflect"))
-    return op.nn.pad(draw.input(1, *draw.feature_map()), [0, 0, 0, 0, around, around, around, around], pad_mode=mode)
+    mode, around = draw.random.choice(("constant", "reflect")), draw.size(1, 256)
+    if draw.random.random() < 0.4:  # a signal
+        return op.nn.pad(draw.input(1, draw.size(1, 64), draw.size(64, 44_100)), [0, 0] * 2 + [around] * 2, mode)
+    return op.nn.pad(draw.input(1, *draw.feature_map()), [0] * 4 + [draw.random.randint(1, 4)] * 4, mode)
 
 
 def _resize(draw: _Draw, emit: Emit) -> relax.Expr:
     channels, height, width = draw.feature_map(1 << 17)
-    factor, method = draw.random.choice((2, 4, 8)), draw.random.choice(("nearest_neighbor", "linear"))
-    x = draw.input(1, channels, height, width)
-    return op.image.resize2d(x, (factor * height, factor * width), layout="NCHW", method=method)
+    factor, x = draw.random.choice((2, 4, 8)), draw.input(1, channels, height, width)
+    return op.image.resize2d(
+        x, (factor * height, factor * width), layout="NCHW",
+        method=draw.random.choice(("nearest_neighbor", "linear")),
+        coordinate_transformation_mode=draw.random.choice(("half_pixel", "asymmetric", "align_corners")),
+        rounding_method=draw.random.choice(("round", "floor")),
+    )  # fmt: skip
 
 
 def _matmul(draw: _Draw, emit: Emit) -> relax.Expr:
@@ -165,6 +171,12 @@ def _matmul(draw: _Draw, emit: Emit) -> relax.Expr:
     inner, columns = draw.size(4, 9216), draw.size(4, 8192)
     product = emit(op.matmul(draw.input(rows, inner), draw.weight(inner, columns)))
     return draw.ends(product, columns, emit)
+
+
+def _classifier(draw: _Draw, emit: Emit) -> relax.Expr:
+    """One row, and weights that mostly fit no cache."""
+    inner, columns = draw.size(512, 16_384), draw.size(512, 8192)
+    return draw.ends(emit(op.matmul(draw.input(1, inner), draw.weight(inner, columns))), columns, emit)
 
 
 def _convolution(draw: _Draw, emit: Emit) -> relax.Expr:
@@ -188,5 +200,5 @@ def _filters(draw: _Draw, emit: Emit) -> relax.Expr:
 
 KINDS = (
     _elementwise, _elementwise, _softmax, _reduction, _pool, _transpose, _concat, _slice, _pad, _resize, _matmul,
-    _convolution, _convolution, _filters,
+    _classifier, _convolution, _convolution, _filters,
 )  # fmt: skip
