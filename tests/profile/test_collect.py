@@ -87,7 +87,7 @@ def test_what_is_there_is_not_timed_again(records, model_file, monkeypatch):
     monkeypatch.setattr(
         Collector, "_time", lambda self, work, layers, sample: pytest.fail(str(layers)) if layers else None
     )
-    monkeypatch.setattr(Collector, "_whole", lambda self, network, halves: pytest.fail("halves") if halves else [])
+    monkeypatch.setattr(Collector, "_whole", lambda self, network, halves: pytest.fail(network) if list(halves) else [])
     monkeypatch.setattr(Collector, "_sampled", lambda self, networks, seed: None)
     again, _ = collect(SPEC, [str(model_file)], records.path, 1, plan=Plan(cuts=2))
     assert again.found.keys() == records.found.keys()

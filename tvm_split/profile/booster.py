@@ -15,7 +15,7 @@ from tvm_split.errors import CostError
 NO_CHILD, NO_PARENT = -1, 2**31 - 1
 #: of float32, in which XGBoost holds them
 LARGEST = 3.4e38
-OBJECTIVES = ("reg:squarederror", "reg:quantileerror")
+OBJECTIVE = "reg:quantileerror"
 #: one entry a node: indices, and what is multiplied or compared
 WHOLE = ("left_children", "right_children", "parents", "split_indices", "split_type", "default_left")
 REAL = ("split_conditions", "base_weights", "loss_changes", "sum_hessian")
@@ -27,8 +27,8 @@ def check_booster(data: Any, features: int) -> None:
     """CostError unless `data` is a booster over so many features that can be read and followed. O(nodes)."""
     learner = _dict(_object(data, "JSON"), "learner")
     booster, numbers = _dict(learner, "gradient_booster"), _dict(learner, "learner_model_param")
-    if booster.get("name") != "gbtree" or _dict(learner, "objective").get("name") not in OBJECTIVES:
-        raise CostError(f"it is no model of trees for one of {', '.join(OBJECTIVES)}")
+    if booster.get("name") != "gbtree" or _dict(learner, "objective").get("name") != OBJECTIVE:
+        raise CostError(f"it is no model of trees for {OBJECTIVE}")
     for name, wanted in (("num_feature", features), ("num_class", 0), ("num_target", 1)):
         _same(name, numbers.get(name), wanted)
     if not _is_number_in_text(numbers.get("base_score")):

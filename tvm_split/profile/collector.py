@@ -8,6 +8,7 @@ again, unless it was noise, so that a profile that was cut off goes on.
 from __future__ import annotations
 
 import itertools
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +47,8 @@ FAILURES = 3
 OWN_SHARE = 0.7
 #: of a network's share of that, at most this goes to its layers, and the rest to its halves
 LAYERS_SHARE = 0.6
+#: of what is left of it then, at most about this goes to compiling halves, and the rest to timing those that are
+COMPILE_SHARE = 0.5
 
 
 class Collector:
@@ -183,21 +186,35 @@ class Collector:
         integer_keys = dict(keys)
         if self._integers:
             integer_keys |= integer_workload(mod, graph, self.spec, self.target).keys
-        cuts = ([layer.name for layer in graph.layers[:count]] for count in prefixes(graph, self.plan.cuts, seed))
-        new = [
+        counts = prefixes(graph, self.plan.cuts, seed)
+        random.Random(seed).shuffle(counts)  # those that there is time for are spread over the network
+        cuts = ([layer.name for layer in graph.layers[:count]] for count in counts)
+        new = (
             half
             for half in halves_at(mod, graph, cuts, self._integers)
             if half.side in self.plan.sides and (graph.name, half.side, half.cut) not in done
-        ]
+        )
         for half, timed in self._whole(graph.name, new):
             self.records.add_half(record_of(graph, half, integer_keys if half.on_integers else keys, timed))
 
-    def _whole(self, network: str, halves: Sequence[WholeHalf]) -> Iterator[tuple[WholeHalf, Timed]]:
-        """Halves as compiled, timed whole, those that could be."""
-        named = {f"the {half.side} half of {network} at {half.cut}": half for half in halves}
+    def _whole(self, network: str, halves: Iterator[WholeHalf]) -> Iterator[tuple[WholeHalf, Timed]]:
+        """Halves as compiled, timed whole, as many as there is time for: some compiled, those timed, and so on."""
         bench = next(iter(self.fleet.boards.values()))
-        files = {what: bench.exported(half.module, what, lower.pipeline(self.target)) for what, half in named.items()}
+        while self._on():
+            begin, named, files = time.monotonic(), {}, {}
+            for half in halves:
+                what = f"the {half.side} half of {network} at {half.cut}"
+                named[what] = half
+                files[what] = bench.exported(half.module, what, lower.pipeline(self.target))
+                if time.monotonic() > begin + COMPILE_SHARE * (self._until - begin):
+                    break
+            if not files:
+                return
+            yield from self._timed_whole(network, named, files)
 
+    def _timed_whole(
+        self, network: str, named: Mapping[str, WholeHalf], files: Mapping[str, Path]
+    ) -> Iterator[tuple[WholeHalf, Timed]]:
         def take(bench: Bench, chunk: tuple[str, ...]) -> dict[str, Timed | CostError]:
             self.say(f"timing {len(chunk)} halves of {network}")
             return self._rounds(
@@ -205,7 +222,7 @@ class Collector:
                 {what: partial(bench.vm_times, bench.loaded(files[what]), named[what].module, what) for what in chunk},
             )
 
-        for what, timed in self._each([tuple(named)] if named else [], take):
+        for what, timed in self._each([tuple(files)], take):
             if isinstance(timed, CostError):
                 self.outcome.refused.append(f"{what}: {timed}")
             elif timed.noisy:
