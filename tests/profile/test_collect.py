@@ -83,6 +83,16 @@ def test_elements_of_a_half_that_are_packed_are_a_plan_s(tmp_path):
     assert (predicted.edge_s, predicted.cloud_s) == (36, 36)
 
 
+def test_halves_that_compile_slowly_are_timed_as_they_are_compiled(model_file, tmp_path, any_noise, monkeypatch):
+    monkeypatch.setattr("tvm_split.profile.collector.COMPILE_SHARE", 0.0)
+    monkeypatch.setattr(Collector, "_sampled", lambda self, networks, seed: None)
+    said = []
+    plan = Plan(integers=False, cuts=2)
+    made, _ = collect(SPEC, [str(model_file)], tmp_path / "host.jsonl", 1, plan=plan, say=said.append)
+    assert len({(half.side, half.cut) for half in made.halves}) == len(made.halves) == 3
+    assert [text for text in said if "halves" in text] == ["timing 1 halves of net.onnx"] * 3
+
+
 def test_what_is_there_is_not_timed_again(records, model_file, monkeypatch):
     monkeypatch.setattr(
         Collector, "_time", lambda self, work, layers, sample: pytest.fail(str(layers)) if layers else None
