@@ -6,11 +6,12 @@ predictions costs.
 
 The edge is one thread on a core of its own, its code compiled for 128-bit vectors (x86-64-v2, as wide as NEON); the
 cloud is one thread on another core, with all that this processor has. Both are timed at once, each in its own process,
-into DIR (by default build/prediction), from which the next run goes on: of each network every layer, then both halves
-of the cuts, and their layers in other sizes with what time is left.
+into DIR (by default build/prediction), from which the next run goes on: of each network its layers, then both halves
+of the cuts, as many as there is time for, then their layers in other sizes and layers of every kind.
 
-Every prediction is for a network **held back**: models are fitted to the other networks' layers and halves, and to
-layers in other sizes of those networks. Printed are the median, the 90th percentile and the worst of relative errors:
+Every prediction is for a network **held back**: models are fitted to the other networks' layers and halves, to layers
+in other sizes of those networks, and to layers of every kind, which are of no network. Printed are the median, the 90th
+percentile and the worst of relative errors:
 
     layers    the cost model's; the roofline's, and Neurosurgeon's (a line through operations for each kind of layer;
               ASPLOS 2017, section 5.1), each fitted in the same way
@@ -65,7 +66,8 @@ def main() -> None:
     sides = {side: _read(asked.folder / f"{side}.records.jsonl", asked.networks) for side in TARGETS}
     result: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(),
                               "processor": sides["edge"].device.get("machine"),
-                              "versions": sides["edge"].device.get("versions"), "sides": {}}  # fmt: skip
+                              "versions": sides["edge"].device.get("versions"), "cuts": asked.cuts,
+                              "sides": {}}  # fmt: skip
     predicted: dict[str, dict[tuple[str, str], float]] = {}
     panels: dict[str, list[Pair]] = {}
     models: dict[str, Models] = {}

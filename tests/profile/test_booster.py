@@ -93,6 +93,7 @@ GOOD = {"median": 0.1, "p90": 0.2}
         (lambda data: booster(data)["learner_model_param"].update(base_score="[nan]"), "base_score is '[nan]'"),
         (lambda data: booster(data).update(feature_types=["c"]), "it names its features"),
         (lambda data: booster(data)["objective"].update(name="rank:ndcg"), "no model of trees"),
+        (lambda data: booster(data)["objective"].update(name="reg:squarederror"), "trees for reg:quantileerror"),
         (fewer_rounds, "are not one a round"),
         (entry("left_children", 0, 10**6), "tree 0: node 0 has child 1000000; expected a later one"),
         (entry("left_children", 0, -7), "node 0 has child -7"),
@@ -147,7 +148,7 @@ def test_predictions_are_times_whatever_the_leaves_say(written: str, tmp_path: P
 @pytest.mark.parametrize(
     ("change", "says"),
     [({"device": {"threads": {"a": 1}}}, "threads are {'a': 1}"), ({"device": {"threads": NAN}}, "threads are nan"),
-     ({"date": "\x1b[31m"}, "its date is"), ({"composition": {"scale": 10**400}}, "no composition")],
+     ({"date": "\x1b[31m"}, "its date is"), ({"composition": {"scale": 10**400}}, "the composition of layers is")],
 )  # fmt: skip
 def test_facts_that_would_be_printed(written: str, tmp_path: Path, change: dict[str, Any], says: str) -> None:
     path = tmp_path / "other.json"

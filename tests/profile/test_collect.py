@@ -93,6 +93,40 @@ def test_halves_that_compile_slowly_are_timed_as_they_are_compiled(model_file, t
     assert [text for text in said if "halves" in text] == ["timing 1 halves of net.onnx"] * 3
 
 
+def test_of_few_halves_at_a_time_some_are_timed_to_the_end(model_file, tmp_path, any_noise, monkeypatch):
+    """The time is over while the second few are timed."""
+    rounds = Collector._rounds
+    chunks = []
+
+    def two(self, bench, takes):
+        if any("half" in name for name in takes):
+            chunks.append(takes)
+            return rounds(self, bench, takes) if len(chunks) == 1 else {}
+        return rounds(self, bench, takes)
+
+    monkeypatch.setattr("tvm_split.profile.collector.HALVES_BATCH", 2)
+    monkeypatch.setattr(Collector, "_rounds", two)
+    monkeypatch.setattr(Collector, "_sampled", lambda self, networks, seed: None)
+    made, _ = collect(SPEC, [str(model_file)], tmp_path / "host.jsonl", 1, plan=Plan(integers=False, cuts=2))
+    assert len(chunks) >= 2 and len(made.halves) == 2
+
+
+def test_a_half_that_cannot_be_compiled_is_told_and_the_others_are_timed(model_file, tmp_path, any_noise, monkeypatch):
+    right = Bench.exported
+
+    def fails(self, mod, what, pipeline=None):
+        if what.startswith("the cloud half"):
+            raise CostError("no such processor")
+        return right(self, mod, what, pipeline)
+
+    monkeypatch.setattr(Bench, "exported", fails)
+    monkeypatch.setattr(Collector, "_sampled", lambda self, networks, seed: None)
+    made, outcome = collect(SPEC, [str(model_file)], tmp_path / "host.jsonl", 1, plan=Plan(integers=False, cuts=2))
+    assert {half.side for half in made.halves} == {"edge"} and len(made.halves) == 2
+    (told,) = outcome.refused
+    assert told.startswith("the cloud half of net.onnx at ") and told.endswith("no such processor")
+
+
 def test_what_is_there_is_not_timed_again(records, model_file, monkeypatch):
     monkeypatch.setattr(
         Collector, "_time", lambda self, work, layers, sample: pytest.fail(str(layers)) if layers else None

@@ -73,7 +73,13 @@ def test_too_few_halves_are_refused(few):
         fit(few, alone_s())
 
 
-@pytest.mark.parametrize("data", [{"scale": -1.0}, {"scale": "x"}, {"other": 1.0}, {"scale": float("nan")}])
+@pytest.mark.parametrize("value", [-1.0, "x", "1", True, None, float("nan"), float("inf"), 1e9])
+def test_a_number_of_a_composition_that_is_none_is_refused(value):
+    with pytest.raises(CostError, match=r"per_code_s of the composition is .*; expected a number from 0 to 1000"):
+        Composition.from_json({**Composition().to_json(), "per_code_s": value})
+
+
+@pytest.mark.parametrize("data", [{}, {"scale": 1.0}, {**Composition().to_json(), "other": 1.0}, [1.0], None])
 def test_what_is_no_composition_is_refused(data):
-    with pytest.raises(CostError, match="composition"):
+    with pytest.raises(CostError, match=r"the composition of layers is .*; expected scale, per_layer_s"):
         Composition.from_json(data)

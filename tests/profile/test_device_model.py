@@ -62,7 +62,7 @@ def test_a_model_of_another_kernel_set_is_refused(path):
     ("change", "words"),
     [({"kind": "x"}, "no device model"), ({"version": 7}, "version 7"),
      ({"layers": []}, r"the field layers is \[\]; expected dict"),
-     ({"composition": {"scale": -1}}, "negative"), ({"layers": {"rules": []}}, "profile the device anew")],
+     ({"composition": {"scale": -1}}, "the composition of"), ({"layers": {"rules": []}}, "profile the device anew")],
 )  # fmt: skip
 def test_a_damaged_model_is_refused_by_name(path, tmp_path, change, words):
     other = tmp_path / "other.json"

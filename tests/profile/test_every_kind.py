@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import tvm
+from tvm import relax
 
 from tests.profile.made_records import layers
 from tvm_split import extract, pipeline
@@ -42,6 +43,37 @@ def test_every_kind_can_be_drawn_lowered_and_described(kind, monkeypatch):
     mod, graph = graph_of(2, 3)
     work = workload(mod, graph, SPEC, resolve(SPEC))
     assert work.described.keys() == {layer.name for layer in graph.layers}
+
+
+def calls_of(kind, name, monkeypatch):
+    """The calls of an operator in a few modules of one kind of layer."""
+    monkeypatch.setattr(every_kind, "KINDS", (kind,))
+    values = [
+        binding.value
+        for seed in range(4)
+        for block in drawn(16, seed)["main"].body.blocks
+        for binding in block.bindings
+    ]
+    return [value for value in values if isinstance(value, relax.Call) and value.op.name == name]
+
+
+def test_nothing_is_reflected_that_is_not_there(monkeypatch):
+    """TVM reads before the tensor where a reflection is wider than what it reflects."""
+    found = calls_of(every_kind._pad, "relax.nn.pad", monkeypatch)
+    ranks, modes = {len(call.args[0].ty.shape.values) for call in found}, {str(call.attrs.pad_mode) for call in found}
+    assert ranks == {3, 4} and modes == {"constant", "reflect"}
+    for call in found:
+        before = [int(width) for width in call.attrs.pad_width][::2]
+        extents = [int(extent) for extent in call.args[0].ty.shape.values]
+        assert call.attrs.pad_mode != "reflect" or all(a < b for a, b in zip(before, extents, strict=True))
+
+
+def test_joined_along_each_axis_and_spread_along_each(monkeypatch):
+    joins = calls_of(every_kind._concat, "relax.concat", monkeypatch)
+    assert {int(call.attrs.axis) for call in joins} == {1, 2, 3}
+    adds = calls_of(every_kind._elementwise, "relax.add", monkeypatch)
+    others = [call.args[1].ty.shape.values for call in adds if isinstance(call.args[1], tvm.ir.GenericConst)]
+    assert {len(shape) for shape in others} == {1, 4}
 
 
 def test_sizes_are_spread_over_their_orders_of_magnitude():

@@ -17,7 +17,7 @@ from tvm_split.cli.command import SplitCommand
 from tvm_split.errors import SplitError
 
 PYTHON = (3, 11)
-#: of tvm-split, by the package that each is for
+#: optional dependencies of tvm-split: the package that each brings
 EXTRAS = {"tflite": "tflite", "plot": "matplotlib", "systolic": "scalesim"}
 
 
@@ -33,7 +33,10 @@ class Finding:
 
 @click.command(cls=SplitCommand, short_help="Check this machine; say how to get what is missing.")
 def doctor() -> None:
-    """Check Python, TVM, linkers, threads, the cache and the plugin. Exit code 1 when something needed is missing."""
+    """Check Python, TVM, linkers, llvm-mca, optional packages, threads, the cache and the plugin.
+
+    Exit code 1 when something needed is missing.
+    """
     failed = False
     for check in CHECKS:
         finding = check()

@@ -47,8 +47,10 @@ FAILURES = 3
 OWN_SHARE = 0.7
 #: of a network's share of that, at most this goes to its layers, and the rest to its halves
 LAYERS_SHARE = 0.6
-#: of what is left of it then, at most about this goes to compiling halves, and the rest to timing those that are
+#: of what is left of it, about this goes to compiling halves, then those are timed, and so on
 COMPILE_SHARE = 0.5
+#: halves that are timed in turn, round by round: few, so that some are timed to the end where time is short
+HALVES_BATCH = 4
 
 
 class Collector:
@@ -204,8 +206,11 @@ class Collector:
             begin, named, files = time.monotonic(), {}, {}
             for half in halves:
                 what = f"the {half.side} half of {network} at {half.cut}"
-                named[what] = half
-                files[what] = bench.exported(half.module, what, lower.pipeline(self.target))
+                try:
+                    files[what] = bench.exported(half.module, what, lower.pipeline(self.target))
+                    named[what] = half
+                except CostError as error:
+                    self.outcome.refused.append(f"{what}: {error}")
                 if time.monotonic() > begin + COMPILE_SHARE * (self._until - begin):
                     break
             if not files:
@@ -222,7 +227,9 @@ class Collector:
                 {what: partial(bench.vm_times, bench.loaded(files[what]), named[what].module, what) for what in chunk},
             )
 
-        for what, timed in self._each([tuple(files)], take):
+        every = tuple(files) if self._on() else ()
+        chunks = [every[i : i + HALVES_BATCH] for i in range(0, len(every), HALVES_BATCH)]
+        for what, timed in self._each(chunks, take):
             if isinstance(timed, CostError):
                 self.outcome.refused.append(f"{what}: {timed}")
             elif timed.noisy:

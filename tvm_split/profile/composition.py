@@ -15,7 +15,7 @@ layers or crossing tensors: planners that add up costs stay exact. No TVM.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ from tvm_split.profile.roofline import moved_bytes, moved_code_bytes, weight_byt
 
 #: fewer halves cannot fix as many numbers
 FEWEST = 8
+#: what none of a composition's numbers is more than
+MOST = 1e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,14 @@ class Composition:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Composition:
-        """CostError when a number is missing or negative."""
-        try:
-            found = cls(**{name: float(value) for name, value in data.items()})
-        except (TypeError, ValueError, OverflowError) as error:
-            raise CostError(f"this is no composition of layers: {error}") from None
-        if not all(value >= 0 and np.isfinite(value) for value in astuple(found)):
-            raise CostError(f"the composition {dict(data)} has a negative number; expected none")
-        return found
+        """CostError when a number is missing, none, negative, or more than any device's."""
+        names = [field.name for field in fields(cls)]
+        if not isinstance(data, Mapping) or set(data) != set(names):
+            raise CostError(f"the composition of layers is {data!r:.80}; expected {', '.join(names)}")
+        for name, value in data.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
+                raise CostError(f"{name} of the composition is {value!r:.40}; expected a number from 0 to {MOST:g}")
+        return cls(**{name: float(value) for name, value in data.items()})
 
 
 def fit(
@@ -111,7 +113,7 @@ def _fitted(halves: Sequence[HalfRecord], alone_s: Mapping[str, float]) -> Compo
         b_ub=np.repeat([1.0, -1.0], count),
     )  # every number is 0 or more where nothing else is said
     if not found.success:
-        raise CostError(f"{count} halves' times fit no composition of layers: {found.message}")
+        raise CostError(f"{count} halves' times fit no composition of layers ({found.message}); profile them anew")
     return Composition(*(max(float(value), 0.0) for value in found.x[:terms] / size))
 
 

@@ -118,7 +118,7 @@ def fit(records: Sequence[Record], folds: int = FOLDS) -> tuple[CostModel, list[
         networks = len({record.network for record, _ in quiet} - {EVERY_KIND})
         raise CostError(
             f"{len(quiet)} layers of {networks} networks were timed; expected {FEWEST} or more, of 2 or more: give "
-            "the profile more time, or more networks"
+            "the profile more time, on a device that does nothing else, or more networks"
         )
     errors = np.zeros(len(records))
     outside = np.zeros(len(records))  # how far the truth lies beyond the interval; below 0 inside
@@ -172,8 +172,8 @@ def _terms(layers: Sequence[Any]) -> np.ndarray:
 
 
 def _booster(data: Mapping[str, Any]) -> xgboost.Booster:
-    """A checked booster's own trees. The objective is of training: none is needed to predict, and its parameters, which
-    XGBoost would take on trust, are not read."""
+    """A checked booster's own trees. The objective is of training, and its parameters, which XGBoost would take on
+    trust, are not read: one stands for it that has none of its own and predicts in the same way."""
     learner = {
         **data["learner"],
         "objective": {"name": "reg:squarederror", "reg_loss_param": {"scale_pos_weight": "1"}},
@@ -189,7 +189,9 @@ def _line_of(data: Any) -> tuple[float, ...]:
     if len(numbers) != 1 + len(COUNTS) or not all(
         isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x <= MOST_S for x in numbers
     ):
-        raise CostError(f"a line of the cost model is {data!r:.60}; expected {1 + len(COUNTS)} numbers from 0")
+        raise CostError(
+            f"a line of the cost model is {data!r:.60}; expected {1 + len(COUNTS)} numbers from 0 to {MOST_S:g}"
+        )
     return tuple(float(x) for x in numbers)
 
 

@@ -149,10 +149,15 @@ def _slice(draw: _Draw, emit: Emit) -> relax.Expr:
 
 
 def _pad(draw: _Draw, emit: Emit) -> relax.Expr:
-    mode, around = draw.random.choice(("constant", "reflect")), draw.size(1, 256)
+    shape: tuple[int, ...]
     if draw.random.random() < 0.4:  # a signal
-        return op.nn.pad(draw.input(1, draw.size(1, 64), draw.size(64, 44_100)), [0, 0] * 2 + [around] * 2, mode)
-    return op.nn.pad(draw.input(1, *draw.feature_map()), [0] * 4 + [draw.random.randint(1, 4)] * 4, mode)
+        shape, axes, around = (1, draw.size(1, 64), draw.size(64, 44_100)), 1, draw.size(1, 256)
+    else:
+        shape, axes, around = (1, *draw.feature_map()), 2, draw.random.randint(1, 4)
+    mode = draw.random.choice(("constant", "reflect"))
+    if mode == "reflect" and around >= min(shape[-axes:]):  # TVM would read what lies before the tensor
+        raise ValueError(f"{around} elements cannot be reflected in {shape[-axes:]}")
+    return op.nn.pad(draw.input(*shape), [0, 0] * (len(shape) - axes) + [around] * 2 * axes, mode)
 
 
 def _resize(draw: _Draw, emit: Emit) -> relax.Expr:
@@ -174,8 +179,8 @@ def _matmul(draw: _Draw, emit: Emit) -> relax.Expr:
 
 
 def _classifier(draw: _Draw, emit: Emit) -> relax.Expr:
-    """One row, and weights that mostly fit no cache."""
-    inner, columns = draw.size(512, 16_384), draw.size(512, 8192)
+    """One row, and weights that mostly fit no core's own cache."""
+    inner, columns = draw.size(1024, 16_384), draw.size(512, 8192)
     return draw.ends(emit(op.matmul(draw.input(1, inner), draw.weight(inner, columns))), columns, emit)
 
 

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tvm_split.costs import LIMIT_S
 from tvm_split.errors import CostError
 from tvm_split.profile.feature_names import NAMES
 from tvm_split.profile.noise import Timed
@@ -24,8 +23,8 @@ VERSION = 2
 EVERY_KIND = "every kind"
 #: characters of the number of a draw
 LONGEST_SAMPLE = 9
-#: of float32, in which XGBoost holds features
-LARGEST = 3.4e38
+#: of a count of bytes or elements; of a feature, which is nearly always log2 of a count; seconds of anything timed
+LARGEST, LARGEST_FEATURE, LEAST_S, MOST_S = 3.4e38, 256.0, 1e-10, 1e3
 #: the one field of a line that holds a HalfRecord
 HALF = "half"
 
@@ -185,13 +184,13 @@ def _check_texts(*texts: Any) -> None:
 
 
 def _check_timed(seconds: Any, spread: Any) -> None:
-    if not 0 < _real(seconds, "seconds") < LIMIT_S or _real(spread, "spread") < 0:
+    if not LEAST_S <= _real(seconds, "seconds") <= MOST_S or _real(spread, "spread") < 0:
         raise ValueError(
-            f"seconds {seconds!r:.40} with a spread of {spread!r:.40}; expected more than 0, and 0 or more"
+            f"seconds {seconds!r:.40}, their spread {spread!r:.40}; expected {LEAST_S:g} to {MOST_S:g}, and 0 or more"
         )
 
 
-def _real(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
-        raise ValueError(f"{what} is {value!r:.40}; expected a finite number")
+def _real(value: Any, what: str, most: float = LARGEST) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
+        raise ValueError(f"{what} is {value!r:.40}; expected a number of size {most:g} or less")
     return float(value)

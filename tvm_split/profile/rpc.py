@@ -174,19 +174,25 @@ def still_there(session: rpc.RPCSession) -> bool:
 
 def _in_time(call: Callable[[], rpc.RPCSession], timeout_s: float) -> rpc.RPCSession:
     """What `call` gives or raises, TimeoutError when that takes longer: TVM's own connecting waits for ever. Its thread
-    then waits on; a session that it gets after all is given back with it."""
+    then waits on; a session that it gets after all ends with it."""
     made: Future[rpc.RPCSession] = Future()
 
     def run() -> None:
         try:
-            made.set_result(call())
+            session = call()
         except Exception as error:
-            made.set_exception(error)
+            if made.set_running_or_notify_cancel():
+                made.set_exception(error)
+            return
+        if made.set_running_or_notify_cancel():  # False: nobody waits for it any more
+            made.set_result(session)
 
     threading.Thread(target=run, daemon=True).start()
     try:
         return made.result(timeout_s)
     except TimeoutError:
+        if not made.cancel():  # it was done at the last moment, or raised this
+            return made.result()
         raise TimeoutError("it answers to an unknown key, and then no more") from None
 
 

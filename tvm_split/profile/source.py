@@ -130,8 +130,8 @@ def _of_file(path: Path, mod: tvm.IRModule, graph: Graph, spec: TargetSpec) -> t
     threads = model.device.get("threads")
     if threads and threads != spec.cores:  # 0 of a board: its RPC server's
         warnings.append(
-            f"The model of {spec.name} was timed with --threads {threads}, and {spec.name} has {spec.cores} cores: run "
-            f"the half with --threads {threads}, or profile it anew."
+            f"The model of {spec.name} was timed with --threads {threads}, and {spec.name} has {spec.cores} cores, "
+            f"all of which a half uses: profile it anew with --threads {spec.cores}."
         )
     return model_costs(model, mod, graph, spec), warnings
 
