@@ -236,12 +236,19 @@ def test_a_model_of_another_target_or_kernel_set_is_refused(device_model, model_
         model_costs(model, mod, graph, load_target("eyeriss"))
 
 
-def test_plan_takes_models_for_costs_and_says_how_far_to_trust_them(device_model, model_file):
+@pytest.mark.parametrize(("median", "far_off"), [(0.1, False), (0.5, True)])
+def test_plan_takes_models_for_costs_and_says_how_far_to_trust_them(
+    device_model, model_file, tmp_path, median, far_off
+):
+    data = json.loads(device_model.read_text())
+    data["errors"]["layers"]["median"] = median
+    path = tmp_path / "known.json"
+    path.write_text(json.dumps(data))
     done = CliRunner().invoke(cli, [
-        "plan", str(model_file), "--edge", "host", "--cloud", "host", "--costs", f"{device_model},{device_model}", "-q",
-        "--json",
+        "plan", str(model_file), "--edge", "host", "--cloud", "host", "--costs", f"{path},{path}", "-q", "--json",
     ])  # fmt: skip
     assert done.exit_code == 0, done.output
+    assert ("too far off to choose by" in done.stderr) == far_off and f"off by {median:.0%} of a layer" in done.stderr
     assert ("timed with --threads 1" in done.stderr) == (SPEC.cores > 1)
     assert "predicted by a model" in done.stderr and json.loads(done.stdout)["chosen"]["predicted"]["total_s"] > 0
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: seconds to wait for a free board
 WAIT_S = 60.0
+#: the median error of a layer above which a device model says little of which answer is the soonest
+UNTRUSTED = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,11 @@ def _of_file(path: Path, mod: tvm.IRModule, graph: Graph, spec: TargetSpec) -> t
         f"Times on {spec.name} are predicted by a model of {model.date[:10]}; on networks held back it was off by "
         f"{alone['median']:.0%} of a layer, {whole} (medians; of nine in ten layers by {alone['p90']:.0%} at most)."
     ]
+    if alone["median"] > UNTRUSTED:
+        warnings.append(
+            f"The model of {spec.name} is too far off to choose by: go on with its profile for longer, or on a device "
+            "that does nothing else."
+        )
     threads = model.device.get("threads")
     if threads and threads != spec.cores:  # 0 of a board: its RPC server's
         warnings.append(
