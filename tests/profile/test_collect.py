@@ -143,6 +143,7 @@ def test_noise_is_told_and_timed_again_by_the_next_run(model_file, tmp_path, mon
         return collect(SPEC, [str(model_file)], tmp_path / "host.jsonl", 1, plan=Plan(integers=False, cuts=1))
 
     monkeypatch.setattr(Collector, "_sampled", lambda self, networks, seed: None)
+    monkeypatch.setattr("tvm_split.profile.pace.SLOWER", 1e9)
     monkeypatch.setattr("tvm_split.profile.noise.NOISE", -1.0)
     made, outcome = profile()
     assert len(made.found) == 3 and not made.quiet() and not made.halves
